@@ -1,0 +1,198 @@
+"""Everything Loom raises on purpose. Each class has a stable `code` and an HTTP `status`.
+
+LoomError
+├── BadRequest                400, or as it says
+│   ├── InvalidId             400
+│   ├── InvalidMetadata       400
+│   └── UnsupportedEncoding   415
+├── Unauthorized              401
+├── Forbidden                 403
+├── StreamNotFound            404
+├── Conflict                  409
+│   ├── StreamExists          409
+│   ├── StreamFinal           409  the stream has ended for good
+│   ├── OffsetMismatch        409  carries the right offset
+│   └── VersionMismatch       409  a compare-and-set lost
+├── Misdirected               421
+├── WriterLost                     a producer may not go on
+│   ├── Fenced                409  another producer took over
+│   ├── StreamGone            409  deleted or replaced
+│   └── StreamFailed          507  its bytes could not be stored
+├── StreamAborted             409  a follower's stream did not complete
+├── StreamDamaged             500  stored bytes are missing or wrong
+├── StorageFull               507
+├── Busy                      503  a limit of this machine; try again later
+├── StoreStopped              503  a flush failed, or the store is closed
+└── ConfigError                    the server cannot start as told
+"""
+
+
+class LoomError(Exception):
+    """The root. `str()` is a sentence for the person who asked; it names no path."""
+
+    code = "internal"
+    status = 500
+
+
+class BadRequest(LoomError):
+    """The request cannot be meant as it stands."""
+
+    code = "bad_request"
+    status = 400
+
+
+class InvalidId(BadRequest):
+    """The id may not name a stream."""
+
+    code = "invalid_id"
+
+
+class InvalidMetadata(BadRequest):
+    """The metadata is not one JSON value within the limit."""
+
+    code = "invalid_metadata"
+
+
+class UnsupportedEncoding(BadRequest):
+    """A request body with a Content-Encoding: Loom stores bytes as they are (RFC 9110 section 8.4)."""
+
+    code = "unsupported_encoding"
+    status = 415
+
+
+class Unauthorized(LoomError):
+    """No token, or one that is not known (RFC 6750 section 3)."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(LoomError):
+    """Known, but not allowed."""
+
+    code = "forbidden"
+    status = 403
+
+
+class StreamNotFound(LoomError):
+    """No stream of that id, or the key is no longer there."""
+
+    code = "not_found"
+    status = 404
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"The stream with ID {id} does not exist")
+
+
+class Conflict(LoomError):
+    """The stream is not as the request takes it to be."""
+
+    code = "conflict"
+    status = 409
+
+
+class StreamExists(Conflict):
+    """The id is taken."""
+
+    code = "exists"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(
+            f"The stream with ID {id} already exists. Specify force=true query param to override."
+        )
+
+
+class StreamFinal(Conflict):
+    """The stream is complete or aborted: nothing can be added or changed."""
+
+    code = "final"
+
+
+class OffsetMismatch(Conflict):
+    """A producer offered to go on at another offset than the stream's end; `offset` is the right one."""
+
+    code = "offset_mismatch"
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"The stream ends at offset {offset}; go on from there.")
+        self.offset = offset
+
+
+class VersionMismatch(Conflict):
+    """Someone else changed the stream first."""
+
+    code = "version_mismatch"
+
+
+class Misdirected(LoomError):
+    """A Host this server does not answer for (RFC 9110 section 15.5.20)."""
+
+    code = "misdirected"
+    status = 421
+
+
+class WriterLost(LoomError):
+    """This producer may not go on; what it sent so far is kept as far as it was durable."""
+
+    code = "writer_lost"
+    status = 409
+
+
+class Fenced(WriterLost):
+    """Another producer has taken the stream over."""
+
+    code = "fenced"
+
+
+class StreamGone(WriterLost):
+    """The stream was deleted or replaced under the producer."""
+
+    code = "gone"
+
+
+class StreamFailed(WriterLost):
+    """The stream's bytes could not be stored; those before the durable size are safe."""
+
+    code = "stream_failed"
+    status = 507
+
+
+class StreamAborted(LoomError):
+    """The stream ended without its producer saying it is complete; a follower's answer is cut."""
+
+    code = "aborted"
+    status = 409
+
+
+class StreamDamaged(LoomError):
+    """Stored bytes are missing or not what was stored."""
+
+    code = "damaged"
+    status = 500
+
+
+class StorageFull(LoomError):
+    """Too little disk space is left."""
+
+    code = "storage_full"
+    status = 507
+
+
+class Busy(LoomError):
+    """A limit of this machine is reached, open files for one; the same request may work later."""
+
+    code = "busy"
+    status = 503
+
+
+class StoreStopped(LoomError):
+    """The store takes and shows nothing more: it was closed, or a flush failed."""
+
+    code = "stopped"
+    status = 503
+
+
+class ConfigError(LoomError):
+    """A setting or the data directory makes it impossible to start."""
+
+    code = "config"

@@ -1,0 +1,50 @@
+"""Errors as `application/problem+json` (RFC 9457). Pure: an error in, a status, headers and a body out."""
+
+import json
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from loom.errors import LoomError, OffsetMismatch, Unauthorized
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def problem(
+    status: int, code: str, detail: str, *, headers: Iterable[tuple[bytes, bytes]] = (), **members: object
+) -> tuple[int, Headers, bytes]:
+    """A whole error response. `error` repeats `detail`: it is where classic clients look for it."""
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "error": detail,
+        **members,
+    }
+    body = json.dumps(document).encode("ascii") + b"\n"
+    return (
+        status,
+        [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"cache-control", b"no-store, no-transform"),
+            (b"x-content-type-options", b"nosniff"),
+            *headers,
+        ],
+        body,
+    )
+
+
+def problem_of(error: LoomError, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[int, Headers, bytes]:
+    """The response that tells `error`."""
+    extra = list(headers)
+    members: dict[str, object] = {}
+    if isinstance(error, Unauthorized):
+        extra.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, OffsetMismatch):
+        members["offset"] = error.offset
+        extra.append((b"upload-offset", str(error.offset).encode("ascii")))
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        extra.append((b"retry-after", b"1"))
+    return problem(error.status, error.code, str(error), headers=extra, **members)

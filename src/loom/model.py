@@ -1,0 +1,163 @@
+"""The words of Loom as frozen values: ids, states, infos. Owns the rules that hold everywhere; does no I/O."""
+
+import os
+import time
+import unicodedata
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import quote, unquote_to_bytes
+
+from loom.errors import InvalidId
+
+MAX_ID_CHARS = 255
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+Clock = Callable[[], float]
+"""Seconds since the Unix epoch; never goes back and never jumps while the process lives."""
+
+
+class State(StrEnum):
+    """Where a stream stands. `complete` and `aborted` are final."""
+
+    LIVE = "live"
+    INTERRUPTED = "interrupted"
+    OPEN = "open"
+    COMPLETE = "complete"
+    ABORTED = "aborted"
+
+    @property
+    def final(self) -> bool:
+        """No byte, end or state changes any more."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.LIVE: frozenset({State.LIVE, State.INTERRUPTED, State.OPEN, State.COMPLETE, State.ABORTED}),
+    State.INTERRUPTED: frozenset({State.LIVE, State.ABORTED}),
+    State.OPEN: frozenset({State.LIVE, State.ABORTED}),
+    State.COMPLETE: frozenset(),
+    State.ABORTED: frozenset(),
+}
+"""From each state, the states a stream may go to. `live` to `live` is a takeover by another producer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStream:
+    """What a creation asks for. `metadata` is JSON text in ASCII; `resume_window` is in seconds."""
+
+    id: str
+    metadata: str = "{}"
+    content_type: str = DEFAULT_CONTENT_TYPE
+    resume_window: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """One stream as it durably is. Times are seconds since the Unix epoch.
+
+    `size` is the durable size in bytes. `version` rises with every change but growth; `epoch` with every
+    producer. `deadline` is when the sweeper has to act on a stream without a producer.
+    """
+
+    key: str
+    id: str
+    epoch: int
+    state: State
+    reason: str = ""
+    size: int = 0
+    metadata: str = "{}"
+    content_type: str = DEFAULT_CONTENT_TYPE
+    created: float = 0.0
+    ended: float | None = None
+    deadline: float | None = None
+    resume_window: float = 30.0
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """A change to a stream, all of it or nothing; None leaves a field alone.
+
+    With `state`, `reason` and `deadline` are taken as they are.
+    """
+
+    state: State | None = None
+    reason: str = ""
+    deadline: float | None = None
+    metadata: str | None = None
+
+
+class ChangeKind(StrEnum):
+    """What happened to a stream as a whole."""
+
+    CREATED = "created"
+    CLOSED = "closed"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One durable change; `info` as it is after it, of a deleted stream as it was before."""
+
+    kind: ChangeKind
+    info: Info
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which streams to list, newest first. An empty `states` means any state."""
+
+    states: frozenset[State] = field(default_factory=frozenset)
+    prefix: str = ""
+
+    def matches(self, info: Info) -> bool:
+        """True if the listing holds this stream."""
+        return (not self.states or info.state in self.states) and info.id.startswith(self.prefix)
+
+
+FINAL_STATES = frozenset(state for state in State if state.final)
+
+
+def steady_clock() -> Clock:
+    """The wall clock of this moment, carried on by the monotonic one, so that no window jumps with the time."""
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()
+
+
+def new_id(now: float) -> str:
+    """A UUID version 7 (RFC 9562 section 5.7): sorts by creation in milliseconds, 74 random bits."""
+    random = int.from_bytes(os.urandom(10))
+    value = int(now * 1000) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def parse_id(raw: bytes) -> str:
+    """The id in a raw, still percent-encoded URL path. Raises InvalidId."""
+    if not raw.isascii():
+        raise InvalidId("The stream ID in the URL has bytes outside ASCII; percent-encode them.")
+    try:
+        return check_id(unquote_to_bytes(raw).decode("utf-8"))
+    except UnicodeDecodeError:
+        raise InvalidId("The stream ID is not UTF-8 after percent-decoding.") from None
+
+
+def check_id(id: str) -> str:
+    """The id itself, if it may name a stream. Raises InvalidId with what is wrong."""
+    if not id:
+        raise InvalidId("The stream ID is empty.")
+    if len(id) > MAX_ID_CHARS:
+        raise InvalidId(f"The stream ID has {len(id)} characters; {MAX_ID_CHARS} are allowed.")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in id):
+        raise InvalidId("The stream ID contains a control character.")
+    if any(segment in ("", ".", "..") for segment in id.split("/")):
+        raise InvalidId('The stream ID has a segment between slashes that is empty, "." or "..".')
+    return id
+
+
+def quote_id(id: str) -> str:
+    """The id for a URL path or a header: ASCII, percent-encoded but for RFC 3986's pchar and the slash."""
+    return quote(id, safe="/!$&'()*+,;=:@~")

@@ -1,0 +1,213 @@
+"""The store contract. Owns what every store promises; knows no concrete store and no HTTP.
+
+A store belongs to one event loop: all methods are called there, and all callbacks happen there. Nothing is
+told before it is durable: a coroutine that changes something returns, and callbacks are made, only once the
+change would survive power loss (`durability: disk`). Every method may raise StoreStopped.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from loom.errors import LoomError
+from loom.model import Change, Info, NewStream, Patch, Query
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a store is. `ready` is False once it has stopped; `detail` then says why."""
+
+    store: str
+    durability: str
+    ready: bool
+    detail: str = ""
+
+
+class Sink(Protocol):
+    """What a subscription feeds. Called on the event loop; must return at once and not raise."""
+
+    def grow(self, offset: int, data: bytes) -> None:
+        """`data` became durable at `offset`, right behind what came before; one call carries a whole commit."""
+
+    def turn(self, info: Info) -> None:
+        """The state changed; in a final state nothing follows."""
+
+    def gone(self, error: LoomError) -> None:
+        """The key was deleted or replaced, or the store stopped: nothing follows."""
+
+
+class Subscription(Protocol):
+    """A running `follow` or `watch`."""
+
+    def close(self) -> None:
+        """Nothing is called any more. May be repeated."""
+
+
+class Following(Subscription, Protocol):
+    """A running `follow`. `info` is the stream as it was when it began: the first byte fed is `info.size`."""
+
+    info: Info
+
+
+class Writer(ABC):
+    """The one producer of a stream. Offsets count from the start of the stream.
+
+    Between looking at its right to write and queueing bytes nothing is awaited, so a fenced writer can
+    never slip bytes in.
+    """
+
+    key: str
+    epoch: int
+    replaced: bool = False
+    """The creation replaced an earlier stream of that id."""
+
+    @property
+    @abstractmethod
+    def accepted(self) -> int:
+        """The offset behind the last byte taken by `append`."""
+
+    @property
+    @abstractmethod
+    def durable(self) -> int:
+        """The offset behind the last durable byte."""
+
+    @abstractmethod
+    def append(self, data: bytes) -> None:
+        """Take bytes, in order, to be stored; keeps the object. Raises WriterLost or, once closed, RuntimeError."""
+
+    @abstractmethod
+    async def room(self) -> None:
+        """Wait until this producer, and all of them together, hold less than their bounds in flight.
+
+        Raises WriterLost.
+        """
+
+    @abstractmethod
+    async def flushed(self, offset: int) -> int:
+        """Wait until bytes [0, offset) are durable; returns the durable size. Raises WriterLost."""
+
+    @abstractmethod
+    async def close(self, patch: Patch) -> Info:
+        """Store what was accepted, then `patch` (its `state` is required, and not `live`), in that order.
+
+        Returns the stream as it then durably is; the writer is over. Raises WriterLost.
+        """
+
+    @abstractmethod
+    def on_lost(self, callback: Callable[[LoomError], None]) -> None:
+        """Call back once, at once if it already is so, when this writer is fenced, its stream is gone or
+        failed, or the store stopped. Not called after `close` has returned."""
+
+
+class Content(ABC):
+    """The bytes of one key, readable through replace and delete until closed. An async context manager."""
+
+    key: str
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Bytes [start, stop) in pieces of 256 KiB at most; `stop` within the durable size.
+
+        Raises StreamDamaged where stored bytes are missing; never makes any up.
+        """
+
+    def fileno(self) -> int | None:
+        """A descriptor for zero-copy reads, or None. Belongs to the content; valid until it is closed."""
+        return None
+
+    @property
+    def filed(self) -> int:
+        """Bytes [0, filed) may be read through `fileno`."""
+        return 0
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the bytes. May be repeated."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Store(ABC):
+    """Streams by id and key. See the module for what holds of every method."""
+
+    @abstractmethod
+    async def create(self, new: NewStream, *, replace: bool = False) -> Writer:
+        """Create a `live` stream; of two at once exactly one wins.
+
+        With `replace` an existing stream of that id goes in the same change: its writer and followers are
+        told StreamGone, its bytes stay readable for who has them open. Raises StreamExists, StorageFull.
+        """
+
+    @abstractmethod
+    async def resume(self, key: str, offset: int) -> Writer:
+        """Take a stream over at its end: fence, wait for what was accepted, compare, in that order.
+
+        Raises StreamNotFound, StreamFinal, StorageFull, or OffsetMismatch with an offset that no longer
+        moves; the stream is then `interrupted`, its deadline a resume window from now.
+        """
+
+    @abstractmethod
+    async def info(self, id: str) -> Info:
+        """The stream of that id. Raises StreamNotFound."""
+
+    @abstractmethod
+    async def change(self, key: str, patch: Patch, *, version: int) -> Info:
+        """Apply `patch` if the stream still has that version, else VersionMismatch.
+
+        A new state must be one that model.TRANSITIONS allows and not `live`. Raises StreamNotFound,
+        StreamFinal (a final stream's state and metadata stay).
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Delete the stream: its writer and followers are told StreamGone. Raises StreamNotFound."""
+
+    @abstractmethod
+    def find(self, query: Query) -> AsyncIterator[Info]:
+        """The streams that match, newest first; one that changes meanwhile may be missed or shown as it was."""
+
+    @abstractmethod
+    async def due(self, now: float) -> list[Info]:
+        """Streams whose deadline is at or before `now`, some hundreds at most, the earliest first."""
+
+    @abstractmethod
+    async def open(self, key: str) -> Content:
+        """The bytes of a key. Raises StreamNotFound, StreamDamaged, Busy (no descriptor left)."""
+
+    @abstractmethod
+    async def follow(self, key: str, sink: Sink) -> Following:
+        """Feed `sink` with what becomes durable from now on: in order, no gap, no repeat.
+
+        Raises StreamNotFound. Following a final stream feeds nothing.
+        """
+
+    @abstractmethod
+    def watch(self, callback: Callable[[Change], None]) -> Subscription:
+        """Call back for every stream created, closed (final) or deleted from now on; not for bytes.
+
+        A replaced stream is deleted, then created.
+        """
+
+    @abstractmethod
+    def health(self) -> Health:
+        """How the store is, without waiting."""
+
+    @abstractmethod
+    async def stopped(self) -> LoomError:
+        """Wait until a failure has stopped the store; returns it. Never returns on an ordinary `close`."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Store what was accepted, make it durable, and let go. Streams that are `live` become `interrupted`.
+
+        May be repeated. Raises nothing that a stopped store has already told.
+        """
+
