@@ -1,0 +1,24 @@
+# Variables: HOST, PORT, DATA and ARGS of `make serve`; PYTHON, the Python to build .venv with.
+HOST ?= 127.0.0.1
+PORT ?= 3060
+DATA ?= ./data
+
+.PHONY: serve install test check lock clean
+
+serve: install
+	exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
+
+install:
+	@scripts/install run
+
+test:
+	@scripts/test
+
+check:
+	@scripts/check
+
+lock:
+	@scripts/lock
+
+clean:
+	@scripts/clean

@@ -1,0 +1,63 @@
+"""The import rules bite: each row is an import that must break exactly the rule it names."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# (module, what it must not import, the rule broken)
+FORBIDDEN = [
+    ("loom.service", "loom.http", "Imports go downwards"),
+    ("loom.http", "loom.client", "Imports go downwards"),
+    ("loom.new_module", "os", "Imports go downwards"),
+    ("loom.model", "asyncio", "Values and rules do no I/O"),
+    ("loom.store.files", "loom.config", "Stores know their contract"),
+    ("loom.store.base", "loom.store.memory", "The store contract knows no store"),
+    ("loom.hub", "loom.auth", "The use cases know nothing"),
+    ("loom.http", "loom.store.base", "HTTP reaches the streams"),
+    ("loom.client", "loom.service", "The client knows nothing"),
+    ("loom.service", "loom.store.files", "Only the command line picks a store"),
+    ("loom.store.memory", "loom.store.files", "Only the command line picks a store"),
+    ("loom.http.streams", "loom.config", "Settings are seen by"),
+    ("loom.http.app", "uvicorn", "Only the server imports uvicorn"),
+    ("loom.spy", "starlette", "Only HTTP imports Starlette"),
+    ("loom.http", "yaml", "Only the settings import pydantic"),
+    ("loom.store.memory", "sqlite3", "Only the files store imports SQLite"),
+    ("loom.http", "aiohttp", "Only the client imports aiohttp"),
+    ("loom.client", "rich", "Only the command line imports Typer"),
+]
+
+
+def _broken_rules(folder: Path) -> set[str]:
+    command = [Path(sys.executable).parent / "lint-imports", "--no-logo", "--no-cache"]
+    env = dict(os.environ, PYTHONPATH=str(folder / "src"))
+    out = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True).stdout
+    assert "Analyzed" in out, out
+    return set(re.findall(r"^(.+) BROKEN", out, re.MULTILINE))
+
+
+def _add_import(folder: Path, module: str, imported: str) -> None:
+    path = folder / "src" / module.replace(".", "/")
+    file = path / "added.py" if path.is_dir() else path.with_suffix(".py")
+    with file.open("a") as out:
+        out.write(f"\nimport {imported}\n")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("module", "imported", "rule"), FORBIDDEN)
+def test_forbidden_import_breaks_its_rule(copy, module, imported, rule):
+    _add_import(copy, module, imported)
+    broken = _broken_rules(copy)
+    assert any(name.startswith(rule) for name in broken), broken
