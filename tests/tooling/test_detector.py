@@ -16,7 +16,8 @@ def _as_loom_code(source: str) -> Callable[..., object]:
     code = compile(source, str(Path(loom.__file__).parent / "example.py"), "exec")
     module = types.ModuleType("loom.example")
     exec(code, module.__dict__)
-    return module.__dict__["run"]
+    run: Callable[..., object] = module.__dict__["run"]
+    return run
 
 
 async def test_async_tests_run_on_uvloop():

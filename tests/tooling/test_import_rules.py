@@ -35,7 +35,7 @@ FORBIDDEN = [
 
 
 def _broken_rules(folder: Path) -> set[str]:
-    command = [Path(sys.executable).parent / "lint-imports", "--no-logo", "--no-cache"]
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo", "--no-cache"]
     env = dict(os.environ, PYTHONPATH=str(folder / "src"))
     out = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True).stdout
     assert "Analyzed" in out, out
