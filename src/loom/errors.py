@@ -8,6 +8,7 @@ LoomError
 ├── Unauthorized              401
 ├── Forbidden                 403
 ├── StreamNotFound            404
+├── ProducerIdle              408
 ├── Conflict                  409
 │   ├── StreamExists          409
 │   ├── StreamFinal           409  the stream has ended for good
@@ -82,6 +83,16 @@ class StreamNotFound(LoomError):
 
     def __init__(self, id: str) -> None:
         super().__init__(f"The stream with ID {id} does not exist")
+
+
+class ProducerIdle(LoomError):
+    """The producer sent nothing for longer than the server allows; off unless set."""
+
+    code = "idle"
+    status = 408
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Nothing came for {seconds:g} seconds; this server waits no longer.")
 
 
 class Conflict(LoomError):

@@ -36,7 +36,9 @@ def problem(
     )
 
 
-def problem_of(error: LoomError, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[int, Headers, bytes]:
+def problem_of(
+    error: LoomError, *, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> tuple[int, Headers, bytes]:
     """The response that tells `error`."""
     extra = list(headers)
     members: dict[str, object] = {}

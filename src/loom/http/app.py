@@ -1,0 +1,106 @@
+"""The ASGI app: routes, middleware, and how errors are told. One object, for any ASGI server.
+
+From the outside in: the log line, CORS, errors as problems, the guard, the routes. Routes, log and guard see
+the path as it was sent, still percent-encoded: only `model.parse_id` decodes ids.
+"""
+
+from urllib.parse import quote
+
+import structlog
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from loom.auth import Auth
+from loom.config import Settings
+from loom.errors import LoomError
+from loom.http.access import RECORD, AccessLog, Record
+from loom.http.exchange import Disconnected, Resource, respond
+from loom.http.guard import Cors, Guard
+from loom.http.headers import SANDBOX
+from loom.http.ops import Ops
+from loom.http.problem import problem, problem_of
+from loom.http.spy import SpyHole
+from loom.http.streams import Streams
+from loom.service import Service
+from loom.spy import Spy
+
+
+def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASGIApp:
+    """Loom over HTTP. Who calls starts the parts and ends them."""
+    streams = Streams(
+        service,
+        max_metadata_bytes=settings.max_metadata_bytes,
+        early_response=settings.early_response,
+        producer_idle_timeout=settings.producer_idle_timeout,
+    )
+    ops = Ops(service)
+    routes = [
+        Route("/stream", Resource(POST=streams.create_new)),
+        Route("/stream/", Resource(POST=streams.create_new)),
+        Route("/stream/{id:path}", Resource(GET=streams.read, POST=streams.create)),
+        Route("/spy", Resource(GET=SpyHole(spy).read)),
+        Route("/healthz", Resource(GET=ops.alive)),
+        Route("/readyz", Resource(GET=ops.ready)),
+    ]
+    app: ASGIApp = Router(routes, redirect_slashes=False, default=_nothing_here)
+    app = Guard(
+        app,
+        auth,
+        host=settings.host,
+        allowed_hosts=settings.allowed_hosts,
+        cors_origins=settings.cors_origins,
+    )
+    app = Errors(app)
+    if settings.cors_origins:
+        app = Cors(app, settings.cors_origins)
+    return RawPath(AccessLog(app))
+
+
+class RawPath:
+    """Middleware: the path is what the client sent, not what the server made of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            raw: bytes | None = scope.get("raw_path")
+            path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
+            scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
+
+
+class Errors:
+    """Middleware: an error becomes a problem, or cuts an answer that has begun by being raised on.
+
+    What the client is told is never more than the sentence of a LoomError; anything else is our bug, logged
+    with its traceback.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+            return
+        except Disconnected:
+            scope[RECORD].cut = "the client left"
+            return
+        except LoomError as error:
+            failure = error
+        except Exception:
+            structlog.get_logger("loom").exception("a request failed", path=scope["path"])
+            failure = LoomError("The server could not answer this; its log says why.")
+        record: Record = scope[RECORD]
+        if record.status is not None:
+            record.cut = failure.code
+            raise failure
+        await respond(scope, send, *problem_of(failure, headers=[SANDBOX]))
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000, "reason": ""})
+        return
+    await respond(scope, send, *problem(404, "no_such_path", "There is nothing at this path."))

@@ -1,0 +1,156 @@
+"""One request and its answer, as the handlers see them. Owns how answers are sent, and when they stop.
+
+Knows nothing of streams. Nothing here is Starlette's Request or StreamingResponse: those read the body behind
+the handler's back, and here exactly one task at a time calls `receive`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import TypeVar
+
+from starlette.requests import HTTPConnection
+from starlette.types import Message, Receive, Scope, Send
+
+from loom.auth import Action, Principal
+from loom.errors import BadRequest, Forbidden
+from loom.http.access import RECORD, Record
+from loom.http.problem import Headers, problem
+
+PRINCIPAL = "loom.principal"
+"""Where the guard leaves who asks, in the ASGI scope."""
+
+T = TypeVar("T")
+Interrupt = Callable[[Exception], None]
+Handler = Callable[["Exchange"], Awaitable[None]]
+
+
+class Disconnected(Exception):
+    """The client went away: there is nobody to answer."""
+
+
+class Exchange(HTTPConnection):
+    """A request with the means to answer it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(scope)
+        self.receive = receive
+        self.send = send
+        self.record: Record = scope[RECORD]
+
+    @property
+    def head(self) -> bool:
+        """Only the headers are asked for."""
+        return bool(self.scope["method"] == "HEAD")
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value of a header, by its name in lower case."""
+        return [value for header, value in self.scope["headers"] if header == name]
+
+    def given(self, name: str) -> bool:
+        """True if the query has that parameter, whatever its value."""
+        return name in self.query_params
+
+    def flag(self, name: str) -> bool:
+        """A parameter that is on as `name`, `name=true` or `name=1`. Raises BadRequest for other words."""
+        values = {value.lower() for value in self.query_params.getlist(name)}
+        if values <= {"", "1", "true"}:
+            return bool(values)
+        if values <= {"0", "false"}:
+            return False
+        raise BadRequest(f"The query parameter {name} is either true or false.")
+
+    def require(self, action: Action, id: str | None) -> None:
+        """Raise Forbidden unless who asks may do that."""
+        principal: Principal = self.scope[PRINCIPAL]
+        if not principal.allowed(action, id):
+            raise Forbidden(f"This token does not allow to {action} here.")
+
+    async def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Send a whole answer."""
+        await respond(self.scope, self.send, status, headers, body)
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """Send the head of an answer at once: some servers keep it until a part of the body, here empty, comes."""
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send(body_part(b""))
+
+    async def relay(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
+        """Send the rest of a begun answer, and its end. Raises Disconnected as soon as the client leaves."""
+        async with interruptible() as interrupt, aclosing(pieces):
+            watching = asyncio.create_task(self._watch(interrupt))
+            try:
+                async for piece in pieces:
+                    await self.send(part(piece))
+                await self.end()
+            finally:
+                watching.cancel()
+
+    async def end(self) -> None:
+        """End a begun answer: it was all of it."""
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _watch(self, interrupt: Interrupt) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        interrupt(Disconnected())
+
+
+async def respond(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send a whole answer; to HEAD without its body."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+@asynccontextmanager
+async def interruptible() -> AsyncIterator[Interrupt]:
+    """Give a callback that ends whatever the block awaits: its error is then raised from the block.
+
+    Built on asyncio.timeout, which tells its own cancellation from one that somebody else asks for. Only
+    the first call counts; after the block it does nothing.
+    """
+    cause: Exception | None = None
+    over = False
+
+    def interrupt(error: Exception) -> None:
+        nonlocal cause
+        if cause is None and not over:
+            cause = error
+            timeout.reschedule(0)
+
+    try:
+        async with asyncio.timeout(None) as timeout:
+            try:
+                yield interrupt
+            finally:
+                over = True
+    except TimeoutError:
+        if cause is None:
+            raise
+        raise cause from None
+
+
+class Resource:
+    """One path: its methods and their handlers. HEAD falls to GET; OPTIONS and 405 come from the table."""
+
+    def __init__(self, **handlers: Handler) -> None:
+        if "GET" in handlers:
+            handlers["HEAD"] = handlers["GET"]
+        self._handlers = handlers
+        self._allow = [(b"allow", ", ".join([*sorted(handlers), "OPTIONS"]).encode())]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        exchange = Exchange(scope, receive, send)
+        if handler := self._handlers.get(method):
+            await handler(exchange)
+        elif method == "OPTIONS":
+            await exchange.respond(204, self._allow)
+        else:
+            detail = "This method is not for this path; the Allow header has those that are."
+            await exchange.respond(*problem(405, "method_not_allowed", detail, headers=self._allow))
+
+
+def body_part(data: bytes) -> Message:
+    """A part of an answer with more to come."""
+    return {"type": "http.response.body", "body": data, "more_body": True}

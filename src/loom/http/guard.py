@@ -1,0 +1,132 @@
+"""Who may come in: the Host and Origin checks against hostile web pages, and tokens. Pure ASGI middleware.
+
+A page in some browser may send requests to any server that browser reaches, one on its own machine too. With
+tokens it cannot know, it is harmless. Without, two checks hold it off: the Host it was tricked into sending
+(DNS rebinding makes `evil.example` an address of this machine), and the Origin no page can forge.
+"""
+
+import ipaddress
+import re
+from collections.abc import Collection
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from loom.auth import Auth
+from loom.errors import Forbidden, Misdirected
+from loom.http.exchange import PRINCIPAL
+from loom.http.headers import EXPOSED
+from loom.http.problem import problem
+
+OPEN = ("/healthz", "/readyz")
+"""Paths that need no token."""
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/]+)(?::\d*)?")
+
+
+class Guard:
+    """Lets a request through or raises Misdirected, Forbidden or Unauthorized."""
+
+    SAFE: ClassVar = frozenset({"GET", "HEAD", "OPTIONS"})
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        auth: Auth,
+        *,
+        host: str,
+        allowed_hosts: Collection[str] = (),
+        cors_origins: Collection[str] = (),
+    ) -> None:
+        self._app = app
+        self._auth = auth
+        self._hosts = {name.lower() for name in allowed_hosts}
+        self._any_host = not self._hosts and (auth.required or not is_loopback(host))
+        self._origins = cors_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            self._check_host(headers)
+            if not self._auth.required and scope["method"] not in self.SAFE:
+                self._check_origin(headers)
+            free = scope["method"] == "OPTIONS" or scope["path"] in OPEN
+            if not free:
+                # Two such headers are none: joined, they match no token.
+                given = ",".join(headers.getlist("authorization"))
+                scope[PRINCIPAL] = self._auth.principal(given.encode("latin-1"))
+        await self._app(scope, receive, send)
+
+    def _check_host(self, headers: Headers) -> None:
+        """HTTP/1.0 may have no Host; every browser sends one."""
+        host = headers.get("host")
+        if self._any_host or host is None:
+            return
+        name = host_name(host)
+        if not (is_loopback(name) or name in self._hosts or "*" in self._hosts):
+            raise Misdirected(
+                "This server does not answer for that Host; the setting allowed_hosts names those it does."
+            )
+
+    def _check_origin(self, headers: Headers) -> None:
+        origin = headers.get("origin")
+        if origin is not None:
+            foreign = origin not in self._origins and not same_host(origin, headers.get("host", ""))
+        else:
+            foreign = headers.get("sec-fetch-site", "").lower() == "cross-site"
+        if foreign and "*" not in self._origins:
+            raise Forbidden(
+                "A page of another origin may not write here; the setting cors_origins allows some."
+            )
+
+
+class Cors(CORSMiddleware):
+    """Lets pages of these origins read every answer, the guard's refusals too."""
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        methods = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        super().__init__(
+            app, allow_origins=origins, allow_methods=methods, allow_headers=["*"], expose_headers=EXPOSED
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The same answer, its refusal in our words."""
+        response = super().preflight_response(request_headers)
+        if response.status_code == 400:
+            refusal = "The setting cors_origins does not allow this."
+            status, headers, body = problem(403, Forbidden.code, refusal, headers=[(b"vary", b"Origin")])
+            response = Response(body, status)
+            response.raw_headers = headers
+        return response
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without port, brackets or a dot at the end; empty if it is none."""
+    found = _HOST.fullmatch(host)
+    return found[1].strip("[]").rstrip(".").lower() if found else ""
+
+
+def is_loopback(name: str) -> bool:
+    """True if this host name or address can only mean this machine (RFC 6761 section 6.3)."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def same_host(origin: str, host: str) -> bool:
+    """True if an Origin is the host and port of the request itself; the scheme may be a proxy's affair."""
+    default = {"http": 80, "https": 443}
+    try:
+        ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
+        port = default.get(theirs.scheme)
+        return bool(theirs.hostname) and (ours.hostname, ours.port or port) == (
+            theirs.hostname,
+            theirs.port or port,
+        )
+    except ValueError:
+        return False

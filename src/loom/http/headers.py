@@ -1,0 +1,98 @@
+"""What a stream request's headers mean, and what an answer's say. Pure: values in, values out."""
+
+from collections.abc import Iterable, Sequence
+
+from loom.errors import BadRequest, UnsupportedEncoding
+from loom.http.problem import Headers
+from loom.model import DEFAULT_CONTENT_TYPE, Info, quote_id
+
+MAX_CONTENT_TYPE = 255
+"""Characters. Twice what RFC 6838 allows for a type's name, and far less than a proxy's limit on a header."""
+
+NO_STORE = (b"cache-control", b"no-store, no-transform")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+SANDBOX = (b"content-security-policy", b"sandbox; default-src 'none'")
+"""A producer may have stored HTML: shown by a browser it runs no script and belongs to no origin."""
+UNBUFFERED = (b"x-accel-buffering", b"no")
+
+EXPOSED = (
+    *("X-Stream-Id", "X-Stream-Metadata", "X-Stream-State", "X-Stream-Replaced"),
+    *("Upload-Offset", "Upload-Complete", "Upload-Limit"),
+    *("Location", "Content-Range", "ETag", "Repr-Digest"),
+)
+"""What a page of another origin may read."""
+
+_FORWARDED = (b"via", b"forwarded", b"x-real-ip")
+
+
+def content_type_of(values: Sequence[bytes]) -> str:
+    """The content type to keep with a stream, as it was sent. Raises BadRequest.
+
+    A form's type says nothing of the bytes: curl sends it unless told otherwise.
+    """
+    if len(values) > 1:
+        raise BadRequest("Content-Type was sent more than once.")
+    text = values[0].decode("latin-1").strip(" \t") if values else ""
+    if len(text) > MAX_CONTENT_TYPE:
+        raise BadRequest(f"Content-Type has {len(text)} characters; {MAX_CONTENT_TYPE} are allowed.")
+    if not all(" " <= char != "\x7f" for char in text.replace("\t", " ")):
+        raise BadRequest("Content-Type contains a control character.")
+    if text.partition(";")[0].rstrip().lower() in ("", "application/x-www-form-urlencoded"):
+        return DEFAULT_CONTENT_TYPE
+    return text
+
+
+def check_encoding(values: Iterable[bytes]) -> None:
+    """Raise UnsupportedEncoding if the body is not the bytes themselves (RFC 9110 section 8.4)."""
+    for coding in b",".join(values).split(b","):
+        if coding.strip().lower() not in (b"", b"identity"):
+            raise UnsupportedEncoding("Loom stores bytes as they are: send them without Content-Encoding.")
+
+
+def answers_early(policy: str, http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """True if a POST is answered as soon as the stream exists, False if at the body's end.
+
+    `policy` is direct, always or never. A proxy that gets the answer early may stop passing the body on, or
+    swallow some of it, so `direct` looks for the headers proxies add. A resumable upload expects its answer
+    at the end by its own rules (draft-ietf-httpbis-resumable-upload).
+    """
+    names = {name for name, _ in headers}
+    if policy == "never" or b"upload-complete" in names:
+        return False
+    if policy == "always":
+        return True
+    forwarded = any(name in _FORWARDED or name.startswith(b"x-forwarded-") for name in names)
+    return http_version != "1.0" and not forwarded
+
+
+def created_headers(info: Info, *, replaced: bool, early: bool) -> Headers:
+    """The answer to a creation. An early one has no length: with `0` some clients stop sending at once."""
+    id = quote_id(info.id).encode()
+    headers = [(b"x-stream-id", id), (b"location", b"/stream/" + id), NO_STORE]
+    if replaced:
+        headers.append((b"x-stream-replaced", b"true"))
+    if not early:
+        headers.append((b"content-length", b"0"))
+    return headers
+
+
+def stream_headers(info: Info, stop: int | None) -> Headers:
+    """The answer that shows a stream up to `stop`; None: to an end that is still to come."""
+    headers = [
+        (b"content-type", info.content_type.encode("latin-1")),
+        (b"x-stream-id", quote_id(info.id).encode()),
+        (b"x-stream-state", info.state.encode()),
+        (b"x-stream-metadata", info.metadata.encode()),
+        SANDBOX,
+        NOSNIFF,
+    ]
+    if info.state.final:
+        # The bytes of a key that is final never change: the key alone is a strong validator.
+        headers += [
+            (b"cache-control", b"private, no-cache, no-transform"),
+            (b"etag", b'"%b"' % info.key.encode()),
+        ]
+    else:
+        headers.append(NO_STORE)
+    headers.append(UNBUFFERED if stop is None else (b"content-length", b"%d" % stop))
+    return headers

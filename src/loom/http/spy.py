@@ -1,0 +1,27 @@
+"""/spy: every stream woven into one answer that never ends."""
+
+from loom.auth import Action
+from loom.http.exchange import Exchange, body_part
+from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED
+from loom.spy import Spy
+
+# What streams hold is passed through as it is: no charset can be promised, UTF-8 is what a terminal expects.
+HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED]
+
+
+class SpyHole:
+    """The handler of /spy."""
+
+    def __init__(self, spy: Spy) -> None:
+        self._spy = spy
+
+    async def read(self, exchange: Exchange) -> None:
+        """GET /spy: until the client leaves."""
+        exchange.require(Action.SPY, None)
+        if exchange.head:
+            await exchange.respond(200, HEADERS)
+            return
+        # Begun before the head is sent: who has seen the head misses nothing that comes after it.
+        pieces = self._spy.weave(exchange.given("color"))
+        await exchange.begin(200, HEADERS)
+        await exchange.relay(pieces, body_part)

@@ -1,0 +1,157 @@
+"""/stream: produce a stream, read one. Owns the way of bytes between a connection and the service.
+
+Knows nothing of how streams are stored or followed.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.types import Message, Receive
+
+from loom.auth import Action
+from loom.errors import LoomError, ProducerIdle
+from loom.http.exchange import Disconnected, Exchange, body_part, interruptible
+from loom.http.headers import answers_early, check_encoding, content_type_of, created_headers, stream_headers
+from loom.http.metadata import parse_metadata
+from loom.model import NewStream, new_id, parse_id, quote_id
+from loom.service import FileSlice, Piece, Producer, Service
+
+
+class Streams:
+    """The handlers of /stream and /stream/{id}."""
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        max_metadata_bytes: int = 4096,
+        early_response: str = "direct",
+        producer_idle_timeout: float = 0,
+    ) -> None:
+        self._service = service
+        self._max_metadata_bytes = max_metadata_bytes
+        self._early_response = early_response
+        self._idle = producer_idle_timeout
+
+    async def create_new(self, exchange: Exchange) -> None:
+        """POST /stream: a stream under an id of its own."""
+        await self._create(exchange, new_id(time.time()))
+
+    async def create(self, exchange: Exchange) -> None:
+        """POST /stream/{id}: a stream of that id, unless it is taken."""
+        await self._create(exchange, _id(exchange))
+
+    async def read(self, exchange: Exchange) -> None:
+        """GET and HEAD /stream/{id}: what is stored, then what comes, until the stream's end."""
+        id = _id(exchange)
+        exchange.require(Action.READ, id)
+        tail = not exchange.given("notail")
+        if exchange.head:
+            info = await self._service.info(id)
+            stop = None if tail and not info.state.final else info.size
+            await exchange.respond(200, stream_headers(info, stop))
+            return
+        async with await self._service.read(id, tail=tail) as reading:
+            exchange.record.state = reading.info.state
+            await exchange.begin(200, stream_headers(reading.info, reading.stop))
+            slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
+            await exchange.relay(reading.pieces(slices=slices), _part)
+
+    async def _create(self, exchange: Exchange, id: str) -> None:
+        exchange.require(Action.WRITE, id)
+        new = NewStream(
+            id=id,
+            metadata=parse_metadata(exchange.all(b"x-stream-metadata"), self._max_metadata_bytes),
+            content_type=content_type_of(exchange.all(b"content-type")),
+        )
+        check_encoding(exchange.all(b"content-encoding"))
+        early = answers_early(self._early_response, exchange.scope["http_version"], exchange.scope["headers"])
+        exchange.record.stream = quote_id(id)
+        producer = await self._service.create(new, replace=exchange.flag("force"))
+        headers = created_headers(producer.info, replaced=producer.replaced, early=early)
+        try:
+            async with _begun(exchange, headers if early else None):
+                await self._take_body(exchange, producer)
+                exchange.record.state = (await producer.complete()).state
+        except BaseException as error:
+            exchange.record.state = "interrupted"
+            await asyncio.shield(producer.lose(_reason(error)))
+            raise
+        if early:
+            await exchange.end()
+        else:
+            await exchange.respond(201, headers)
+
+    async def _take_body(self, exchange: Exchange, producer: Producer) -> None:
+        """Hand the body over, piece by piece, to its end. Raises Disconnected, ProducerIdle, LoomError."""
+        receive = _patient(exchange.receive, self._idle) if self._idle else exchange.receive
+        async with interruptible() as interrupt:
+            producer.on_lost(interrupt)
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Disconnected
+                if data := message.get("body"):
+                    exchange.record.received += len(data)
+                    await producer.take(bytes(data))
+                more = message.get("more_body", False)
+
+
+@asynccontextmanager
+async def _begun(exchange: Exchange, headers: list[tuple[bytes, bytes]] | None) -> AsyncIterator[None]:
+    """Answer 201 at once while the block receives; with None nothing is sent yet.
+
+    A task of its own sends it, so that the block's `receive` comes first: a client that sent
+    `Expect: 100-continue` then gets its 100, which no server sends after a final status.
+    """
+    if headers is None:
+        yield
+        return
+    answering = asyncio.create_task(exchange.begin(201, headers))
+    try:
+        yield
+        await answering
+    finally:
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+
+
+def _patient(receive: Receive, seconds: float) -> Receive:
+    """The same, but ProducerIdle when nothing comes for so long."""
+
+    async def patient() -> Message:
+        try:
+            async with asyncio.timeout(seconds):
+                return await receive()
+        except TimeoutError:
+            raise ProducerIdle(seconds) from None
+
+    return patient
+
+
+def _id(exchange: Exchange) -> str:
+    return parse_id(exchange.path_params["id"].encode("latin-1"))
+
+
+def _reason(error: BaseException) -> str:
+    """Why a producer was lost, for those who follow its stream."""
+    if isinstance(error, Disconnected):
+        return "The producer's connection was lost."
+    if isinstance(error, LoomError):
+        return str(error)
+    return "The server gave the producer up."
+
+
+def _part(piece: Piece) -> Message:
+    if isinstance(piece, FileSlice):
+        return {
+            "type": "http.response.zerocopysend",
+            "file": piece.fileno,
+            "offset": piece.start,
+            "count": piece.stop - piece.start,
+            "more_body": True,
+        }
+    return body_part(piece)
