@@ -15,7 +15,7 @@ RECORD = "loom.record"
 
 @dataclass(slots=True)
 class Record:
-    """What became of one request: `status` is None until the answer has begun, `cut` is why it never ended."""
+    """What became of a request: `status` is None until the answer has begun, `cut` is why it never ended."""
 
     status: int | None = None
     received: int = 0

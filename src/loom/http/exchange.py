@@ -71,7 +71,7 @@ class Exchange(HTTPConnection):
         await respond(self.scope, self.send, status, headers, body)
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """Send the head of an answer at once: some servers keep it until a part of the body, here empty, comes."""
+        """Send an answer's head at once: some servers keep it until a part of the body, here empty, comes."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send(body_part(b""))
 

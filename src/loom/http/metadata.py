@@ -13,7 +13,8 @@ from loom.errors import InvalidMetadata
 
 MAX_DEPTH = 100
 
-_UNSAFE = re.compile(r"[^\t -~]+")
+_UNSAFE = re.compile(r"[\x7f-\U0010ffff]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
 
 
 def parse_metadata(values: Sequence[bytes], limit: int) -> str:
@@ -26,7 +27,9 @@ def parse_metadata(values: Sequence[bytes], limit: int) -> str:
         text = values[0].decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidMetadata("X-Stream-Metadata is not UTF-8.") from None
-    # A non-ASCII or control character outside a string stays an error: its escape is no JSON there either.
+    if _CONTROL.search(text):
+        raise InvalidMetadata("X-Stream-Metadata contains a control character.")
+    # Outside a string such a character stays an error: its escape is no JSON there either.
     text = _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text.strip(" \t"))
     if len(text) > limit:
         raise InvalidMetadata(f"X-Stream-Metadata has {len(text)} bytes as returned; {limit} are allowed.")
