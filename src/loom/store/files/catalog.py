@@ -1,0 +1,176 @@
+"""The catalog: one row a stream, in SQLite. An image of the commit log, never ahead of it; owns
+`catalog.sqlite`.
+
+One connection, in one thread at a time, does all the writing. Others are read-only and read briefly.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from loom.errors import ConfigError
+from loom.model import Info, Query, State
+
+FORMAT = 1
+COLUMNS = (
+    "number", "key", "id", "epoch", "state", "reason", "size", "metadata", "content_type",
+    "created", "ended", "deadline", "resume_window", "version",
+)  # fmt: skip
+INFO_COLUMNS = COLUMNS[1:]
+SCHEMA = (
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE streams (
+        number INTEGER PRIMARY KEY, key TEXT NOT NULL, id TEXT NOT NULL UNIQUE, epoch INTEGER NOT NULL,
+        state TEXT NOT NULL, reason TEXT NOT NULL, size INTEGER NOT NULL, metadata TEXT NOT NULL,
+        content_type TEXT NOT NULL, created REAL NOT NULL, ended REAL, deadline REAL,
+        resume_window REAL NOT NULL, version INTEGER NOT NULL
+    )""",
+    "CREATE INDEX unfinished ON streams (state) WHERE state IN ('live', 'interrupted', 'open')",
+    f"PRAGMA user_version = {FORMAT}",
+)
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM streams"  # noqa: S608  # our own column names
+UPSERT = (  # our own column names
+    f"INSERT INTO streams ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
+    f"ON CONFLICT (number) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in INFO_COLUMNS)}"
+)
+PAGE = 500
+
+Row = tuple[int, Info]
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """A connection that begins and ends transactions only as told. Raises ConfigError, sqlite3.Error."""
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA busy_timeout = 5000")
+    if not read_only:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise ConfigError("The catalog cannot use a write-ahead log here; use a local file system.")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+class Catalog:
+    """The writing side. All methods block."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        fresh = not path.exists()
+        self._db = connect(path, read_only=False)
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._create()
+        elif version != FORMAT:
+            raise ConfigError(f"The catalog has format {version}; this version of Loom reads {FORMAT}.")
+        if fresh:
+            os.chmod(path, 0o640)
+
+    def _create(self) -> None:
+        seed = int.from_bytes(os.urandom(7))
+        with self._transaction(flush=True) as db:
+            for statement in SCHEMA:
+                db.execute(statement)
+            db.execute("INSERT INTO facts VALUES ('seed', ?), ('checkpoint', 0), ('number', 0)", (seed,))
+
+    def fact(self, name: str) -> int:
+        """`seed` of the log, `checkpoint` (lsn up to which no log is needed), `number` (the last given)."""
+        (value,) = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return int(value)
+
+    def store(
+        self, rows: Iterable[Row], deletes: Sequence[int], number: int, *, checkpoint: int | None = None
+    ) -> None:
+        """Apply changes in one transaction; with `checkpoint` it is durable on return, and says so.
+
+        Raises sqlite3.Error with nothing applied: call again with the same and more.
+        """
+        with self._transaction(flush=checkpoint is not None) as db:
+            db.executemany("DELETE FROM streams WHERE number = ?", ((each,) for each in deletes))
+            db.executemany(UPSERT, (values(*row) for row in rows))
+            db.execute("UPDATE facts SET value = ? WHERE name = 'number'", (number,))
+            if checkpoint is not None:
+                db.execute("UPDATE facts SET value = ? WHERE name = 'checkpoint'", (checkpoint,))
+        if checkpoint is not None:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextlib.contextmanager
+    def _transaction(self, *, flush: bool) -> Iterator[sqlite3.Connection]:
+        """With `flush` the commit flushes the write-ahead log, which covers every earlier commit in it."""
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def rows(self, numbers: Iterable[int]) -> dict[int, Info]:
+        """The rows of some streams."""
+        found = {}
+        for number in numbers:
+            row = self._db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
+            if row:
+                found[number] = info_of(row)
+        return found
+
+    def unfinished(self) -> list[Row]:
+        """Every stream that is not final."""
+        query = f"{SELECT} WHERE state IN ('live', 'interrupted', 'open')"
+        return [(row[0], info_of(row)) for row in self._db.execute(query)]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+class CatalogReader:
+    """A reading side: point look-ups are short enough for an event loop, pages are not."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = connect(path, read_only=True)
+
+    def by_id(self, id: str) -> Row | None:
+        """The stream of that id."""
+        row = self._db.execute(f"{SELECT} WHERE id = ?", (id,)).fetchone()
+        return (row[0], info_of(row)) if row else None
+
+    def by_number(self, number: int) -> Row | None:
+        """The stream of that number."""
+        row = self._db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
+        return (row[0], info_of(row)) if row else None
+
+    def page(self, query: Query, below: int) -> list[Row]:
+        """Up to PAGE matching streams with a number under `below`, newest first."""
+        where: list[str] = ["number < ?"]
+        parameters: list[object] = [below]
+        if query.states:
+            where.append(f"state IN ({', '.join('?' * len(query.states))})")
+            parameters += sorted(query.states)
+        if query.prefix:
+            where.append("substr(id, 1, ?) = ?")
+            parameters += [len(query.prefix), query.prefix]
+        text = f"{SELECT} WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT {PAGE}"
+        return [(row[0], info_of(row)) for row in self._db.execute(text, parameters)]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+def values(number: int, info: Info) -> tuple[object, ...]:
+    """A row for UPSERT."""
+    return (number, *(getattr(info, name) for name in INFO_COLUMNS))
+
+
+def info_of(row: Sequence[object]) -> Info:
+    """The stream of a SELECTed row."""
+    fields = dict(zip(INFO_COLUMNS, row[1:], strict=True))
+    return Info(**{**fields, "state": State(str(fields["state"]))})  # type: ignore[arg-type]  # as UPSERT wrote

@@ -1,0 +1,210 @@
+"""Content files: a stream's exact bytes and nothing else. Owns `content/` and its open descriptors.
+
+Files are named by stream number, never by id; one descriptor serves writing and reading. A file that is
+pinned (someone uses it) or dirty (written and not flushed) is never closed to make room. Used from
+several threads: the lock guards the tables and is not held over reads, writes and flushes.
+"""
+
+import contextlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from loom.store.files.disk import Disk
+
+
+def content_name(number: int) -> str:
+    """The file of a stream, relative to the data directory."""
+    return f"content/{number >> 24:03x}/{(number >> 12) & 0xFFF:03x}/{number:09x}"
+
+
+@dataclass(slots=True, eq=False)
+class File:
+    """An open content file. It is dirty while `flushed` is behind `writes`, both counts of writes."""
+
+    fd: int
+    writes: int = 0
+    flushed: int = 0
+    removed: bool = False
+
+    @property
+    def dirty(self) -> bool:
+        """Written since it was last flushed."""
+        return self.flushed != self.writes and not self.removed
+
+
+class ContentFiles:
+    """The content files of a data directory. Raises OSError, from flushes FlushFailed; may block."""
+
+    def __init__(self, disk: Disk, *, max_open: int) -> None:
+        self._disk = disk
+        self._max_open = max_open
+        self._files: OrderedDict[int, File] = OrderedDict()
+        self._pins: dict[int, int] = {}
+        self._grown: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def write(self, number: int, offset: int, parts: Sequence[bytes]) -> None:
+        """Write bytes; makes the file if need be."""
+        with self._using(number, create=True) as file:
+            with self._lock:
+                file.writes += 1
+            self._disk.write(file.fd, parts, offset)
+
+    def read(self, number: int, offset: int, size: int) -> bytes:
+        """Up to `size` bytes, fewer at the end; none if there is no file. Reads from disk or cache."""
+        try:
+            with self._using(number, create=False) as file:
+                return os.pread(file.fd, size, offset)
+        except FileNotFoundError:
+            return b""
+
+    def cut(self, number: int, size: int) -> None:
+        """Drop what stands behind `size`."""
+        with self._using(number, create=False) as file:
+            with self._lock:
+                file.writes += 1
+            self._disk.truncate(file.fd, size)
+
+    def sync(self, number: int) -> None:
+        """Make one file durable, its name too."""
+        self._sync_directories()
+        with self._lock:
+            if number not in self._files:
+                return
+        with self._using(number, create=False) as file:
+            writes = file.writes
+            if file.dirty:
+                self._disk.sync(file.fd)
+                with self._lock:
+                    file.flushed = max(file.flushed, writes)
+
+    def sync_all(self) -> None:
+        """Make everything written durable."""
+        with self._lock:
+            dirty = [number for number, file in self._files.items() if file.dirty]
+        for number in dirty:
+            self.sync(number)
+        self._sync_directories()
+
+    def _sync_directories(self) -> None:
+        with self._lock:
+            grown = dict(self._grown)
+        for name, files in grown.items():
+            self._disk.sync_directory(name)
+            with self._lock:
+                if self._grown.get(name) == files:
+                    del self._grown[name]
+
+    def pin(self, number: int, *, exists: bool) -> None:
+        """Keep the file open from when it is, which is now if it exists. Pairs with `unpin`."""
+        with self._lock:
+            self._pins[number] = self._pins.get(number, 0) + 1
+        if exists:
+            try:
+                self._file(number, create=False)
+            except OSError:
+                self.unpin(number)
+                raise
+
+    def unpin(self, number: int) -> None:
+        """Blocks for no longer than closing a descriptor takes."""
+        with self._lock:
+            self._pins[number] -= 1
+            if self._pins[number]:
+                return
+            del self._pins[number]
+            file = self._files.get(number)
+            if file and file.removed:
+                del self._files[number]
+                self._disk.close(file.fd)
+
+    def fd(self, number: int) -> int | None:
+        """The descriptor, if the file is open; it stays open while pinned."""
+        file = self._files.get(number)
+        return file.fd if file else None
+
+    def remove(self, number: int) -> None:
+        """Remove the file; who has it pinned reads on."""
+        with self._lock:
+            file = self._files.get(number)
+            if file and number in self._pins:
+                file.removed = True
+            elif file:
+                del self._files[number]
+                self._disk.close(file.fd)
+        self._disk.remove(content_name(number))
+
+    def remove_above(self, last: int) -> None:
+        """Remove files of streams that never came to be: a crash forgot their creation (`durability: os`)."""
+        top = self._disk.root / "content"
+        for directory, below, names in os.walk(top):
+            prefix = directory[len(str(top)) :].replace("/", "")
+            least = last >> (12 if prefix else 24)
+            below[:] = [name for name in below if int(prefix + name, 16) >= least]
+            for name in names:
+                if int(name, 16) > last:
+                    self._disk.remove(f"content/{os.path.relpath(directory, top)}/{name}")
+
+    def size(self, number: int) -> int | None:
+        """The length of the file, None if it is not there. Evidence of damage, never of content."""
+        return self._disk.size(content_name(number))
+
+    def trim(self) -> None:
+        """Close what was not used for longest, flushing it first, until few enough are open."""
+        with self._lock:
+            excess = len(self._files) - self._max_open
+            spare = [number for number in self._files if number not in self._pins][: max(0, excess)]
+        for number in spare:
+            self.sync(number)
+            with self._lock:
+                file = self._files.get(number)
+                if file and not file.dirty and number not in self._pins:
+                    del self._files[number]
+                    self._disk.close(file.fd)
+
+    def close(self) -> None:
+        """Close every descriptor; nothing is flushed."""
+        with self._lock:
+            for file in self._files.values():
+                self._disk.close(file.fd)
+            self._files.clear()
+
+    @contextlib.contextmanager
+    def _using(self, number: int, *, create: bool) -> Iterator[File]:
+        self.pin(number, exists=False)
+        try:
+            yield self._file(number, create=create)
+        finally:
+            self.unpin(number)
+
+    def _file(self, number: int, *, create: bool) -> File:
+        with self._lock:
+            file = self._files.get(number)
+            if file:
+                self._files.move_to_end(number)
+                return file
+        fd = self._open(content_name(number), create=create)
+        with self._lock:
+            file = self._files.setdefault(number, File(fd))
+        if file.fd != fd:
+            self._disk.close(fd)
+        return file
+
+    def _open(self, name: str, *, create: bool) -> int:
+        try:
+            return self._disk.open(name, os.O_RDWR)
+        except PermissionError:
+            return self._disk.open(name, os.O_RDONLY)
+        except FileNotFoundError:
+            if not create:
+                raise
+        directory = os.path.dirname(name)
+        for place in ("content", os.path.dirname(directory), directory):
+            self._disk.make_directory(place)
+        fd = self._disk.open(name, os.O_RDWR | os.O_CREAT)
+        with self._lock:
+            self._grown[directory] = self._grown.get(directory, 0) + 1
+        return fd

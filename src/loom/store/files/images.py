@@ -1,0 +1,205 @@
+"""Images and checkpoints: content files and the catalog follow the commit log, off the
+acknowledgement path.
+
+Owns the thread that writes the catalog. An image writes what the log has made durable; a checkpoint
+also flushes it, and releases the log up to there. What cannot be written for want of space stays in
+memory and in the log and is tried again; what cannot be flushed stops the store.
+"""
+
+import asyncio
+import contextlib
+import errno
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from loom.store.files.catalog import Catalog, Row
+from loom.store.files.content import ContentFiles
+from loom.store.files.disk import Disk
+from loom.store.files.stream import Stream
+from loom.store.files.table import Table, row_of
+
+INTERVAL = 1.0
+HURRY = 0.05
+CHECKPOINT_AGE = 30.0
+CHECKPOINT_BYTES = 256 << 20
+BALLAST = "ballast"
+BALLAST_SIZE = 8 << 20
+OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+@dataclass(slots=True, eq=False)
+class Image:
+    """One round: what to write, and how that went. `lsn` is the newest commit it covers."""
+
+    lsn: int
+    number: int
+    checkpoint: bool
+    rows: list[Row]
+    changed: list[Stream]
+    dropped: list[int]
+    writes: list[tuple[Stream, int, list[bytes]]]
+    failed: set[Stream] = field(default_factory=set)
+    told: bool = False
+    free: bool = True
+
+
+class Images:
+    """The rounds and their thread.
+
+    `lsn` says up to where is committed, `release` is awaited with the lsn of each checkpoint, `on_failure` is
+    called once when a flush failed.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        content: ContentFiles,
+        catalog: Catalog,
+        table: Table,
+        *,
+        min_free: tuple[int, int],
+        lsn: Callable[[], int],
+        release: Callable[[int], Awaitable[None]],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.full = False
+        """Too little space is left: nothing new is to be taken."""
+        self._disk = disk
+        self._content = content
+        self._catalog = catalog
+        self._table = table
+        self._min_free = min_free
+        self._lsn = lsn
+        self._release = release
+        self._on_failure = on_failure
+        self._recent: dict[Stream, None] = {}
+        self._large_bytes = 0
+        self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
+        self._checkpoint_lsn = lsn()
+        self._wanted = False
+        self._closing = False
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-images")
+        self._task = asyncio.create_task(self._run(), name="images")
+
+    def note(self, stream: Stream, *, large: int = 0) -> None:
+        """The stream has grown, by `large` bytes that are in its content file already."""
+        self._large_bytes += large
+        if stream.recent:
+            self._recent[stream] = None
+            if stream.durable - stream.filed >= 64 << 10:
+                self._wake.set()
+
+    def want_checkpoint(self) -> None:
+        """Make room in the log soon."""
+        self._wanted = True
+        self._wake.set()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while not self._closing:
+                await asyncio.sleep(HURRY if not self._wanted else 0)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), INTERVAL)
+                self._wake.clear()
+                await self._round(loop)
+            self._wanted = True
+            await self._round(loop)
+        except Exception as error:
+            self._on_failure(error)
+
+    async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
+        image = self._prepare()
+        await loop.run_in_executor(self._thread, self._write, image)
+        await self._apply(image)
+
+    def _prepare(self) -> Image:
+        changed, dropped = self._table.take_changes()
+        recent, self._recent = list(self._recent), {}
+        lsn = self._lsn()
+        due = self._wanted or self._large_bytes > CHECKPOINT_BYTES or time.monotonic() > self._checkpoint_at
+        return Image(
+            lsn=lsn,
+            number=self._table.number,
+            checkpoint=due and lsn > self._checkpoint_lsn,
+            rows=[row_of(stream) for stream in changed],
+            changed=changed,
+            dropped=dropped,
+            writes=[
+                (stream, stream.filed, list(stream.recent))
+                for stream in recent
+                if stream.recent and stream.error is None
+            ],
+        )
+
+    def _write(self, image: Image) -> None:
+        """In the thread. Raises FlushFailed and sqlite3.Error where that has to stop the store."""
+        for stream, offset, chunks in image.writes:
+            try:
+                self._content.write(stream.number, offset, chunks)
+            except OSError as error:
+                image.failed.add(stream)
+                image.free = image.free and error.errno in OUT_OF_FILES
+        for number in image.dropped:
+            self._content.remove(number)
+        image.checkpoint = image.checkpoint and not image.failed
+        if image.checkpoint:
+            self._content.sync_all()
+        if image.rows or image.dropped or image.checkpoint:
+            image.told = self._tell(image)
+        image.checkpoint = image.checkpoint and image.told
+        self._content.trim()
+        self._look_at_space(image)
+
+    def _tell(self, image: Image) -> bool:
+        lsn = image.lsn if image.checkpoint else None
+        try:
+            self._catalog.store(image.rows, image.dropped, image.number, checkpoint=lsn)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            image.free = False
+            return False
+        return True
+
+    def _look_at_space(self, image: Image) -> None:
+        """With no space at all give up the ballast, so that ends and deletes can still be recorded."""
+        space, inodes = self._disk.free()
+        least, least_inodes = self._min_free
+        if not image.free:
+            self._disk.remove(BALLAST)
+        elif self._disk.size(BALLAST) is None and space > least + 2 * BALLAST_SIZE:
+            with contextlib.suppress(OSError):
+                self._disk.reserve(BALLAST, BALLAST_SIZE)
+        image.free = image.free and space >= least and (inodes is None or inodes >= least_inodes)
+
+    async def _apply(self, image: Image) -> None:
+        self.full = not image.free
+        for stream, offset, chunks in image.writes:
+            if stream in image.failed:
+                self._recent[stream] = None
+            else:
+                stream.imaged(offset, sum(map(len, chunks)))
+                if stream.recent:
+                    self.note(stream)
+        if image.told:
+            self._table.told(image.changed, image.dropped)
+        else:
+            self._table.give_back(image.changed)
+        if image.checkpoint:
+            self._wanted = False
+            self._large_bytes = 0
+            self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
+            self._checkpoint_lsn = image.lsn
+            await self._release(image.lsn)
+
+    async def close(self) -> None:
+        """Write and flush a last round, so that the next start has nothing to replay; end the thread."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+        self._thread.shutdown()

@@ -1,0 +1,36 @@
+"""Listing streams: pages of the catalog, with what memory knows better woven in. Reads only."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+from loom.model import FINAL_STATES, Info, Query
+from loom.store.files.catalog import PAGE, CatalogReader, Row
+from loom.store.files.table import Table
+
+
+async def listing(table: Table, path: Path, threads: Executor, query: Query) -> AsyncIterator[Info]:
+    """The matching streams, newest first: numbers fall, so memory and pages merge by them."""
+    loop = asyncio.get_running_loop()
+    below = table.number + 1
+    while below > 0:
+        in_catalog = not query.states or bool(query.states & FINAL_STATES)
+        page = await loop.run_in_executor(threads, read_page, path, query, below) if in_catalog else []
+        least = page[-1][0] if len(page) == PAGE else 0
+        rows = {number: info for number, info in page if not table.hidden(number)}
+        for number, stream in table.loaded(query).items():
+            if least <= number < below:
+                rows[number] = stream.view
+        for number in sorted(rows, reverse=True):
+            yield rows[number]
+        below = least
+
+
+def read_page(path: Path, query: Query, below: int) -> list[Row]:
+    """One page, over a connection of its own: this runs in a thread."""
+    reader = CatalogReader(path)
+    try:
+        return reader.page(query, below)
+    finally:
+        reader.close()

@@ -1,0 +1,87 @@
+"""Reading a stream's bytes: from its content file, and from memory where that is behind. Writes
+nothing.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+
+from loom.errors import StreamDamaged
+from loom.store.base import Content
+from loom.store.files.content import ContentFiles
+from loom.store.files.stream import Stream
+
+PIECE = 256 << 10
+NOT_CACHED = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})
+
+
+class FilesContent(Content):
+    """See Content. The content file stays open as long as this is."""
+
+    def __init__(
+        self, stream: Stream, files: ContentFiles, threads: Executor, on_close: Callable[[Stream], None]
+    ) -> None:
+        self.key = stream.info.key
+        self._stream = stream
+        self._files = files
+        self._threads = threads
+        self._on_close = on_close
+        self._open = True
+
+    def fileno(self) -> int | None:
+        """See Content."""
+        return self._files.fd(self._stream.number)
+
+    @property
+    def filed(self) -> int:
+        """See Content."""
+        return self._stream.filed
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """See Content."""
+        stream = self._stream
+        while start < stop:
+            if start < stream.filed:
+                data = await self._read_file(start, min(stop, stream.filed) - start)
+            else:
+                data = stream.slice(start, min(PIECE, stop - start))
+            if not data:
+                raise StreamDamaged(f"Stored bytes of the stream with ID {stream.info.id} are missing.")
+            start += len(data)
+            yield data
+
+    async def _read_file(self, start: int, size: int) -> bytes:
+        fd = self.fileno()
+        if fd is None:
+            return b""
+        size = min(PIECE, size)
+        data = read_cached(fd, start, size)
+        if data is not None:
+            return data
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, os.pread, fd, size, start)
+        except OSError:
+            return b""
+
+    def close(self) -> None:
+        """See Content."""
+        if self._open:
+            self._open = False
+            self._files.unpin(self._stream.number)
+            self._stream.opened -= 1
+            self._on_close(self._stream)
+
+
+def read_cached(fd: int, start: int, size: int) -> bytes | None:
+    """Bytes the page cache holds; None if a thread has to fetch them from disk."""
+    buffer = bytearray(size)
+    try:
+        count = os.preadv(fd, [buffer], start, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno in NOT_CACHED:
+            return None
+        return b""
+    return bytes(memoryview(buffer)[:count])

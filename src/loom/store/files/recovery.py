@@ -1,0 +1,166 @@
+"""Recovery: what the commit log says becomes true in content files and catalog, before anything is
+served.
+
+The log is the evidence; the length of a file never is. Costs the log, not the store.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from xxhash import xxh3_64
+
+from loom.errors import ConfigError, StoreStopped
+from loom.model import Info, State
+from loom.store.files.catalog import Catalog, Row
+from loom.store.files.content import ContentFiles
+from loom.store.files.log import Log
+from loom.store.files.records import Append, Delete, Extent, Put, Record, decode
+
+PIECE = 1 << 20
+logger = logging.getLogger("loom.store")
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What the log says of one stream; None where it says nothing."""
+
+    info: Info | None = None
+    size: int | None = None
+    deleted: bool = False
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What the store starts from."""
+
+    unfinished: list[Row]
+    number: int
+    damaged: list[str] = field(default_factory=list)
+
+
+def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[], float]) -> Recovered:
+    """Replay the log, repair, flush; then the log is empty. Raises ConfigError, FlushFailed, OSError."""
+    after = catalog.fact("checkpoint")
+    replayed = survey(log, after)
+    number = max(catalog.fact("number"), *replayed, 0)
+    damaged = set(rewrite(log, after, replayed, content))
+    rows = merge(catalog, replayed)
+    for each, info in rows.items():
+        if not fits(content, each, info.size):
+            damaged.add(each)
+    for each in damaged:
+        logger.error("stored bytes of stream %r (key %s) are damaged", rows[each].id, rows[each].key)
+    rows = {each: settled(info, each in damaged, clock()) for each, info in rows.items()}
+    deleted = [each for each, found in replayed.items() if found.deleted]
+    for each in deleted:
+        content.remove(each)
+    content.remove_above(number)
+    content.sync_all()
+    content.trim()
+    catalog.store(rows.items(), deleted, number, checkpoint=log.lsn)
+    log.reset()
+    unfinished = [(each, info) for each, info in rows.items() if not info.state.final]
+    return Recovered(unfinished, number, sorted(rows[each].id for each in damaged))
+
+
+def records(log: Log, after: int) -> Iterator[Record]:
+    """Every record behind the checkpoint."""
+    for lsn, payload in log.replay(after):
+        try:
+            yield from decode(payload)
+        except ValueError as error:
+            raise ConfigError(
+                f"Commit {lsn} of the log was written by another version of Loom: {error}."
+            ) from error
+
+
+def survey(log: Log, after: int) -> dict[int, Replayed]:
+    """Where each stream in the log ends up."""
+    streams: dict[int, Replayed] = {}
+    for record in records(log, after):
+        stream = streams.setdefault(record.number, Replayed())
+        match record:
+            case Put(_, info):
+                stream.info, stream.size = info, info.size
+            case Append(_, offset, data):
+                stream.size = offset + len(data)
+            case Extent(_, offset, length, _):
+                stream.size = offset + length
+            case Delete():
+                stream.deleted = True
+    return streams
+
+
+def rewrite(log: Log, after: int, streams: dict[int, Replayed], content: ContentFiles) -> Iterator[int]:
+    """Write the log's bytes to the content files; yields streams whose files lack what it vouches for."""
+    for record in records(log, after):
+        if streams[record.number].deleted:
+            continue
+        match record:
+            case Append(number, offset, data):
+                content.write(number, offset, [bytes(data)])  # type: ignore[arg-type]  # a view of the log
+            case Extent(number, offset, length, digest):
+                if digest_in(content, number, offset, length) != digest:
+                    yield number
+        content.trim()
+
+
+def digest_in(content: ContentFiles, number: int, offset: int, length: int) -> int | None:
+    """XXH3 of bytes in a content file, None if there are not so many."""
+    hasher = xxh3_64()
+    stop = offset + length
+    while offset < stop:
+        piece = content.read(number, offset, min(PIECE, stop - offset))
+        if not piece:
+            return None
+        hasher.update(piece)
+        offset += len(piece)
+    return hasher.intdigest()
+
+
+def merge(catalog: Catalog, streams: dict[int, Replayed]) -> dict[int, Info]:
+    """The rows to look at: of every stream in the log, and of every one that was not final."""
+    rows = dict(catalog.unfinished())
+    rows.update(catalog.rows(streams.keys() - rows.keys()))
+    for number, found in streams.items():
+        if found.deleted:
+            rows.pop(number, None)
+            continue
+        info = found.info or rows.get(number)
+        if info is None:
+            raise StoreStopped(f"The log names stream {number}, which the catalog does not know.")
+        rows[number] = info if found.size is None else replace(info, size=found.size)
+    return rows
+
+
+def fits(content: ContentFiles, number: int, size: int) -> bool:
+    """Cut what stands behind the durable size; False if bytes before it are missing."""
+    length = content.size(number) or 0
+    if length > size:
+        content.cut(number, size)
+    return length >= size
+
+
+def settled(info: Info, damaged: bool, now: float) -> Info:
+    """The row as the store starts with it: nobody is producing."""
+    if info.state.final or info.state is State.OPEN:
+        return info
+    version = info.version + 1
+    if damaged:
+        return replace(
+            info,
+            state=State.ABORTED,
+            reason="stored bytes are damaged",
+            ended=now,
+            deadline=None,
+            version=version,
+        )
+    deadline = now + info.resume_window
+    return replace(
+        info,
+        state=State.INTERRUPTED,
+        reason=info.reason or "server stopped",
+        deadline=deadline,
+        version=version,
+    )

@@ -1,0 +1,141 @@
+"""The streams by id and by key: those in memory, and behind them the catalog. Belongs to the event
+loop.
+
+In memory is every stream that is not final, in use, or ahead of the catalog; the rest is looked up and
+forgotten again. What this table says is durable and is what everyone is told.
+"""
+
+import secrets
+
+from loom.model import FINAL_STATES, Info, Query
+from loom.store.files.catalog import CatalogReader, Row
+from loom.store.files.stream import Stream
+
+
+def new_key(number: int) -> str:
+    """A key: the stream's number, and enough chance that a restored directory does not give it out twice."""
+    return f"{number:x}-{secrets.token_hex(6)}"
+
+
+def number_of(key: str) -> int:
+    """The number in a key, 0 if it is none of ours."""
+    number, _, chance = key.partition("-")
+    try:
+        return int(number, 16) if chance else 0
+    except ValueError:
+        return 0
+
+
+class Table:
+    """Look-ups, and what the catalog does not know yet."""
+
+    def __init__(self, reader: CatalogReader, unfinished: list[Row], number: int) -> None:
+        self.number = number
+        """The last stream number given out."""
+        self._reader = reader
+        self._streams: dict[int, Stream] = {}
+        self._ids: dict[str, Stream] = {}
+        self._unfinished: dict[int, Stream] = {}
+        self._changed: dict[int, Stream] = {}
+        self._dropped: set[int] = set()
+        for row in unfinished:
+            self._keep(Stream(*row))
+
+    def next_number(self) -> int:
+        """A number no stream ever had."""
+        self.number += 1
+        return self.number
+
+    def by_id(self, id: str) -> Stream | None:
+        """The stream of that id."""
+        stream = self._ids.get(id)
+        return stream if stream is not None else self._load(self._reader.by_id(id))
+
+    def by_key(self, key: str) -> Stream | None:
+        """The stream of that key."""
+        number = number_of(key)
+        stream = self._streams.get(number) or self._load(self._reader.by_number(number))
+        return stream if stream is not None and stream.info.key == key else None
+
+    def _load(self, row: Row | None) -> Stream | None:
+        if row is None or row[0] in self._dropped:
+            return None
+        stream = Stream(*row)
+        self._keep(stream)
+        return stream
+
+    def _keep(self, stream: Stream) -> None:
+        self._streams[stream.number] = stream
+        self._ids[stream.info.id] = stream
+        if not stream.info.state.final:
+            self._unfinished[stream.number] = stream
+
+    def changed(self, stream: Stream) -> None:
+        """The stream is new, or its row or size moved: the catalog has to follow."""
+        if stream.number in self._dropped:
+            return
+        self._changed[stream.number] = stream
+        if stream.number not in self._streams:
+            self._keep(stream)
+        elif stream.info.state.final:
+            self._unfinished.pop(stream.number, None)
+
+    def drop(self, stream: Stream) -> None:
+        """The stream is gone."""
+        self._dropped.add(stream.number)
+        for table in (self._streams, self._unfinished, self._changed):
+            table.pop(stream.number, None)
+        if self._ids.get(stream.info.id) is stream:
+            del self._ids[stream.info.id]
+
+    def unfinished(self) -> list[Stream]:
+        """Every stream that is not final."""
+        return list(self._unfinished.values())
+
+    def all(self) -> list[Stream]:
+        """Every stream in memory."""
+        return list(self._streams.values())
+
+    def loaded(self, query: Query) -> dict[int, Stream]:
+        """The streams in memory that match, by number; those the catalog has besides are in its pages."""
+        streams = self._unfinished if query.states and not query.states & FINAL_STATES else self._streams
+        return {number: stream for number, stream in streams.items() if query.matches(stream.info)}
+
+    def hidden(self, number: int) -> bool:
+        """A row of the catalog that is not to be shown: memory knows better."""
+        return number in self._dropped or number in self._streams
+
+    def take_changes(self) -> tuple[list[Stream], list[int]]:
+        """What the catalog has to be told: streams whose rows to write, numbers of those to delete."""
+        changed, self._changed = list(self._changed.values()), {}
+        return changed, list(self._dropped)
+
+    def give_back(self, changed: list[Stream]) -> None:
+        """The catalog could not be told."""
+        for stream in changed:
+            if stream.number not in self._dropped:
+                self._changed.setdefault(stream.number, stream)
+
+    def told(self, changed: list[Stream], dropped: list[int]) -> None:
+        """The catalog has been told."""
+        self._dropped.difference_update(dropped)
+        for stream in changed:
+            self.release(stream)
+
+    def release(self, stream: Stream) -> None:
+        """Forget the stream if the catalog can stand in for it."""
+        if stream.number in self._changed or not stream.info.state.final or not stream.idle:
+            return
+        if self._streams.pop(stream.number, None) is not None:
+            del self._ids[stream.info.id]
+
+    @property
+    def dirty(self) -> bool:
+        """The catalog is behind."""
+        return bool(self._changed or self._dropped)
+
+
+def row_of(stream: Stream) -> Row:
+    """The catalog's row for a stream as it durably is."""
+    info: Info = stream.view
+    return stream.number, info

@@ -1,0 +1,108 @@
+"""The producer's side of a stream. Owns the right to append; knows no file."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from loom.errors import LoomError
+from loom.model import Info, Patch
+from loom.store.base import Writer
+from loom.store.files.commit import Commits
+from loom.store.files.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bytes accepted and not yet durable: of one producer, and of all."""
+
+    stream: int = 4 << 20
+    total: int = 64 << 20
+
+
+class FilesWriter(Writer):
+    """See Writer. It is over once it was lost or `close` was called."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        commits: Commits,
+        bounds: Bounds,
+        *,
+        epoch: int,
+        replaced: bool,
+        close: "Callable[[FilesWriter, Patch], Awaitable[Info]]",
+    ) -> None:
+        self.key = stream.info.key
+        self.epoch = epoch
+        self.replaced = replaced
+        self.stream = stream
+        self.error: LoomError | None = None
+        self._commits = commits
+        self._bounds = bounds
+        self._close = close
+        self._closed = False
+        self._callbacks: list[Callable[[LoomError], None]] = []
+
+    @property
+    def accepted(self) -> int:
+        """See Writer."""
+        return self.stream.accepted
+
+    @property
+    def durable(self) -> int:
+        """See Writer."""
+        return self.stream.durable
+
+    def append(self, data: bytes) -> None:
+        """See Writer."""
+        if self.error:
+            raise self.error
+        if self._closed:
+            raise RuntimeError("append after close")
+        if data:
+            self._commits.append(self.stream, data)
+
+    async def room(self) -> None:
+        """See Writer."""
+        stream = self.stream
+        while True:
+            if self.error:
+                raise self.error
+            if stream.accepted - stream.durable >= self._bounds.stream:
+                await stream.moved()
+            elif self._commits.in_flight >= self._bounds.total:
+                await self._commits.turn()
+            else:
+                return
+
+    async def flushed(self, offset: int) -> int:
+        """See Writer."""
+        while self.stream.durable < offset:
+            if self.error:
+                raise self.error
+            await self.stream.moved()
+        return self.stream.durable
+
+    async def close(self, patch: Patch) -> Info:
+        """See Writer."""
+        if self.error:
+            raise self.error
+        if self._closed:
+            raise RuntimeError("closed twice")
+        self._closed = True
+        info = await self._close(self, patch)
+        self._callbacks.clear()
+        return info
+
+    def on_lost(self, callback: Callable[[LoomError], None]) -> None:
+        """See Writer."""
+        if self.error:
+            callback(self.error)
+        else:
+            self._callbacks.append(callback)
+
+    def lose(self, error: LoomError) -> None:
+        """The store says: this writer may not go on."""
+        self.error = error
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(error)
