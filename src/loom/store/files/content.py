@@ -6,6 +6,7 @@ several threads: the lock guards the tables and is not held over reads, writes a
 """
 
 import contextlib
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -18,6 +19,13 @@ from loom.store.files.disk import Disk
 def content_name(number: int) -> str:
     """The file of a stream, relative to the data directory."""
     return f"content/{number >> 24:03x}/{(number >> 12) & 0xFFF:03x}/{number:09x}"
+
+
+class ContentLost(OSError):
+    """A content file does not hold what was written to it: somebody else removed or cut it."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOENT, "stored bytes are missing")
 
 
 @dataclass(slots=True, eq=False)
@@ -47,11 +55,19 @@ class ContentFiles:
         self._lock = threading.Lock()
 
     def write(self, number: int, offset: int, parts: Sequence[bytes]) -> None:
-        """Write bytes; makes the file if need be."""
-        with self._using(number, create=True) as file:
-            with self._lock:
-                file.writes += 1
-            self._disk.write(file.fd, parts, offset)
+        """Write bytes behind those that are there; makes the file for the first ones.
+
+        Raises ContentLost rather than leave a hole, which would read as zeros.
+        """
+        try:
+            with self._using(number, create=offset == 0) as file:
+                if not file.removed and not self._disk.holds(file.fd, offset):
+                    raise ContentLost
+                with self._lock:
+                    file.writes += 1
+                self._disk.write(file.fd, parts, offset)
+        except FileNotFoundError:
+            raise ContentLost from None
 
     def read(self, number: int, offset: int, size: int) -> bytes:
         """Up to `size` bytes, fewer at the end; none if there is no file. Reads from disk or cache."""

@@ -106,6 +106,11 @@ class Disk:
         except FileNotFoundError:
             return None
 
+    def holds(self, fd: int, size: int) -> bool:
+        """Whether the open file still has its name and at least `size` bytes. Raises OSError."""
+        found = os.fstat(fd)
+        return found.st_nlink > 0 and found.st_size >= size
+
     def free(self) -> tuple[int, int | None]:
         """Bytes and inodes free for us; None where the file system does not count inodes."""
         found = os.statvfs(self.root)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from loom.store.files.catalog import Catalog, Row
-from loom.store.files.content import ContentFiles
+from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.disk import Disk
 from loom.store.files.stream import Stream
 from loom.store.files.table import Table, row_of
@@ -42,6 +42,7 @@ class Image:
     dropped: list[int]
     writes: list[tuple[Stream, int, list[bytes]]]
     failed: set[Stream] = field(default_factory=set)
+    lost: set[Stream] = field(default_factory=set)
     told: bool = False
     free: bool = True
 
@@ -49,8 +50,8 @@ class Image:
 class Images:
     """The rounds and their thread.
 
-    `lsn` says up to where is committed, `release` is awaited with the lsn of each checkpoint, `on_failure` is
-    called once when a flush failed.
+    `lsn` says up to where is committed, `release` is awaited with the lsn of each checkpoint, `on_lost` is
+    called for a stream whose content file is no longer what it was, `on_failure` once when a flush failed.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Images:
         min_free: tuple[int, int],
         lsn: Callable[[], int],
         release: Callable[[int], Awaitable[None]],
+        on_lost: Callable[[Stream], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self.full = False
@@ -74,6 +76,7 @@ class Images:
         self._min_free = min_free
         self._lsn = lsn
         self._release = release
+        self._on_lost = on_lost
         self._on_failure = on_failure
         self._recent: dict[Stream, None] = {}
         self._large_bytes = 0
@@ -141,6 +144,8 @@ class Images:
         for stream, offset, chunks in image.writes:
             try:
                 self._content.write(stream.number, offset, chunks)
+            except ContentLost:
+                image.lost.add(stream)
             except OSError as error:
                 image.failed.add(stream)
                 image.free = image.free and error.errno in OUT_OF_FILES
@@ -182,6 +187,8 @@ class Images:
         for stream, offset, chunks in image.writes:
             if stream in image.failed:
                 self._recent[stream] = None
+            elif stream in image.lost:
+                self._on_lost(stream)
             else:
                 stream.imaged(offset, sum(map(len, chunks)))
                 if stream.recent:

@@ -6,7 +6,7 @@ to the event loop, threads work on what it hands them.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -81,6 +81,7 @@ class FilesStore(Store):
             min_free=min_free,
             lsn=lambda: parts.log.lsn,
             release=self._commits.release,
+            on_lost=self._lose_content,
             on_failure=self._stop,
         )
 
@@ -377,7 +378,7 @@ class FilesStore(Store):
         for write in batch.writes:
             stream = write.stream
             if write.error is not None:
-                self._fail_stream(stream, write.error.strerror or "unknown error", batch)
+                self._fail_stream(stream, write.error.strerror or "unknown error", batch.ops)
             elif stream.error is None:
                 stream.grown(write.chunks, filed=write.large)
                 self._table.changed(stream)
@@ -409,10 +410,16 @@ class FilesStore(Store):
         for callback in tuple(self._watchers):
             callback(change)
 
-    def _fail_stream(self, stream: Stream, reason: str, batch: Batch) -> None:
+    def _lose_content(self, stream: Stream) -> None:
+        logger.error("stored bytes of stream %r (key %s) are missing", stream.info.id, stream.info.key)
+        stream.lose_content()
+        if not stream.info.state.final:
+            self._fail_stream(stream, "stored bytes are missing")
+
+    def _fail_stream(self, stream: Stream, reason: str, ops: Sequence[Op] = ()) -> None:
         """Bytes that were accepted cannot be stored: the stream ends at its durable size."""
         error = StreamFailed(f"The stream with ID {stream.info.id} could not be stored further: {reason}.")
-        for op in batch.ops:
+        for op in ops:
             if op.stream is stream:
                 op.fail(error)
         self._commits.forget(stream)

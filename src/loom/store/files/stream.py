@@ -129,6 +129,11 @@ class Stream:
         while size > 0:
             size -= len(self.recent.popleft())
 
+    def lose_content(self) -> None:
+        """The content file is not what it was: what is still in memory cannot be put behind it."""
+        self.recent.clear()
+        self.filed = self.durable
+
     def slice(self, start: int, limit: int) -> bytes:
         """Up to `limit` recent bytes from `start`, which is at or behind `filed`."""
         place = self.filed
