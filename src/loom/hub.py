@@ -17,16 +17,16 @@ from loom.store.base import Following, Store
 BUDGET = 64 << 20
 TAIL_LIMIT = 1 << 20
 CHUNK = 256 << 10
-"""No chunk is longer; what comes longer is cut once, for everyone."""
+"""No chunk is longer; what comes longer is cut up once, for everyone."""
 JOINED = 64 << 10
 """Smaller chunks are joined up to this for a follower that lags among them."""
 CHUNK_COST = 64
-"""What a chunk of no bytes costs in memory; counted, so that a ring of single bytes is bounded too."""
+"""What a chunk costs in memory beside its bytes: counted, so that a ring of single bytes is bounded too."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubStatistics:
-    """`held` is what all rings hold, in bytes, within `budget`."""
+    """`held` is what all rings hold, in bytes; at most `budget`."""
 
     tails: int
     followers: int
@@ -37,7 +37,7 @@ class HubStatistics:
 class Tail:
     """The end of one stream: bytes [start, end) are at hand, `end` is the durable size.
 
-    Valid between `Hub.attach` and `Hub.detach`. It is the `Sink` of its subscription.
+    Valid from `Hub.attach` to `Hub.detach`. It is the sink of its subscription; only the store feeds it.
     """
 
     def __init__(self, key: str, hub: "Hub") -> None:
@@ -45,10 +45,12 @@ class Tail:
         self.start = -1
         self.end = -1
         self.error: LoomError | None = None
-        """Why nothing follows although the stream has not ended."""
-        self.held = 0
+        """Set once nothing follows because the stream is gone or the store stopped."""
         self.listeners: set[Callable[[Tail], None]] = set()
-        """Called at every growth, turn and end; for those who follow many tails at once."""
+        """Called at every growth, turn and end: for those who follow many tails at once."""
+        self.held = 0
+        self.users = 0
+        self.following: asyncio.Task[Following]
         self._hub = hub
         self._info: Info | None = None
         self._chunks: deque[bytes] = deque()
@@ -57,7 +59,7 @@ class Tail:
     @property
     def info(self) -> Info:
         """The stream as it was at its latest turn; its `size` may be behind `end`."""
-        assert self._info is not None, "not attached"
+        assert self._info is not None, "not attached yet"
         return self._info
 
     @property
@@ -66,34 +68,33 @@ class Tail:
         return self.error is not None or (self._info is not None and self._info.state.final)
 
     def take(self, offset: int, limit: int = JOINED) -> bytes | None:
-        """Bytes from `offset` on, which must be below `end`; None if they are older than the ring.
+        """Bytes from `offset` on, which must be below `end`; None if the ring does not go back that far.
 
         Where a chunk begins at `offset` this is that very object, unless the next ones fit into `limit` too.
         """
-        last = self._chunks[-1] if self._chunks else b""
-        if offset == self.end - len(last):
-            return last or None
-        if offset < self.start:
+        if offset < self.start or not self._chunks:
             return None
-        found = []
+        newest = self._chunks[-1]
+        if offset == self.end - len(newest):
+            return newest
+        later = []
         begin = self.end
         for chunk in reversed(self._chunks):
-            found.append(chunk)
+            later.append(chunk)
             begin -= len(chunk)
             if begin <= offset:
                 break
-        first = found.pop()[offset - begin :]
-        room = limit - len(first)
-        pieces = [first]
-        while found and len(found[-1]) <= room:
-            room -= len(found[-1])
-            pieces.append(found.pop())
-        return b"".join(pieces)
+        taken = [later.pop()[offset - begin :]]
+        room = limit - len(taken[0])
+        while later and len(later[-1]) <= room:
+            room -= len(later[-1])
+            taken.append(later.pop())
+        return b"".join(taken)
 
     async def grown(self, offset: int) -> None:
         """Wait until there are bytes at `offset` or nothing follows."""
         while self.end <= offset and not self.ended:
-            waiter = self._hub.loop.create_future()
+            waiter = asyncio.get_running_loop().create_future()
             self._waiters[waiter] = None
             try:
                 await waiter
@@ -101,32 +102,33 @@ class Tail:
                 self._waiters.pop(waiter, None)
 
     def begin(self, info: Info) -> None:
-        """The subscription stands. It may have been fed already."""
+        """The subscription stands; it may have been fed before we hear of that."""
         if self._info is None:
             self._info = info
         if self.end < 0:
             self.start = self.end = info.size
 
     def grow(self, offset: int, data: bytes) -> None:
+        if not self.users or self.error is not None:
+            return
         if self.end < 0:
             self.start = self.end = offset
         assert offset == self.end, "the store fed a gap or a repeat"
+        before = self.held
         for at in range(0, len(data), CHUNK):
-            chunk = data[at : at + CHUNK]
-            self._chunks.append(chunk)
-            self.held += len(chunk) + CHUNK_COST
+            self._chunks.append(data[at : at + CHUNK])
+            self.held += len(self._chunks[-1]) + CHUNK_COST
         self.end += len(data)
-        self._hub.grew(self)
-        self._wake()
+        self._hub.grew(self, self.held - before)
+        self._tell()
 
     def turn(self, info: Info) -> None:
         self._info = info
-        self._wake()
+        self._tell()
 
     def gone(self, error: LoomError) -> None:
-        if not self.ended:
-            self.error = error
-        self._wake()
+        self.error = self.error or error
+        self._tell()
 
     def evict(self) -> int:
         """Let the oldest chunk go; returns what that frees."""
@@ -136,7 +138,16 @@ class Tail:
         self.held -= freed
         return freed
 
-    def _wake(self) -> None:
+    def close(self) -> None:
+        """End the subscription, also one that is still on its way, and free what is held."""
+        self._chunks.clear()
+        if self.following.done():
+            _unsubscribe(self.following)
+        else:
+            self.following.add_done_callback(_unsubscribe)
+            self.following.cancel()
+
+    def _tell(self) -> None:
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
@@ -145,95 +156,83 @@ class Tail:
             listener(self)
 
 
-class _Entry:
-    """A tail, who holds it, and its subscription, which is shared from the moment it is asked for."""
-
-    def __init__(self, tail: Tail, following: asyncio.Task[Following]) -> None:
-        self.tail = tail
-        self.following = following
-        self.users = 0
-
-    def close(self) -> None:
-        if self.following.done():
-            _unsubscribe(self.following)
-        else:
-            self.following.add_done_callback(_unsubscribe)
-            self.following.cancel()
-
-
-def _unsubscribe(following: asyncio.Task[Following]) -> None:
-    if not following.cancelled() and following.exception() is None:
-        following.result().close()
-
-
 class Hub:
     """The tails of all followed streams, one for each key, within one budget of bytes."""
 
     def __init__(self, store: Store, budget: int = BUDGET, *, tail_limit: int = TAIL_LIMIT) -> None:
         self.closed: LoomError | None = None
-        self.on_close: set[Callable[[], None]] = set()
+        self.listeners: set[Callable[[], None]] = set()
+        """Called once, when the hub closes."""
         self._store = store
         self._budget = budget
         self._tail_limit = tail_limit
         self._held = 0
-        self._entries: dict[str, _Entry] = {}
-        self._grown: OrderedDict[Tail, None] = OrderedDict()
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
+        self._tails: dict[str, Tail] = {}
+        self._grown: OrderedDict[Tail, None] = OrderedDict()  # those that hold bytes, the longest quiet first
 
     async def attach(self, key: str) -> Tail:
-        """Join the tail of a stream; every success needs one `detach`.
+        """Join the tail of a stream; each success needs one `detach`.
 
-        Raises StreamNotFound, or what made the tail end before its time (StreamGone, StoreStopped).
+        Raises StreamNotFound, or what has ended the tail before its time: StreamGone, StoreStopped.
         """
         if self.closed is not None:
-            raise self.closed
-        entry = self._entries.get(key)
-        if entry is None:
-            tail = Tail(key, self)
-            entry = self._entries[key] = _Entry(tail, asyncio.create_task(self._follow(tail)))
-        entry.users += 1
+            raise self.closed.with_traceback(None)
+        tail = self._tails.get(key)
+        if tail is None:
+            tail = self._tails[key] = Tail(key, self)
+            tail.following = asyncio.create_task(self._follow(tail))
+        tail.users += 1
         try:
-            if not entry.following.done():
-                await asyncio.shield(entry.following)
-            else:
-                entry.following.result()
-            if entry.tail.error is not None:
-                raise entry.tail.error
+            # Shared and shielded: whoever asked first may leave while others wait for the same subscription.
+            await asyncio.shield(tail.following)
+            if tail.error is not None:
+                raise tail.error.with_traceback(None)
         except BaseException:
-            self.detach(entry.tail)
+            self.detach(tail)
             raise
-        return entry.tail
+        return tail
 
     def detach(self, tail: Tail) -> None:
         """Leave a tail; the last to go ends its subscription and frees its bytes."""
-        entry = self._entries[tail.key]
-        entry.users -= 1
-        if not entry.users:
-            del self._entries[tail.key]
-            entry.close()
+        tail.users -= 1
+        if not tail.users:
+            del self._tails[tail.key]
             self._grown.pop(tail, None)
             self._held -= tail.held
+            tail.close()
 
     def close(self, error: LoomError) -> None:
-        """End every tail with `error`; whoever attaches from now on gets it too."""
-        self.closed = error
-        for entry in tuple(self._entries.values()):
-            entry.tail.gone(error)
-        for callback in tuple(self.on_close):
-            callback()
+        """End every tail with `error`, which also meets whoever attaches from now on. May be repeated."""
+        self.closed = self.closed or error
+        for tail in tuple(self._tails.values()):
+            tail.gone(error)
+        for listener in tuple(self.listeners):
+            listener()
 
     def statistics(self) -> HubStatistics:
         """How full it is."""
-        followers = sum(entry.users for entry in self._entries.values())
-        return HubStatistics(len(self._entries), followers, self._held, self._budget)
+        users = sum(tail.users for tail in self._tails.values())
+        return HubStatistics(len(self._tails), users, self._held, self._budget)
 
-    def grew(self, tail: Tail) -> None:
-        """Keep within the limits: the tail's own first, then all tails', the longest quiet ones paying first."""
+    def grew(self, tail: Tail, size: int) -> None:
+        """Keep the limits: first the tail's own, then that of all, for which the longest quiet pay first."""
+        self._held += size
+        self._grown[tail] = None
+        self._grown.move_to_end(tail)
+        while tail.held > self._tail_limit:
+            self._held -= tail.evict()
+        while self._held > self._budget:
+            quietest = next(iter(self._grown))
+            self._held -= quietest.evict()
+            if not quietest.held:
+                del self._grown[quietest]
 
     async def _follow(self, tail: Tail) -> Following:
         following = await self._store.follow(tail.key, tail)
         tail.begin(following.info)
         return following
+
+
+def _unsubscribe(following: asyncio.Task[Following]) -> None:
+    if not following.cancelled() and following.exception() is None:
+        following.result().close()

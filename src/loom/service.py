@@ -6,13 +6,14 @@ Knows the store and the hub by their contracts; nothing of HTTP, tokens or setti
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace as changed
+from dataclasses import dataclass
+from dataclasses import replace as updated
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from loom.errors import LoomError, StoreStopped, StreamAborted, StreamGone, StreamNotFound
+from loom.errors import Fenced, LoomError, StoreStopped, StreamAborted, StreamGone, StreamNotFound
 from loom.hub import Hub, Tail
 from loom.model import Clock, Info, NewStream, Patch, State
 from loom.store.base import Content, Health, Store, Writer
@@ -20,10 +21,8 @@ from loom.store.base import Content, Health, Store, Writer
 logger = structlog.get_logger("loom")
 
 PIECE = 256 << 10
-SLICE = 4 << 20
-"""No slice is longer, so that a follower that is cut notices soon."""
-
-Lost = Callable[[LoomError], None]
+SLICES = 64 << 10, 4 << 20
+"""Shorter slices cost more than bytes; longer ones keep a follower from seeing that it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ Piece = bytes | FileSlice
 
 
 class Producer:
-    """One connection that writes. Ends once: with `complete` or `lose`, whichever comes first."""
+    """One connection that writes. It ends once, by whichever of `complete` and `lose` comes first."""
 
     def __init__(self, info: Info, writer: Writer, clock: Clock, ended: Callable[["Producer"], None]) -> None:
         self.info = info
@@ -49,97 +48,276 @@ class Producer:
         self._clock = clock
         self._ended = ended
         self._error: LoomError | None = None
-        self._lost: list[Lost] = []
+        self._callbacks: list[Callable[[LoomError], None]] = []
         self._closing: asyncio.Task[Info] | None = None
-        writer.on_lost(self._lose)
+        writer.on_lost(self._stop)
 
     async def take(self, data: bytes) -> None:
         """Append, then wait until there is room for more. Raises WriterLost, StoreStopped."""
-        if self._error is not None:
-            raise self._error
+        self._check()
         self._writer.append(data)
         await self._writer.room()
 
     async def complete(self) -> Info:
         """The producer said it is done: returns once every byte and the end are durable.
 
-        Goes on when the caller is cancelled. Raises WriterLost, StoreStopped: the stream is then not complete.
+        Goes on where the caller is cancelled. Raises WriterLost, StoreStopped; it is not complete then.
         """
-        if self._error is not None:
-            raise self._error
+        self._check()
         return await self._close(Patch(state=State.COMPLETE))
 
     async def lose(self, reason: str) -> None:
-        """The producer vanished: keep every byte taken; it may come back within the resume window.
+        """The producer vanished: keep every byte taken; it may come back within the stream's resume window.
 
-        Nothing but a wait where the stream is already ending or this producer may not write any more.
+        Waits for the end that is already under way, if there is one. Never raises WriterLost or StoreStopped.
         """
+        deadline = self._clock() + self.info.resume_window
+        try:
+            await self._close(Patch(state=State.INTERRUPTED, deadline=deadline, reason=reason))
+        except (Fenced, StreamGone):
+            pass
+        except LoomError as error:
+            logger.warning("the loss of a producer is not stored", stream=self.info.id, error=str(error))
 
-    def on_lost(self, callback: Lost) -> None:
+    def on_lost(self, callback: Callable[[LoomError], None]) -> None:
         """Call back once, at once if it already is so, when this producer may not go on."""
+        if self._error is not None:
+            callback(self._error)
+        else:
+            self._callbacks.append(callback)
 
     async def cut(self, error: LoomError, reason: str) -> None:
-        """End this producer from our side: its connection is told, its bytes are kept."""
+        """End it from our side, unless it is ending by itself: its connection is told, its bytes are kept."""
+        if self._closing is None:
+            self._stop(error)
+        await self.lose(reason)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+
+    def _stop(self, error: LoomError) -> None:
+        if self._error is None:
+            self._error = error
+            self._ended(self)
+            for callback in self._callbacks:
+                callback(error)
+
+    async def _close(self, patch: Patch) -> Info:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._finish(patch))
+        return await asyncio.shield(self._closing)
+
+    async def _finish(self, patch: Patch) -> Info:
+        try:
+            return await self._writer.close(patch)
+        finally:
+            self._ended(self)
 
 
 class Reading:
     """One consumer's way through a stream; an async context manager.
 
-    `stop` is where it ends, or None where it follows until the stream's end.
+    Ends at `stop`; where that is None it follows the stream to its end. Content is held open by who has a
+    `stop`, so that neither replace nor delete can shorten the answer, and by a follower only while it is
+    behind the ring of its tail: a thousand followers of a live stream hold no descriptor.
     """
 
-    info: Info
-    start: int
-    stop: int | None
+    def __init__(self, info: Info, store: Store, hub: Hub, source: Content | Tail) -> None:
+        self.info = info
+        """The stream as it was when opened."""
+        self.start = 0
+        self.stop = None if isinstance(source, Tail) else info.size
+        self._offset = self.start
+        self._store = store
+        self._hub = hub
+        self._tail = source if isinstance(source, Tail) else None
+        self._content = None if isinstance(source, Tail) else source
 
-    def pieces(self, *, slices: bool = False) -> AsyncGenerator[Piece, None]:
-        """The bytes, in order; slices of a descriptor among them where `slices` allows.
+    async def pieces(self, *, slices: bool = False) -> AsyncGenerator[Piece, None]:
+        """The bytes in order; with `slices` those that are on file as slices of a descriptor.
 
-        Ends at `stop`, or at the end of a complete stream. Raises StreamAborted, StreamGone, StoreStopped
-        or StreamDamaged where the answer must be cut; bytes at hand come before the error.
+        Ends at `stop`, or with a stream that is complete. Raises StreamAborted, StreamGone, StoreStopped,
+        StreamDamaged or Busy where the answer must be cut, but first gives the bytes that are at hand.
         """
-        raise NotImplementedError
+        while (piece := await self._next(slices)) is not None:
+            self._offset += len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
+            yield piece
+
+    async def prepare(self) -> None:
+        """Open the content now if that is needed first, so that a failure comes in time to be told."""
+        if self._tail is not None and self._offset < self._tail.start:
+            self._content = await self._store.open(self.info.key)
+
+    def close(self) -> None:
+        """Let go of the stream. May be repeated."""
+        self._close_content()
+        if self._tail is not None:
+            self._hub.detach(self._tail)
+            self._tail = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
+
+    async def _next(self, slices: bool) -> Piece | None:
+        tail = self._tail
+        if tail is None:
+            assert self.stop is not None, "closed"
+            return await self._stored(self.stop, slices) if self._offset < self.stop else None
+        while self._offset >= tail.end:
+            if tail.ended:
+                _check_end(tail)
+                return None
+            await tail.grown(self._offset)
+        chunk = tail.take(self._offset)
+        if chunk is not None:
+            self._close_content()
+            return chunk
+        if tail.error is not None:
+            raise tail.error.with_traceback(None)
+        return await self._stored(tail.start, slices)
+
+    async def _stored(self, stop: int, slices: bool) -> Piece:
+        """Some of the stored bytes between here and `stop`."""
+        if self._content is None:
+            try:
+                self._content = await self._store.open(self.info.key)
+            except StreamNotFound:
+                raise StreamGone("The stream was deleted or replaced.") from None
+        content = self._content
+        least, most = SLICES
+        filed = min(content.filed, stop, self._offset + most)
+        if slices and filed - self._offset >= least and (fileno := content.fileno()) is not None:
+            return FileSlice(fileno, self._offset, filed)
+        stop = min(stop, self._offset + PIECE)
+        piece = b"".join([part async for part in content.read(self._offset, stop)])
+        assert piece, "the content gave nothing"
+        return piece
+
+    def _close_content(self) -> None:
+        if self._content is not None:
+            self._content.close()
+            self._content = None
+
+
+def _check_end(tail: Tail) -> None:
+    """Everything is shown: raise what became of the stream, unless it is complete."""
+    if tail.info.state is State.ABORTED:
+        raise StreamAborted(f"The stream was aborted: {tail.info.reason or 'no reason was given'}.")
+    if tail.info.state is not State.COMPLETE:
+        assert tail.error is not None
+        raise tail.error.with_traceback(None)
 
 
 class Service:
     """What one may do with streams."""
 
-    def __init__(self, store: Store, hub: Hub, clock: Clock, *, resume_window: float = 30.0) -> None: ...
+    def __init__(self, store: Store, hub: Hub, clock: Clock, *, resume_window: float = 30.0) -> None:
+        self._store = store
+        self._hub = hub
+        self._clock = clock
+        self._resume_window = resume_window
+        self._producers: set[Producer] = set()
+        self._stopping: StoreStopped | None = None
 
     async def create(self, new: NewStream, *, replace: bool = False) -> Producer:
         """Create a stream to write to, with this service's resume window.
 
         Raises StreamExists, StorageFull, Busy, StoreStopped.
         """
-        raise NotImplementedError
+        self._check()
+        birth = asyncio.create_task(self._create(new, replace))
+        try:
+            return await asyncio.shield(birth)
+        except asyncio.CancelledError:
+            # It is created all the same, and nobody else is there to end it.
+            with suppress(LoomError):
+                await (await birth).lose("the producer left before the stream was created")
+            raise
 
     async def info(self, id: str) -> Info:
-        """The stream of that id. Raises StreamNotFound."""
-        raise NotImplementedError
+        """The stream of that id. Raises StreamNotFound, StoreStopped."""
+        return await self._store.info(id)
 
     async def read(self, id: str, *, tail: bool = True) -> Reading:
-        """Read a stream from its start: to its end, or with `tail` false to where it is now.
+        """Read a stream from its start to its end, or with `tail` false to where it ends now.
 
         Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
         """
-        raise NotImplementedError
+        tried = ""
+        while True:
+            self._check()
+            info = await self._store.info(id)
+            try:
+                return await self._open(info, tail)
+            except (StreamNotFound, StreamGone):
+                # Replaced between the two looks: what stands there now is what was asked for.
+                if info.key == tried:
+                    raise StreamNotFound(id) from None
+                tried = info.key
 
     def health(self) -> Health:
         """How the store is; not ready once draining."""
-        raise NotImplementedError
+        health = self._store.health()
+        if self._stopping is None or not health.ready:
+            return health
+        return updated(health, ready=False, detail=str(self._stopping))
 
     async def drain(self, deadline: float) -> None:
-        """Refuse new work, then end producers (their streams are `interrupted`) and cut followers.
+        """Refuse new work, end producers (their streams are `interrupted`), then cut followers.
 
-        `deadline` is a time of this service's clock; what is not done by then is left to the store's `close`.
+        `deadline` is a time of this service's clock; what is not durable then is left to the store's close.
         """
+        error = self._stopping = StoreStopped("The server is stopping.")
+        cuts = [
+            asyncio.create_task(producer.cut(error, "the server stopped")) for producer in self._producers
+        ]
+        if cuts:
+            _, late = await asyncio.wait(cuts, timeout=max(0.0, deadline - self._clock()))
+            for cut in late:
+                cut.cancel()
+        self._hub.close(error)
 
     async def close(self) -> None:
         """End what is left, without waiting. The store is closed by who opened it."""
+        await self.drain(self._clock())
+
+    def _check(self) -> None:
+        if self._stopping is not None:
+            raise self._stopping.with_traceback(None)
+
+    async def _create(self, new: NewStream, replace: bool) -> Producer:
+        new = updated(new, resume_window=self._resume_window)
+        writer = await self._store.create(new, replace=replace)
+        info = Info(
+            key=writer.key,
+            id=new.id,
+            epoch=writer.epoch,
+            state=State.LIVE,
+            metadata=new.metadata,
+            content_type=new.content_type,
+            created=self._clock(),
+            resume_window=new.resume_window,
+        )
+        producer = Producer(info, writer, self._clock, self._producers.discard)
+        self._producers.add(producer)
+        if self._stopping is not None:
+            await producer.cut(self._stopping, "the server stopped")
+            raise self._stopping
+        return producer
+
+    async def _open(self, info: Info, tail: bool) -> Reading:
+        if info.state.final or not tail:
+            return Reading(info, self._store, self._hub, await self._store.open(info.key))
+        reading = Reading(info, self._store, self._hub, await self._hub.attach(info.key))
+        try:
+            await reading.prepare()
+        except BaseException:
+            reading.close()
+            raise
+        return reading
