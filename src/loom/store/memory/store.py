@@ -1,0 +1,218 @@
+"""The contract over streams in two dictionaries. Owns ids, keys and what every change does; knows no file."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace as updated
+
+from loom.errors import (
+    Fenced,
+    LoomError,
+    OffsetMismatch,
+    StoreStopped,
+    StreamExists,
+    StreamFinal,
+    StreamGone,
+    StreamNotFound,
+    VersionMismatch,
+    WriterLost,
+)
+from loom.model import TRANSITIONS, Change, ChangeKind, Clock, Info, NewStream, Patch, Query, State, new_id
+from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Writer
+from loom.store.memory.commit import Commits
+from loom.store.memory.stream import Follower, Member, MemoryContent, MemoryWriter, Stream, targets
+
+FENCED = "Another producer has taken the stream over."
+DUE_AT_ONCE = 500
+
+
+class MemoryStore(Store):
+    """Bounds are bytes in flight. `held` and `fail` are for tests of what stands on a store."""
+
+    def __init__(self, clock: Clock, *, writer_bound: int = 4 << 20, total_bound: int = 64 << 20) -> None:
+        self._clock = clock
+        self._commits = Commits(writer_bound, total_bound)
+        self._streams: dict[str, Stream] = {}  # by key, in the order of creation
+        self._ids: dict[str, Stream] = {}
+        self._watchers: dict[Member[Callable[[Change], None]], None] = {}
+        self._failed = asyncio.Event()
+
+    async def create(self, new: NewStream, *, replace: bool = False) -> Writer:
+        return await self._commits.ask(lambda: self._create(new, replace))
+
+    async def resume(self, key: str, offset: int) -> Writer:
+        if (stream := self._streams.get(key)) and stream.writer and not stream.writer.closed:
+            stream.writer.lose(Fenced(FENCED))
+        return await self._commits.ask(lambda: self._resume(key, offset))
+
+    async def info(self, id: str) -> Info:
+        self._commits.check()
+        if stream := self._ids.get(id):
+            return stream.info
+        raise StreamNotFound(id)
+
+    async def change(self, key: str, patch: Patch, *, version: int) -> Info:
+        return await self._commits.ask(lambda: self._change(key, patch, version))
+
+    async def delete(self, key: str) -> None:
+        await self._commits.ask(lambda: self._remove(self._stream(key)))
+
+    async def find(self, query: Query) -> AsyncIterator[Info]:
+        self._commits.check()
+        for stream in reversed(list(self._streams.values())):
+            if query.matches(stream.info):
+                yield stream.info
+
+    async def due(self, now: float) -> list[Info]:
+        self._commits.check()
+        infos = [stream.info for stream in self._streams.values()]
+        due = [(info.deadline, info) for info in infos if info.deadline is not None and info.deadline <= now]
+        due.sort(key=lambda pair: pair[0])
+        return [info for _, info in due[:DUE_AT_ONCE]]
+
+    async def open(self, key: str) -> Content:
+        return MemoryContent(self._stream(key))
+
+    async def follow(self, key: str, sink: Sink) -> Following:
+        return Follower(self._stream(key), sink)
+
+    def watch(self, callback: Callable[[Change], None]) -> Subscription:
+        self._commits.check()
+        return Member(self._watchers, callback)
+
+    def health(self) -> Health:
+        stop = self._commits.stop
+        return Health("memory", "none", ready=stop is None, detail=str(stop or ""))
+
+    async def stopped(self) -> LoomError:
+        await self._failed.wait()
+        assert self._commits.stop
+        return self._commits.stop
+
+    async def close(self) -> None:
+        if not self._commits.stop:
+            await self._commits.ask(self._close)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Nothing becomes durable in here; what is asked for waits, in order, until this is left."""
+        return self._commits.held()
+
+    def fail(self, reason: str) -> None:
+        """Stop as after a failed flush: what is not durable now never is."""
+        self._halt(StoreStopped(reason))
+        self._failed.set()
+
+    # The changes, each one step of a commit.
+
+    def _create(self, new: NewStream, replace: bool) -> MemoryWriter:
+        old = self._ids.get(new.id)
+        if old and not replace:
+            raise StreamExists(new.id)
+        if old:
+            self._remove(old)
+        now = self._clock()
+        info = Info(
+            key=new_id(now),
+            id=new.id,
+            epoch=1,
+            state=State.LIVE,
+            metadata=new.metadata,
+            content_type=new.content_type,
+            created=now,
+            resume_window=new.resume_window,
+        )
+        stream = self._streams[info.key] = self._ids[info.id] = Stream(info)
+        stream.writer = MemoryWriter(stream, self._commits, self._close_writer, replaced=old is not None)
+        self._announce(ChangeKind.CREATED, info)
+        return stream.writer
+
+    def _resume(self, key: str, offset: int) -> MemoryWriter:
+        stream = self._unfinished(key)
+        stream.lose_writer(Fenced(FENCED))
+        stream.info = updated(stream.info, epoch=stream.info.epoch + 1)
+        if offset != stream.info.size:
+            self._interrupt(stream, "a producer offered to go on at another offset")
+            raise OffsetMismatch(stream.info.size)
+        self._apply(stream, Patch(state=State.LIVE))
+        stream.writer = MemoryWriter(stream, self._commits, self._close_writer)
+        return stream.writer
+
+    def _change(self, key: str, patch: Patch, version: int) -> Info:
+        stream = self._unfinished(key)
+        if stream.info.version != version:
+            raise VersionMismatch("The stream was changed meanwhile.")
+        if patch.state:
+            if patch.state is State.LIVE or patch.state not in TRANSITIONS[stream.info.state]:
+                raise ValueError(f"from {stream.info.state} to {patch.state}")
+            stream.lose_writer(WriterLost(f"The stream was made {patch.state}."))
+        return self._apply(stream, patch)
+
+    async def _close_writer(self, writer: MemoryWriter, patch: Patch) -> Info:
+        return await self._commits.ask(lambda: self._end(writer, patch))
+
+    def _end(self, writer: MemoryWriter, patch: Patch) -> Info:
+        writer.check()
+        writer.stream.drain()
+        writer.stream.writer = None
+        return self._apply(writer.stream, patch)
+
+    def _remove(self, stream: Stream) -> None:
+        error = StreamGone("The stream was deleted or replaced.")
+        stream.lose_writer(error)
+        del self._streams[stream.info.key], self._ids[stream.info.id]
+        stream.gone(error)
+        self._announce(ChangeKind.DELETED, stream.info)
+
+    def _close(self) -> None:
+        stop = StoreStopped("The store is closed.")
+        for stream in self._streams.values():
+            if stream.writer:
+                stream.lose_writer(stop)
+                self._interrupt(stream, "the server stopped")
+        self._halt(stop)
+
+    # What changes are made of.
+
+    def _stream(self, key: str) -> Stream:
+        self._commits.check()
+        if stream := self._streams.get(key):
+            return stream
+        raise StreamNotFound(key)
+
+    def _unfinished(self, key: str) -> Stream:
+        stream = self._stream(key)
+        if stream.info.state.final:
+            raise StreamFinal(f"The stream is {stream.info.state}.")
+        return stream
+
+    def _interrupt(self, stream: Stream, reason: str) -> None:
+        deadline = self._clock() + stream.info.resume_window
+        self._apply(stream, Patch(state=State.INTERRUPTED, reason=reason, deadline=deadline))
+
+    def _apply(self, stream: Stream, patch: Patch) -> Info:
+        before = stream.info
+        state = patch.state or before.state
+        info = updated(
+            before,
+            state=state,
+            reason=patch.reason if patch.state else before.reason,
+            deadline=patch.deadline if patch.state else before.deadline,
+            metadata=before.metadata if patch.metadata is None else patch.metadata,
+            ended=self._clock() if state.final else None,
+            version=before.version + 1,
+        )
+        stream.turn(info)
+        if state.final:
+            self._announce(ChangeKind.CLOSED, info)
+        return info
+
+    def _announce(self, kind: ChangeKind, info: Info) -> None:
+        for callback in targets(self._watchers):
+            callback(Change(kind, info))
+
+    def _halt(self, stop: StoreStopped) -> None:
+        self._commits.halt(stop)
+        for stream in self._streams.values():
+            if stream.writer:
+                stream.writer.lose(stop)
+            stream.gone(stop)
