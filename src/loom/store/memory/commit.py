@@ -1,8 +1,8 @@
 """The one moment in which anything becomes durable. Knows neither what is changed nor who is told.
 
 A commit comes a turn of the event loop after it was first asked for. It takes everything since the last one:
-bytes first, then the changes in the order they were asked for, each made and told then and there. Before that,
-nothing is seen and nothing refused; so whoever reads needs no care: what is there is durable.
+bytes first, then the changes in the order they were asked for, each made and told then and there. Before
+that, nothing is seen and nothing refused; so whoever reads needs no care: what is there is durable.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Commits:
         self._writer_bound = writer_bound
         self._total_bound = total_bound
         self._dirty: dict[MemoryWriter, None] = {}
-        self._changes: list[Callable[[], None]] = []
+        self._changes: list[Callable[[], object]] = []
         self._scheduled = False
         self._holds = 0
         self._made = asyncio.Event()  # each commit has its own
@@ -37,8 +37,8 @@ class Commits:
         if self.stop:
             raise self.stop.with_traceback(None)
 
-    async def ask(self, change: Callable[[], T]) -> T:
-        """Have the next commit make `change`, even if its asker is cancelled before."""
+    async def ask(self, change: Callable[[], T], orphan: Callable[[T], None] | None = None) -> T:
+        """Have the next commit make `change`, even if its asker is cancelled; `orphan` then gets its result."""
         self.check()
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
@@ -51,7 +51,13 @@ class Commits:
 
         self._changes.append(make)
         self._schedule()
-        return await asyncio.shield(answer)
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if orphan:
+                self._changes.append(lambda: answer.exception() or orphan(answer.result()))
+                self._schedule()
+            raise
 
     def grow(self, writer: "MemoryWriter") -> None:
         """Have the next commit take what this writer has accepted."""

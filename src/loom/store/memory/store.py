@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace as updated
 
 from loom.errors import (
+    Conflict,
     Fenced,
     LoomError,
     OffsetMismatch,
@@ -38,12 +39,12 @@ class MemoryStore(Store):
         self._failed = asyncio.Event()
 
     async def create(self, new: NewStream, *, replace: bool = False) -> Writer:
-        return await self._commits.ask(lambda: self._create(new, replace))
+        return await self._commits.ask(lambda: self._create(new, replace), self._abandon)
 
     async def resume(self, key: str, offset: int) -> Writer:
         if (stream := self._streams.get(key)) and stream.writer and not stream.writer.closed:
             stream.writer.lose(Fenced(FENCED))
-        return await self._commits.ask(lambda: self._resume(key, offset))
+        return await self._commits.ask(lambda: self._resume(key, offset), self._abandon)
 
     async def info(self, id: str) -> Info:
         self._commits.check()
@@ -129,10 +130,11 @@ class MemoryStore(Store):
     def _resume(self, key: str, offset: int) -> MemoryWriter:
         stream = self._unfinished(key)
         stream.lose_writer(Fenced(FENCED))
-        stream.info = updated(stream.info, epoch=stream.info.epoch + 1)
-        if offset != stream.info.size:
-            self._interrupt(stream, "a producer offered to go on at another offset")
-            raise OffsetMismatch(stream.info.size)
+        info = stream.info
+        if offset != info.size:
+            self._interrupt(stream, "its producer was fenced")
+            raise OffsetMismatch(info.size)
+        stream.info = updated(info, epoch=info.epoch + 1)
         self._apply(stream, Patch(state=State.LIVE))
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer)
         return stream.writer
@@ -143,8 +145,8 @@ class MemoryStore(Store):
             raise VersionMismatch("The stream was changed meanwhile.")
         if patch.state:
             if patch.state is State.LIVE or patch.state not in TRANSITIONS[stream.info.state]:
-                raise ValueError(f"from {stream.info.state} to {patch.state}")
-            stream.lose_writer(WriterLost(f"The stream was made {patch.state}."))
+                raise Conflict(f"A stream that is {stream.info.state} cannot become {patch.state}.")
+            stream.lose_writer(Fenced(f"The stream was made {patch.state}."))
         return self._apply(stream, patch)
 
     async def _close_writer(self, writer: MemoryWriter, patch: Patch) -> Info:
@@ -166,10 +168,15 @@ class MemoryStore(Store):
     def _close(self) -> None:
         stop = StoreStopped("The store is closed.")
         for stream in self._streams.values():
-            if stream.writer:
-                stream.lose_writer(stop)
-                self._interrupt(stream, "the server stopped")
+            stream.lose_writer(stop)
+            self._interrupt(stream, "the server stopped")
         self._halt(stop)
+
+    def _abandon(self, writer: MemoryWriter) -> None:
+        """Whoever asked for this writer was cancelled."""
+        if writer.stream.writer is writer:
+            writer.stream.lose_writer(WriterLost("The producer went away."))
+            self._interrupt(writer.stream, "its producer went away")
 
     # What changes are made of.
 
@@ -186,8 +193,10 @@ class MemoryStore(Store):
         return stream
 
     def _interrupt(self, stream: Stream, reason: str) -> None:
-        deadline = self._clock() + stream.info.resume_window
-        self._apply(stream, Patch(state=State.INTERRUPTED, reason=reason, deadline=deadline))
+        """A stream that was live has lost its producer."""
+        if stream.info.state is State.LIVE:
+            deadline = self._clock() + stream.info.resume_window
+            self._apply(stream, Patch(state=State.INTERRUPTED, reason=reason, deadline=deadline))
 
     def _apply(self, stream: Stream, patch: Patch) -> Info:
         before = stream.info
@@ -215,4 +224,5 @@ class MemoryStore(Store):
         for stream in self._streams.values():
             if stream.writer:
                 stream.writer.lose(stop)
+                stream.writer = None
             stream.gone(stop)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from loom.errors import LoomError
+from loom.errors import LoomError, StreamDamaged
 from loom.model import Info, Patch, State
 from loom.store.base import Content, Sink, Writer
 from loom.store.memory.commit import Commits
@@ -192,7 +192,7 @@ class MemoryContent(Content):
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """See Content."""
         if not 0 <= start <= stop <= len(self._data):
-            raise ValueError(f"bytes [{start}, {stop}) of {len(self._data)}")
+            raise StreamDamaged(f"There are no bytes [{start}, {stop}): the stream has {len(self._data)}.")
         for offset in range(start, stop, PIECE):
             yield bytes(self._data[offset : min(offset + PIECE, stop)])
 
