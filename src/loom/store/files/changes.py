@@ -1,0 +1,265 @@
+"""Changes to streams: create, resume, close, change, delete. Owns their rules and their order; writes nothing itself.
+
+Each change runs in a task of its own, so that a caller who goes away leaves nothing half-done. Changes to one
+stream are ordered by its lock, creations of one id wait for each other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from loom.errors import (
+    Conflict,
+    Fenced,
+    LoomError,
+    OffsetMismatch,
+    StorageFull,
+    StoreStopped,
+    StreamExists,
+    StreamFinal,
+    StreamNotFound,
+    VersionMismatch,
+)
+from loom.model import TRANSITIONS, Clock, Info, NewStream, Patch, State
+from loom.store.files.commit import Commits
+from loom.store.files.stream import Stream
+from loom.store.files.table import Table, new_key
+from loom.store.files.writer import Bounds, FilesWriter
+
+T = TypeVar("T")
+logger = logging.getLogger("loom.store")
+
+
+class Changes:
+    """The changing half of the store's contract; `full` says whether new bytes are refused for want of space."""
+
+    def __init__(
+        self, table: Table, commits: Commits, *, clock: Clock, bounds: Bounds, full: Callable[[], bool]
+    ) -> None:
+        self.failure: LoomError | None = None
+        """Set once the store has stopped: every change raises it."""
+        self._table = table
+        self._commits = commits
+        self._clock = clock
+        self._bounds = bounds
+        self._full = full
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._names: dict[str, asyncio.Future[None]] = {}
+
+    async def create(self, new: NewStream, *, replace: bool = False) -> FilesWriter:
+        """See Store.create."""
+        return await self._finish(self._create(new, replace), orphan=self._abandon)
+
+    async def _create(self, new: NewStream, replace: bool) -> FilesWriter:
+        self.check()
+        if self._full():
+            raise StorageFull("Too little disk space is left to take another stream.")
+        while waited := self._names.get(new.id):
+            await waited
+        named = self._names[new.id] = asyncio.get_running_loop().create_future()
+        try:
+            async with AsyncExitStack() as held:
+                old = self._table.by_id(new.id)
+                if old is not None:
+                    if not replace:
+                        self._table.release(old)
+                        raise StreamExists(new.id)
+                    await held.enter_async_context(old.lock)
+                    old = old if old.error is None else None
+                return await self._begin(new, old)
+        finally:
+            del self._names[new.id]
+            named.set_result(None)
+
+    async def _begin(self, new: NewStream, old: Stream | None) -> FilesWriter:
+        number = self._table.next_number()
+        info = Info(
+            key=new_key(number),
+            id=new.id,
+            epoch=1,
+            state=State.LIVE,
+            metadata=new.metadata,
+            content_type=new.content_type,
+            created=self._clock(),
+            resume_window=new.resume_window,
+        )
+        stream = Stream(number, info)
+        writer = self._attach(stream, epoch=1, replaced=old is not None)
+        await self._commit(stream, put=info, drop=old)
+        return writer
+
+    async def resume(self, key: str, offset: int) -> FilesWriter:
+        """See Store."""
+        return await self._finish(self._resume(key, offset), orphan=self._abandon)
+
+    async def _resume(self, key: str, offset: int) -> FilesWriter:
+        stream = self.stream(key)
+        async with stream.lock:
+            self._check_open(stream)
+            if self._full():
+                raise StorageFull("Too little disk space is left to take more bytes.")
+            stream.lose_writer(Fenced(f"Another producer took over the stream with ID {stream.info.id}."))
+            while stream.durable < stream.accepted:
+                await stream.moved()
+            info = stream.info
+            if stream.durable != offset:
+                if info.state is State.LIVE:
+                    deadline = self._clock() + info.resume_window
+                    patch = Patch(state=State.INTERRUPTED, reason="fenced", deadline=deadline)
+                    await self._commit(stream, put=self._patched(info, patch))
+                raise OffsetMismatch(stream.durable)
+            epoch = info.epoch + 1
+            writer = self._attach(stream, epoch=epoch, replaced=False)
+            live = replace(
+                info, state=State.LIVE, reason="", deadline=None, epoch=epoch, version=info.version + 1
+            )
+            await self._commit(stream, put=live)
+            return writer
+
+    def _attach(self, stream: Stream, *, epoch: int, replaced: bool) -> FilesWriter:
+        writer = FilesWriter(
+            stream, self._commits, self._bounds, epoch=epoch, replaced=replaced, close=self._close_writer
+        )
+        stream.writer = writer
+        return writer
+
+    def _abandon(self, writer: FilesWriter) -> None:
+        """Whoever asked for this writer is gone."""
+        if writer.error is None:
+            self._start(self._interrupt(writer.stream, "producer lost"))
+
+    async def _close_writer(self, writer: FilesWriter, patch: Patch) -> Info:
+        if patch.state is None or patch.state is State.LIVE:
+            raise ValueError("a writer closes into a state other than live")
+        return await self._finish(self._close_stream(writer, patch))
+
+    async def _close_stream(self, writer: FilesWriter, patch: Patch) -> Info:
+        stream = writer.stream
+        async with stream.lock:
+            if writer.error:
+                raise writer.error
+            await self._commit(stream, put=self._patched(stream.info, patch))
+            stream.writer = None
+            return stream.view
+
+    async def change(self, key: str, patch: Patch, *, version: int) -> Info:
+        """See Store."""
+        return await self._finish(self._change(key, patch, version))
+
+    async def _change(self, key: str, patch: Patch, version: int) -> Info:
+        stream = self.stream(key)
+        try:
+            async with stream.lock:
+                self._check_open(stream)
+                info = stream.info
+                if info.version != version:
+                    raise VersionMismatch(f"The stream with ID {info.id} was changed by someone else.")
+                if patch.state and (patch.state is State.LIVE or patch.state not in TRANSITIONS[info.state]):
+                    raise Conflict(
+                        f"The stream with ID {info.id} is {info.state}; it cannot become {patch.state}."
+                    )
+                if patch.state:
+                    stream.lose_writer(Fenced(f"The stream with ID {info.id} is now {patch.state}."))
+                await self._commit(stream, put=self._patched(info, patch))
+                return stream.view
+        finally:
+            self._table.release(stream)
+
+    async def delete(self, key: str) -> None:
+        """See Store."""
+        await self._finish(self._delete(key))
+
+    async def _delete(self, key: str) -> None:
+        stream = self.stream(key)
+        async with stream.lock:
+            if stream.error:
+                raise StreamNotFound(stream.info.id)
+            await self._commit(stream, drop=stream)
+
+    def _patched(self, info: Info, patch: Patch) -> Info:
+        info = replace(info, version=info.version + 1, metadata=patch.metadata or info.metadata)
+        if patch.state is None:
+            return info
+        ended = self._clock() if patch.state.final else None
+        return replace(info, state=patch.state, reason=patch.reason, deadline=patch.deadline, ended=ended)
+
+    async def _interrupt(self, stream: Stream, reason: str) -> None:
+        """Nobody produces any more; what was accepted stays."""
+        async with stream.lock:
+            if stream.error is None and stream.info.state is State.LIVE:
+                stream.lose_writer(
+                    self.failure or StoreStopped(f"The server let go of the stream: {reason}.")
+                )
+                deadline = self._clock() + stream.info.resume_window
+                patch = Patch(state=State.INTERRUPTED, reason=reason, deadline=deadline)
+                await self._commit(stream, put=self._patched(stream.info, patch))
+
+    async def _commit(self, stream: Stream, *, put: Info | None = None, drop: Stream | None = None) -> None:
+        if self.failure:
+            raise self.failure
+        await self._commits.submit(stream, put=put, drop=drop)
+
+    async def _finish(self, work: Coroutine[Any, Any, T], orphan: Callable[[T], None] | None = None) -> T:
+        task = self._start(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if orphan is not None:
+                task.add_done_callback(lambda done: done.exception() or orphan(done.result()))
+            raise
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, LoomError):
+            logger.error("a change to the store failed", exc_info=error)
+
+    def abort(self, stream: Stream, reason: str) -> None:
+        """End the stream at its durable size, in the background."""
+        self._start(self._abort(stream, reason))
+
+    async def settle(self, reason: str) -> None:
+        """End every producer as lost, and wait until no change is under way."""
+        if self.failure is None:
+            for stream in self._table.unfinished():
+                self._start(self._interrupt(stream, reason))
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _abort(self, stream: Stream, reason: str) -> None:
+        async with stream.lock:
+            if stream.error is None and not stream.info.state.final:
+                await self._commit(
+                    stream, put=self._patched(stream.info, Patch(state=State.ABORTED, reason=reason))
+                )
+
+    def stream(self, key: str) -> Stream:
+        """The stream of a key. Raises StreamNotFound."""
+        self.check()
+        stream = self._table.by_key(key)
+        if stream is None:
+            raise StreamNotFound(key)
+        return stream
+
+    def check(self) -> None:
+        """Raise what has stopped the store."""
+        if self.failure:
+            raise self.failure.with_traceback(None)
+
+    def _check_open(self, stream: Stream) -> None:
+        """A change came while another was waited for."""
+        self.check()
+        if stream.error:
+            raise StreamNotFound(stream.info.id)
+        if stream.info.state.final:
+            raise StreamFinal(
+                f"The stream with ID {stream.info.id} is {stream.info.state}; nothing can be added."
+            )
