@@ -1,4 +1,4 @@
-"""Changes to streams: create, resume, close, change, delete. Owns their rules and their order; writes nothing itself.
+"""Changes to streams: create, resume, close, change, delete. Owns their rules and their order.
 
 Each change runs in a task of its own, so that a caller who goes away leaves nothing half-done. Changes to one
 stream are ordered by its lock, creations of one id wait for each other.
@@ -34,7 +34,7 @@ logger = logging.getLogger("loom.store")
 
 
 class Changes:
-    """The changing half of the store's contract; `full` says whether new bytes are refused for want of space."""
+    """The changing half of the store's contract; `full` says whether space for new bytes is lacking."""
 
     def __init__(
         self, table: Table, commits: Commits, *, clock: Clock, bounds: Bounds, full: Callable[[], bool]
