@@ -141,6 +141,7 @@ class Tail:
     def close(self) -> None:
         """End the subscription, also one that is still on its way, and free what is held."""
         self._chunks.clear()
+        self.start = self.end
         if self.following.done():
             _unsubscribe(self.following)
         else:
