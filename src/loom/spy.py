@@ -39,17 +39,14 @@ class Spy:
         self._untold = untold
 
     async def weave(self, color: bool = False) -> AsyncGenerator[bytes, None]:
-        """What all live and new streams give, until it is closed; the first piece, an empty one, says that
-        the spy has joined.
+        """What all live and new streams give, until it is closed. The first piece, maybe an empty one, comes
+        as soon as the spy has joined.
 
         Raises StoreStopped, or Busy where the spy is too far behind or no descriptor is left.
         """
         weave = _Weave(self._store, self._hub, self._untold, color)
         try:
-            started = await weave.join()
-            yield b""
-            if started:
-                yield started
+            yield await weave.join()
             while True:
                 if piece := await weave.turn():
                     yield piece

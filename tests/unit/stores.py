@@ -1,0 +1,151 @@
+"""The memory store with handles for the tests of what stands on a store."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from loom.model import NewStream
+from loom.store.base import Content, Following, Sink, Subscription, Writer
+from loom.store.memory import MemoryStore
+
+
+class ManualClock:
+    """Time that passes only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class CountedFollowing:
+    def __init__(self, store: "TestStore", following: Following) -> None:
+        self.info = following.info
+        self._store = store
+        self._following = following
+
+    def close(self) -> None:
+        self._store.followings.discard(self)
+        self._following.close()
+
+
+class CountedContent(Content):
+    """Part of the bytes, the first `filed` of them, can be had through a descriptor."""
+
+    def __init__(self, store: "TestStore", content: Content, filed: int) -> None:
+        self.key = content.key
+        self._store = store
+        self._content = content
+        self._filed = filed
+        self._fd: int | None = None
+
+    async def fill(self) -> None:
+        if self._filed:
+            self._fd = os.memfd_create("content")
+            async for piece in self._content.read(0, self._filed):
+                os.write(self._fd, piece)
+
+    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        return self._content.read(start, stop)
+
+    def fileno(self) -> int | None:
+        return self._fd
+
+    @property
+    def filed(self) -> int:
+        return self._filed
+
+    def close(self) -> None:
+        if self in self._store.contents:
+            self._store.contents.discard(self)
+            if self._fd is not None:
+                os.close(self._fd)
+        self._content.close()
+
+
+class TestStore(MemoryStore):
+    """Counts what is open and can hold back or fail `follow` and `open`."""
+
+    __test__ = False
+
+    def __init__(self, clock: ManualClock, **bounds: Any) -> None:
+        super().__init__(clock, **bounds)
+        self.followings: set[CountedFollowing] = set()
+        self.follow_calls = 0
+        self.contents: set[CountedContent] = set()
+        self.open_calls = 0
+        self.watchings = 0
+        self.filed = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+        """Set once somebody waits at the gate, or passes it."""
+        self.failure: Exception | None = None
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        """Happens when a subscription stands, but `follow` has not returned."""
+
+    async def _pass(self) -> None:
+        self.entered.set()
+        await self.gate.wait()
+        if self.failure:
+            raise self.failure
+
+    async def follow(self, key: str, sink: Sink) -> Following:
+        self.follow_calls += 1
+        await self._pass()
+        following = CountedFollowing(self, await super().follow(key, sink))
+        self.followings.add(following)
+        if self.meanwhile:
+            await self.meanwhile()
+        return following
+
+    async def open(self, key: str) -> Content:
+        self.open_calls += 1
+        await self._pass()
+        content = CountedContent(self, await super().open(key), self.filed)
+        await content.fill()
+        self.contents.add(content)
+        return content
+
+    def watch(self, callback: Any) -> Subscription:
+        return _Watching(self, super().watch(callback))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is left open."""
+        return not (self.followings or self.contents or self.watchings)
+
+
+class _Watching:
+    def __init__(self, store: TestStore, watching: Subscription) -> None:
+        store.watchings += 1
+        self._store = store
+        self._watching: Subscription | None = watching
+
+    def close(self) -> None:
+        if self._watching:
+            self._watching.close()
+            self._watching = None
+            self._store.watchings -= 1
+
+
+async def created(store: MemoryStore, id: str = "a", data: bytes = b"") -> Writer:
+    """A stream that durably holds `data`."""
+    writer = await store.create(NewStream(id=id))
+    await fed(writer, data)
+    return writer
+
+
+async def fed(writer: Writer, *chunks: bytes) -> None:
+    """Each chunk durable by a commit of its own."""
+    for chunk in chunks:
+        writer.append(chunk)
+        await writer.flushed(writer.accepted)
+
+
+async def settled() -> None:
+    """Let everything run that can run without the outside."""
+    for _ in range(20):
+        await asyncio.sleep(0)
