@@ -38,7 +38,7 @@ class Commits:
             raise self.stop.with_traceback(None)
 
     async def ask(self, change: Callable[[], T], orphan: Callable[[T], None] | None = None) -> T:
-        """Have the next commit make `change`, even if its asker is cancelled; `orphan` then gets its result."""
+        """Have the next commit make `change`. If its asker is cancelled, `orphan` gets what came of it."""
         self.check()
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 

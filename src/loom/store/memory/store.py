@@ -91,8 +91,10 @@ class MemoryStore(Store):
         return self._commits.stop
 
     async def close(self) -> None:
-        if not self._commits.stop:
+        try:
             await self._commits.ask(self._close)
+        except StoreStopped:
+            pass  # and told already
 
     def held(self) -> AbstractContextManager[None]:
         """Nothing becomes durable in here; what is asked for waits, in order, until this is left."""

@@ -1,0 +1,148 @@
+import pytest
+from tests.contract.tools import (
+    ABORTED,
+    COMPLETE,
+    INTERRUPTED,
+    NOT_LIVE,
+    Now,
+    follow,
+    losses,
+    outcomes,
+    settled,
+    stored,
+    stream,
+)
+
+from loom.errors import Conflict, StreamFinal, StreamNotFound, VersionMismatch, WriterLost
+from loom.model import TRANSITIONS, NewStream, Patch, State
+from loom.store.base import Store
+
+INTO = {patch.state: patch for patch in [*NOT_LIVE, Patch(state=State.LIVE)]}
+
+
+async def test_metadata_changes_under_the_producer(store: Store):
+    writer = await stream(store, "a", b"one ")
+    before = await store.info("a")
+    writer.append(b"two")
+    info = await store.change(writer.key, Patch(metadata='"new"'), version=before.version)
+    assert (info.metadata, info.state, info.epoch) == ('"new"', State.LIVE, before.epoch)
+    assert info.version > before.version
+    assert (await store.info("a")).version == info.version
+    await writer.close(COMPLETE)
+    assert await stored(store, "a") == b"one two"
+
+
+async def test_what_a_patch_does_not_name_stays(store: Store):
+    writer = await stream(store, "a", b"x", INTERRUPTED)
+    before = await store.info("a")
+    info = await store.change(writer.key, Patch(metadata="2"), version=before.version)
+    assert (info.state, info.reason, info.deadline) == (State.INTERRUPTED, "lost", 2_000.0)
+    info = await store.change(writer.key, ABORTED, version=info.version)
+    assert (info.metadata, info.reason, info.deadline) == ("2", "given up", None)
+
+
+async def test_stream_without_a_producer_is_given_up(store: Store, clock: Now):
+    writer = await stream(store, "a", b"bytes", INTERRUPTED)
+    reader = await follow(store, writer.key)
+    version = (await store.info("a")).version
+    clock.time += 50
+    info = await store.change(writer.key, ABORTED, version=version)
+    assert (info.state, info.reason, info.ended, info.size) == (State.ABORTED, "given up", clock.time, 5)
+    assert await store.info("a") == info
+    assert await reader.state(State.ABORTED) == info
+    assert await stored(store, "a") == b"bytes"
+
+
+async def test_change_of_another_version_is_refused_and_changes_nothing(store: Store):
+    writer = await stream(store, "a", b"", INTERRUPTED)
+    before = await store.info("a")
+    for version in (before.version - 1, before.version + 1, 0):
+        with pytest.raises(VersionMismatch):
+            await store.change(writer.key, ABORTED, version=version)
+    assert await store.info("a") == before
+
+
+async def test_of_many_changes_of_one_version_exactly_one_wins(store: Store):
+    writer = await stream(store, "a", b"", INTERRUPTED)
+    version = (await store.info("a")).version
+    patches = [Patch(metadata=str(number)) for number in range(10)]
+    done, errors = await outcomes(*(store.change(writer.key, patch, version=version) for patch in patches))
+    assert [type(error) for error in errors] == [VersionMismatch] * 9
+    assert await store.info("a") == done[0]
+
+
+async def test_of_a_resume_and_a_deadline_at_once_one_wins(store: Store):
+    for number in range(10):
+        old = await stream(store, f"s{number}", b"12345", INTERRUPTED)
+        version = (await store.info(f"s{number}")).version
+        asked = [store.change(old.key, ABORTED, version=version), store.resume(old.key, 5)]
+        done, errors = await outcomes(*asked[:: 1 if number % 2 else -1])
+        assert len(done) == len(errors) == 1
+        state = (await store.info(f"s{number}")).state
+        assert type(errors[0]) is (StreamFinal if state is State.ABORTED else VersionMismatch)
+
+
+async def test_version_rises_with_every_change_but_growth(store: Store):
+    writer = await store.create(NewStream(id="a"))
+    versions = [(await store.info("a")).version]
+    writer.append(b"x" * 1000)
+    await writer.flushed(1000)
+    assert (await store.info("a")).version == versions[0]
+    versions.append((await writer.close(INTERRUPTED)).version)
+    writer = await store.resume(writer.key, 1000)
+    versions.append((await store.info("a")).version)
+    await store.resume(writer.key, 1000)
+    versions.append((await store.info("a")).version)
+    versions.append((await store.change(writer.key, Patch(metadata="1"), version=versions[-1])).version)
+    versions.append((await store.change(writer.key, ABORTED, version=versions[-1])).version)
+    assert versions == sorted(set(versions))
+
+
+@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("after", State)
+async def test_states_change_as_the_table_says(store: Store, before: State, after: State):
+    writer = await stream(store, "a", b"x", None if before is State.LIVE else INTO[before])
+    info = await store.info("a")
+    if before.final:
+        with pytest.raises(StreamFinal):
+            await store.change(writer.key, INTO[after], version=info.version)
+    elif after is State.LIVE or after not in TRANSITIONS[before]:
+        with pytest.raises(Conflict):
+            await store.change(writer.key, INTO[after], version=info.version)
+    else:
+        info = await store.change(writer.key, INTO[after], version=info.version)
+        assert info.state is after
+    assert await store.info("a") == info
+
+
+async def test_metadata_of_a_final_stream_stays(store: Store):
+    writer = await stream(store, "a", b"x", COMPLETE)
+    before = await store.info("a")
+    with pytest.raises(StreamFinal):
+        await store.change(writer.key, Patch(metadata="1"), version=before.version)
+    assert await store.info("a") == before
+
+
+@pytest.mark.parametrize("patch", NOT_LIVE, ids=lambda patch: patch.state)
+async def test_producer_whose_stream_leaves_live_is_lost(store: Store, patch: Patch):
+    writer = await store.create(NewStream(id="a"))
+    lost = losses(writer)
+    writer.append(b"accepted")
+    info = await store.change(writer.key, patch, version=(await store.info("a")).version)
+    with pytest.raises(WriterLost):
+        writer.append(b"x")
+    with pytest.raises(WriterLost):
+        await writer.close(COMPLETE)
+    await settled(store)
+    assert len(lost.events) == 1
+    assert isinstance(lost.events[0], WriterLost)
+    assert info.size == 8
+    assert await stored(store, "a") == b"accepted"
+
+
+async def test_change_of_an_unknown_key_is_not_found(store: Store):
+    writer = await stream(store, "a")
+    await store.delete(writer.key)
+    for key in (writer.key, "unknown"):
+        with pytest.raises(StreamNotFound):
+            await store.change(key, ABORTED, version=1)

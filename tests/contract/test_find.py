@@ -1,0 +1,138 @@
+import asyncio
+
+import pytest
+from tests.contract.tools import ABORTED, COMPLETE, INTERRUPTED, NOT_LIVE, Now, found, ids, stream
+
+from loom.model import NewStream, Patch, Query, State
+from loom.store.base import Store
+
+LAST = "\U0010ffff"
+NAMES = [f"{team}/{number}" for number in range(700) for team in ("red", "green", "blue")]
+
+
+async def test_nothing_is_found_in_an_empty_store(store: Store):
+    assert await ids(store) == []
+    assert await store.due(1e12) == []
+
+
+async def test_streams_are_found_newest_first_as_they_are(store: Store):
+    for id in ("c", "a", "b"):
+        await stream(store, id, id.encode() * 10, COMPLETE if id == "a" else None)
+    assert await ids(store) == ["b", "a", "c"]
+    assert await found(store) == [await store.info(id) for id in ("b", "a", "c")]
+
+
+async def test_replacement_is_newer_than_what_came_before(store: Store):
+    for id in ("a", "b", "c"):
+        await stream(store, id, b"", COMPLETE)
+    await store.create(NewStream(id="a"), replace=True)
+    assert await ids(store) == ["a", "c", "b"]
+
+
+@pytest.mark.parametrize("states", [{state} for state in State] + [{State.LIVE, State.COMPLETE}], ids=str)
+async def test_streams_are_found_by_state(store: Store, states: set[State]):
+    for patch in [None, *NOT_LIVE]:
+        name = patch.state if patch and patch.state else State.LIVE
+        for number in range(2):
+            await stream(store, f"{name}/{number}", b"", patch)
+    everything = await ids(store)
+    assert len(everything) == 10
+    expected = [id for id in everything if id.split("/")[0] in states]
+    assert await ids(store, states=frozenset(states)) == expected
+
+
+async def test_streams_are_found_by_the_beginning_of_their_id(store: Store):
+    names = [
+        "a",
+        "ab",
+        "a%",
+        "a%b",
+        "a_",
+        "a*",
+        "a[b]",
+        "A",
+        "ä",
+        "a/b",
+        "a/c/d",
+        "\U0010ffff",
+        "\U0010ffffx",
+    ]
+    for name in names:
+        await stream(store, name, b"", COMPLETE)
+    for prefix in ["", *names, "a[", "a/", "b", "%", "_", LAST + LAST]:
+        expected = [name for name in reversed(names) if name.startswith(prefix)]
+        assert await ids(store, prefix=prefix) == expected
+
+
+async def test_thousands_of_streams_are_found_whole_and_in_order(store: Store):
+    writers = await asyncio.gather(*(store.create(NewStream(id=name)) for name in NAMES))
+    await asyncio.gather(*(writer.close(COMPLETE) for writer in writers[: len(writers) // 2]))
+    assert await ids(store) == NAMES[::-1]
+    assert await ids(store, prefix="green/") == [
+        name for name in reversed(NAMES) if name.startswith("green/")
+    ]
+    finished = NAMES[: len(NAMES) // 2]
+    assert await ids(store, states=frozenset({State.COMPLETE})) == finished[::-1]
+    blue = [name for name in finished[::-1] if name.startswith("blue/1")]
+    assert await ids(store, states=frozenset({State.COMPLETE}), prefix="blue/1") == blue
+
+
+async def test_what_stays_is_found_once_while_others_come_and_go(store: Store):
+    writers = [await stream(store, f"s{number}", b"", COMPLETE) for number in range(100)]
+    seen = []
+    async for info in store.find(Query()):
+        seen.append(info.id)
+        number = len(seen) - 1
+        if number < 100 and number % 2:
+            await store.delete(writers[number].key)
+            await stream(store, f"new{number}")
+    stays = [f"s{number}" for number in reversed(range(0, 100, 2))]
+    assert [id for id in seen if id in set(stays)] == stays
+    assert len(seen) == len(set(seen))
+
+
+async def test_finding_can_be_left_early(store: Store):
+    for number in range(5):
+        await stream(store, f"s{number}")
+    async for info in store.find(Query()):
+        assert info.id == "s4"
+        break
+    assert len(await ids(store)) == 5
+
+
+async def test_due_are_those_whose_deadline_has_come_earliest_first(store: Store, clock: Now):
+    for deadline in (30.0, 10.0, 20.0, 40.0):
+        interrupted = Patch(state=State.INTERRUPTED, deadline=clock.time + deadline)
+        await stream(store, f"in {deadline}", b"", interrupted)
+    await stream(store, "open", b"", Patch(state=State.OPEN, deadline=clock.time + 15.0))
+    await stream(store, "open for good", b"", Patch(state=State.OPEN))
+    for patch in (None, COMPLETE, ABORTED):
+        await stream(store, f"no deadline {patch}", b"", patch)
+    for later, expected in [
+        (9.9, []),
+        (10.0, ["in 10.0"]),
+        (30.0, ["in 10.0", "open", "in 20.0", "in 30.0"]),
+        (1e9, ["in 10.0", "open", "in 20.0", "in 30.0", "in 40.0"]),
+    ]:
+        due = await store.due(clock.time + later)
+        assert [info.id for info in due] == expected
+        assert due == [await store.info(info.id) for info in due]
+
+
+async def test_stream_that_goes_on_or_ends_is_due_no_more(store: Store):
+    resumed, aborted, deleted = [await stream(store, id, b"", INTERRUPTED) for id in ("a", "b", "c")]
+    assert len(await store.due(1e9)) == 3
+    await store.resume(resumed.key, 0)
+    await store.change(aborted.key, ABORTED, version=(await store.info("b")).version)
+    await store.delete(deleted.key)
+    assert await store.due(1e9) == []
+
+
+async def test_due_gives_some_hundreds_at_a_time(store: Store):
+    writers = await asyncio.gather(*(store.create(NewStream(id=str(number))) for number in range(1200)))
+    patches = [Patch(state=State.INTERRUPTED, deadline=2_000.0 - number) for number in range(1200)]
+    closes = [writer.close(patch) for writer, patch in zip(writers, patches, strict=True)]
+    await asyncio.gather(*closes)
+    due = await store.due(1e9)
+    assert 100 <= len(due) < 1000
+    assert [info.id for info in due] == [str(number) for number in range(1199, 1199 - len(due), -1)]

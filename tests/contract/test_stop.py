@@ -1,0 +1,121 @@
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.contract.tools import COMPLETE, INTERRUPTED, Reader, follow, found, losses, settled, stream, watch
+
+from loom.errors import StoreStopped
+from loom.model import NewStream, State
+from loom.store.base import Store
+
+
+async def test_store_is_ready_until_it_is_closed(store: Store):
+    health = store.health()
+    assert health.ready
+    assert health.store
+    assert health.durability
+    assert health.detail == ""
+    await store.close()
+    health = store.health()
+    assert not health.ready
+    assert health.detail
+
+
+async def test_close_stores_what_was_accepted_and_leaves_live_streams_interrupted(store: Store, clock):
+    writer = await store.create(NewStream(id="a", resume_window=7.0))
+    reader = await follow(store, writer.key)
+    writer.append(b"last ")
+    writer.append(b"words")
+    clock.time += 100
+    await store.close()
+    assert writer.durable == 10
+    assert reader.data == b"last words"
+    (info,) = reader.turns
+    assert (info.state, info.size, info.deadline) == (State.INTERRUPTED, 10, clock.time + 7.0)
+    assert isinstance(reader.events[-1], StoreStopped)
+    assert len(reader.errors) == 1
+
+
+async def test_producers_learn_that_the_store_was_closed(store: Store):
+    writer = await store.create(NewStream(id="a"))
+    lost = losses(writer)
+    done = await stream(store, "b")
+    kept = losses(done)
+    await done.close(INTERRUPTED)
+    await store.close()
+    assert [type(error) for error in lost.events] == [StoreStopped]
+    assert kept.events == []
+    for act in (lambda: writer.append(b"x"), lambda: writer.append(b"")):
+        with pytest.raises(StoreStopped):
+            act()
+    for ask in (writer.room(), writer.flushed(1), writer.close(COMPLETE)):
+        with pytest.raises(StoreStopped):
+            await ask
+    assert [type(error) for error in losses(writer).events] == [StoreStopped]
+
+
+async def test_followers_that_have_their_end_are_not_told_of_the_stop(store: Store):
+    writer = await stream(store, "a")
+    reader = await follow(store, writer.key)
+    await writer.close(COMPLETE)
+    await store.close()
+    assert reader.states == [State.COMPLETE]
+    assert not reader.errors
+
+
+ASKS: dict[str, Callable[[Store, str], Any]] = {
+    "create": lambda store, key: store.create(NewStream(id="new")),
+    "replace": lambda store, key: store.create(NewStream(id="a"), replace=True),
+    "resume": lambda store, key: store.resume(key, 5),
+    "info": lambda store, key: store.info("a"),
+    "change": lambda store, key: store.change(key, INTERRUPTED, version=1),
+    "delete": lambda store, key: store.delete(key),
+    "find": lambda store, key: found(store),
+    "due": lambda store, key: store.due(1e9),
+    "open": lambda store, key: store.open(key),
+    "follow": lambda store, key: store.follow(key, Reader()),
+}
+
+
+@pytest.mark.parametrize("name", ASKS)
+async def test_closed_store_answers_nothing(store: Store, name: str):
+    writer = await stream(store, "a", b"bytes")
+    await store.close()
+    with pytest.raises(StoreStopped):
+        await ASKS[name](store, writer.key)
+
+
+async def test_closed_store_cannot_be_watched(store: Store):
+    await store.close()
+    with pytest.raises(StoreStopped):
+        watch(store)
+
+
+async def test_what_was_asked_before_the_close_is_answered(store: Store):
+    writer = await stream(store, "a", b"bytes")
+    asked = [asyncio.create_task(store.create(NewStream(id=str(number)))) for number in range(5)]
+    asked.append(asyncio.create_task(store.resume(writer.key, 5)))
+    await asyncio.sleep(0)
+    await store.close()
+    for answer in await asyncio.gather(*asked, return_exceptions=True):
+        if isinstance(answer, BaseException):
+            assert isinstance(answer, StoreStopped)
+        else:
+            with pytest.raises(StoreStopped):
+                answer.append(b"x")
+
+
+async def test_close_may_be_repeated(store: Store):
+    await stream(store, "a", b"bytes")
+    await asyncio.gather(store.close(), store.close())
+    await store.close()
+
+
+async def test_close_is_not_a_failure(store: Store):
+    stopped = asyncio.create_task(store.stopped())
+    await settled(store)
+    await store.close()
+    await asyncio.sleep(0)
+    assert not stopped.done()
+    stopped.cancel()

@@ -1,0 +1,186 @@
+"""What the tests of stores look with: a clock set by hand, recorders of callbacks, short ways to ask."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from loom.errors import LoomError
+from loom.model import Change, ChangeKind, Info, NewStream, Patch, Query, State
+from loom.store.base import Content, Following, Store, Subscription, Writer
+
+T = TypeVar("T")
+
+COMPLETE = Patch(state=State.COMPLETE)
+ABORTED = Patch(state=State.ABORTED, reason="given up")
+OPEN = Patch(state=State.OPEN, deadline=5_000.0)
+INTERRUPTED = Patch(state=State.INTERRUPTED, reason="lost", deadline=2_000.0)
+NOT_LIVE = [COMPLETE, ABORTED, OPEN, INTERRUPTED]
+
+
+class Now:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.time = 1_000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class Recorder(Generic[T]):
+    """Keeps what it is called back with, in order, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.events: list[T] = []
+        self._moved = asyncio.Event()
+
+    def add(self, event: T) -> None:
+        self.events.append(event)
+        self._moved.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def count(self, count: int) -> list[T]:
+        """The events, once there are so many."""
+        await self.until(lambda: len(self.events) >= count)
+        return self.events
+
+
+@dataclass(frozen=True)
+class Grown:
+    offset: int
+    data: bytes
+
+
+class Reader(Recorder[Grown | Info | LoomError]):
+    """A sink. Reads nothing but what it is fed, and checks that it fits."""
+
+    following: Following
+
+    def grow(self, offset: int, data: bytes) -> None:
+        self.add(Grown(offset, data))
+
+    def turn(self, info: Info) -> None:
+        self.add(info)
+
+    def gone(self, error: LoomError) -> None:
+        self.add(error)
+
+    @property
+    def grown(self) -> list[Grown]:
+        return [event for event in self.events if isinstance(event, Grown)]
+
+    @property
+    def data(self) -> bytes:
+        """The bytes fed: each piece right behind the one before, the first where the following began."""
+        data = b""
+        for piece in self.grown:
+            assert piece.data
+            assert piece.offset == self.following.info.size + len(data)
+            data += piece.data
+        return data
+
+    @property
+    def turns(self) -> list[Info]:
+        return [event for event in self.events if isinstance(event, Info)]
+
+    @property
+    def states(self) -> list[State]:
+        return [info.state for info in self.turns]
+
+    @property
+    def errors(self) -> list[LoomError]:
+        return [event for event in self.events if isinstance(event, LoomError)]
+
+    async def size(self, size: int) -> bytes:
+        """What was fed, once it reaches to `size`."""
+        await self.until(
+            lambda: self.following.info.size + sum(len(piece.data) for piece in self.grown) >= size
+        )
+        return self.data
+
+    async def state(self, state: State) -> Info:
+        await self.until(lambda: state in self.states)
+        return self.turns[-1]
+
+    async def error(self) -> LoomError:
+        await self.until(lambda: bool(self.errors))
+        return self.errors[0]
+
+
+class Watcher(Recorder[Change]):
+    subscription: Subscription
+
+    @property
+    def story(self) -> list[tuple[ChangeKind, str]]:
+        return [(change.kind, change.info.id) for change in self.events]
+
+
+async def follow(store: Store, key: str, reader: Reader | None = None) -> Reader:
+    reader = reader or Reader()
+    reader.following = await store.follow(key, reader)
+    return reader
+
+
+def watch(store: Store) -> Watcher:
+    watcher = Watcher()
+    watcher.subscription = store.watch(watcher.add)
+    return watcher
+
+
+def losses(writer: Writer) -> Recorder[LoomError]:
+    """What the writer's `on_lost` is called with."""
+    recorder = Recorder[LoomError]()
+    writer.on_lost(recorder.add)
+    return recorder
+
+
+async def stream(store: Store, id: str, data: bytes = b"", patch: Patch | None = None) -> Writer:
+    """A stream with these bytes durable, closed with `patch` or still live."""
+    writer = await store.create(NewStream(id=id))
+    writer.append(data)
+    await writer.flushed(len(data))
+    if patch:
+        await writer.close(patch)
+    return writer
+
+
+async def collect(content: Content, start: int, stop: int) -> bytes:
+    return b"".join([piece async for piece in content.read(start, stop)])
+
+
+async def stored(store: Store, id: str) -> bytes:
+    """All bytes of a stream."""
+    info = await store.info(id)
+    async with await store.open(info.key) as content:
+        return await collect(content, 0, info.size)
+
+
+async def found(store: Store, query: Query | None = None) -> list[Info]:
+    return [info async for info in store.find(query or Query())]
+
+
+async def ids(store: Store, **query: Any) -> list[str]:
+    return [info.id for info in await found(store, Query(**query))]
+
+
+async def settled(store: Store) -> None:
+    """What was asked of the store before this has been told: changes come in order."""
+    writer = await store.create(NewStream(id="settled"))
+    await writer.close(COMPLETE)
+    await store.delete(writer.key)
+
+
+async def outcomes(*asked: Coroutine[Any, Any, T]) -> tuple[list[T], list[LoomError]]:
+    """Ask all at once: results, and what was raised."""
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert all(isinstance(error, LoomError) for error in errors), errors
+    return (
+        [answer for answer in answers if not isinstance(answer, BaseException)],
+        [error for error in errors if isinstance(error, LoomError)],
+    )
