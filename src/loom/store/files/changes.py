@@ -129,7 +129,7 @@ class Changes:
     def _abandon(self, writer: FilesWriter) -> None:
         """Whoever asked for this writer is gone."""
         if writer.error is None:
-            self._start(self._interrupt(writer.stream, "producer lost"))
+            self._start(self._interrupt(writer.stream, "its producer went away"))
 
     async def _close_writer(self, writer: FilesWriter, patch: Patch) -> Info:
         if patch.state is None or patch.state is State.LIVE:

@@ -229,8 +229,8 @@ class Commits:
         await self._task
 
     def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown()
+        """End the thread, which has nothing more to do."""
+        self._thread.shutdown(wait=False)
 
 
 def records_of(op: Op) -> list[Record]:

@@ -126,7 +126,7 @@ class ContentFiles:
                 raise
 
     def unpin(self, number: int) -> None:
-        """Blocks for no longer than closing a descriptor takes."""
+        """The file may be closed from now on."""
         with self._lock:
             self._pins[number] -= 1
             if self._pins[number]:

@@ -209,4 +209,4 @@ class Images:
         self._closing = True
         self._wake.set()
         await self._task
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False)

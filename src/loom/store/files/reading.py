@@ -3,6 +3,7 @@ nothing.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator, Callable
@@ -70,7 +71,8 @@ class FilesContent(Content):
         """See Content."""
         if self._open:
             self._open = False
-            self._files.unpin(self._stream.number)
+            with contextlib.suppress(RuntimeError):  # the store is closed, and so is every file
+                self._threads.submit(self._files.unpin, self._stream.number)
             self._stream.opened -= 1
             self._on_close(self._stream)
 

@@ -143,24 +143,16 @@ def fits(content: ContentFiles, number: int, size: int) -> bool:
 
 
 def settled(info: Info, damaged: bool, now: float) -> Info:
-    """The row as the store starts with it: nobody is producing."""
+    """The row as the store starts with it: nobody is producing, and no window ran out while it was down."""
     if info.state.final or info.state is State.OPEN:
         return info
     version = info.version + 1
     if damaged:
-        return replace(
-            info,
-            state=State.ABORTED,
-            reason="stored bytes are damaged",
-            ended=now,
-            deadline=None,
-            version=version,
-        )
-    deadline = now + info.resume_window
+        reason = "stored bytes are damaged"
+        return replace(info, state=State.ABORTED, reason=reason, ended=now, deadline=None, version=version)
+    deadline = max(info.deadline or now, now + info.resume_window)
+    if info.state is State.INTERRUPTED:
+        return replace(info, deadline=deadline)
     return replace(
-        info,
-        state=State.INTERRUPTED,
-        reason=info.reason or "server stopped",
-        deadline=deadline,
-        version=version,
+        info, state=State.INTERRUPTED, reason="the server stopped", deadline=deadline, version=version
     )

@@ -49,7 +49,7 @@ class FilesStore(Store):
         self._durability = durability
         self._failed = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
-        self._watchers: list[Callable[[Change], None]] = []
+        self._watchers: dict[Watching, None] = {}
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="loom-read")
         self._table = Table(parts.reader, parts.recovered.unfinished, parts.recovered.number)
         self._commits = Commits(
@@ -222,8 +222,9 @@ class FilesStore(Store):
 
     def _tell(self, kind: ChangeKind, info: Info) -> None:
         change = Change(kind, info)
-        for callback in tuple(self._watchers):
-            callback(change)
+        for watching in tuple(self._watchers):
+            if watching in self._watchers:
+                watching.callback(change)
 
     def _lose_content(self, stream: Stream) -> None:
         logger.error("stored bytes of stream %r (key %s) are missing", stream.info.id, stream.info.key)
@@ -265,28 +266,25 @@ class FilesStore(Store):
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        await self._changes.settle("server stopped")
+        await self._changes.settle("the server stopped")
         await self._commits.drain()
         await self._images.close()
         self._commits.close()
         if self._changes.failure is None:
             self._changes.failure = StoreStopped("The store is closed.")
             self._let_go(self._changes.failure)
-        self._threads.shutdown()
+        await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._parts.close)
 
 
 class Watching:
     """A callback for changes, until closed."""
 
-    def __init__(self, watchers: list[Callable[[Change], None]], callback: Callable[[Change], None]) -> None:
+    def __init__(self, watchers: "dict[Watching, None]", callback: Callable[[Change], None]) -> None:
+        self.callback = callback
         self._watchers = watchers
-        self._callback = callback
-        self._open = True
-        watchers.append(callback)
+        watchers[self] = None
 
     def close(self) -> None:
         """Call no more. May be repeated."""
-        if self._open:
-            self._open = False
-            self._watchers.remove(self._callback)
+        self._watchers.pop(self, None)

@@ -150,6 +150,8 @@ class Stream:
         if changed:
             for sink in tuple(self.sinks):
                 sink.turn(self.view)
+                if info.state.final:
+                    sink.close()
         self.wake()
 
     def halt(self, error: LoomError) -> None:
@@ -170,15 +172,16 @@ class Stream:
 
 
 class Following:
-    """A sink on a stream, until closed."""
+    """A sink on a stream, until it is closed or nothing follows."""
 
     def __init__(self, stream: Stream, sink: Sink, on_close: Callable[[Stream], None]) -> None:
         self.info = stream.view
         self._stream = stream
         self._sink = sink
         self._on_close = on_close
-        self._open = True
-        stream.sinks.append(self)
+        self._open = not self.info.state.final
+        if self._open:
+            stream.sinks.append(self)
 
     def grow(self, offset: int, data: bytes) -> None:
         """See Sink."""
