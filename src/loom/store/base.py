@@ -29,7 +29,7 @@ class Sink(Protocol):
     """What a subscription feeds. Called on the event loop; must return at once and not raise."""
 
     def grow(self, offset: int, data: bytes) -> None:
-        """`data` became durable at `offset`, right behind what came before; one call carries a whole commit."""
+        """`data` became durable at `offset`, right behind what came before; small bytes of a commit come at once."""
 
     def turn(self, info: Info) -> None:
         """The state changed; in a final state nothing follows."""
@@ -151,7 +151,7 @@ class Store(ABC):
         """Take a stream over at its end: fence, wait for what was accepted, compare, in that order.
 
         Raises StreamNotFound, StreamFinal, StorageFull, or OffsetMismatch with an offset that no longer
-        moves; the stream is then `interrupted`, its deadline a resume window from now.
+        moves; a stream that was `live` is then `interrupted`, its deadline a resume window from now.
         """
 
     @abstractmethod
