@@ -131,7 +131,8 @@ class Cycle:
             self._send_body(message.get("body", b""), message.get("more_body", False))
         elif kind == "http.response.zerocopysend" and wire.zero_copy:
             await self._send_file(message)
-            self._send_body(b"", message.get("more_body", False))
+            if not wire.gone:
+                self._send_body(b"", message.get("more_body", False))
         else:
             raise RuntimeError(f"{kind} is no part of an answer.")
 
@@ -144,16 +145,13 @@ class Cycle:
         except Exception:
             log.exception("the app failed", path=self.scope.get("path"))
             await self._fail(problem(500, "internal", "The server failed; its log says how."))
-        except BaseException:
-            self._cut()
-            raise
         else:
             if not self.over and not self.hung_up and not self.wire.gone:
                 log.error("the app left its answer unfinished", path=self.scope.get("path"))
                 await self._fail(problem(500, "internal", "The server did not answer."))
         finally:
             if not self.over:
-                if self.framing:
+                if self.framing or not self.hung_up:
                     self._cut()
                 self._leave()
 

@@ -35,17 +35,17 @@ async def serve(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(
+async def serving(
     app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, **options: Any
 ) -> AsyncIterator[str]:
     """Serve in this event loop while the block runs; gives the URL. Options as Server's."""
     server = Server(app, host=host, port=port, **options)
-    serving = asyncio.create_task(server.serve_until_stopped())
+    task = asyncio.create_task(server.serve_until_stopped())
     try:
         yield server.url
     finally:
         server.stop()
-        await serving
+        await task
 
 
 class Server(uvicorn.Server):

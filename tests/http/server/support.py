@@ -1,0 +1,119 @@
+"""Tiny apps, and a server for each test."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from tests.http.wire import Wire
+
+from loom.http.server import Limits, serving
+
+Dial = Callable[[], Awaitable[Wire]]
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, *, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[Dial]:
+    """Run a server; gives what connects to it."""
+    async with serving(app, limits=Limits(**limits), tls=tls, shutdown_timeout=1) as url:
+        address = urlsplit(url)
+        assert address.hostname and address.port
+        clients: list[Wire] = []
+
+        async def dial() -> Wire:
+            clients.append(await Wire.open(str(address.hostname), int(address.port or 0)))
+            return clients[-1]
+
+        try:
+            yield dial
+        finally:
+            for client in clients:
+                await client.close()
+
+
+class Seen:
+    """An app that keeps every request it was given and answers with the body it received.
+
+    A request it could not read to its end it does not answer.
+    """
+
+    def __init__(self) -> None:
+        self.scopes: list[Scope] = []
+        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            self.messages.put_nowait(message)
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            more = message["more_body"]
+        await send(start(200, [(b"content-length", b"%d" % len(body))]))
+        await send(part(body, more=False))
+
+    async def told(self) -> tuple[bytes, str]:
+        """All bytes of the next request, and how they ended: `end` or `disconnect`."""
+        body = b""
+        while True:
+            message = await self.messages.get()
+            if message["type"] == "http.disconnect":
+                return body, "disconnect"
+            body += message["body"]
+            if not message["more_body"]:
+                return body, "end"
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Those of the last request."""
+        headers: list[tuple[bytes, bytes]] = self.scopes[-1]["headers"]
+        return headers
+
+
+class Follower:
+    """An app whose answer goes on until the client leaves, which sets `left`."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(200))
+        await send(part(b"first"))
+        self.started.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.left.set()
+
+
+async def send_in_steps(client: Wire, data: bytes, step: int) -> None:
+    """Send so that the server, which shares this loop, reads the steps one by one."""
+    for place in range(0, len(data), step):
+        client.writer.write(data[place : place + step])
+        await asyncio.sleep(0)
+
+
+def start(status: int, headers: list[tuple[bytes, bytes]] | None = None) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": headers or []}
+
+
+def part(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+def answering(status: int, body: bytes = b"", headers: list[tuple[bytes, bytes]] | None = None) -> ASGIApp:
+    """An app that answers at once and never asks for the body."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(status, [(b"content-length", b"%d" % len(body)), *(headers or [])]))
+        await send(part(body, more=False))
+
+    return app
