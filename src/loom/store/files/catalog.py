@@ -76,10 +76,12 @@ class Catalog:
         with self._transaction(flush=True) as db:
             for statement in SCHEMA:
                 db.execute(statement)
-            db.execute("INSERT INTO facts VALUES ('seed', ?), ('checkpoint', 0), ('number', 0)", (seed,))
+            facts = {"seed": seed, "checkpoint": 0, "number": 0, "flushed": 1}
+            db.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
 
     def fact(self, name: str) -> int:
-        """`seed` of the log, `checkpoint` (lsn up to which no log is needed), `number` (the last given)."""
+        """`seed` of the log; `checkpoint`, the lsn up to which no log is needed, 0 before there is one;
+        `flushed`, whether the log behind that was written with flushes; `number`, the last given."""
         (value,) = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return int(value)
 
@@ -98,6 +100,11 @@ class Catalog:
                 db.execute("UPDATE facts SET value = ? WHERE name = 'checkpoint'", (checkpoint,))
         if checkpoint is not None:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def set_fact(self, name: str, value: int) -> None:
+        """Durable on return. Raises sqlite3.Error."""
+        with self._transaction(flush=True) as db:
+            db.execute("UPDATE facts SET value = ? WHERE name = ?", (value, name))
 
     @contextlib.contextmanager
     def _transaction(self, *, flush: bool) -> Iterator[sqlite3.Connection]:

@@ -1,9 +1,10 @@
 """The commit log: preallocated segments, written once in a circle. Owns `log/`; knows frames, not
 what they mean.
 
-A segment begins with one block that says whose it is; frames follow back to back, each with the next
-log sequence number (lsn). A frame is written only after the one before it is durable, so an unreadable
-frame with a later readable one behind it is damage, and one with nothing behind it is a torn tail.
+A segment begins with one block that says whose it is and how long; frames follow back to back, each with
+the next log sequence number (lsn). A frame is written only after the one before it is durable, so an
+unreadable frame with a later readable one behind it is damage, and one with nothing behind it is a torn
+tail. Not so where the log was written without flushes: it then ends at the first unreadable frame.
 """
 
 import mmap
@@ -20,8 +21,10 @@ SEGMENTS = 4
 SEGMENT_SIZE = 16 << 20
 BLOCK = 4096
 SCAN_BYTES = 256 << 20
+SCAN_COST = 256
+LEAP = 1 << 24
 PLAUSIBLE = 1 << 32
-SEGMENT_HEADER = struct.Struct("<8sQ")
+SEGMENT_HEADER = struct.Struct("<8sQQ")
 SEGMENT_MAGIC = b"LOOMLOG1"
 
 
@@ -35,12 +38,18 @@ class Segment:
 
 
 class Log:
-    """The log as one thread writes it. Every error of `append` but ValueError is for stopping the store."""
+    """The log as one thread writes it. Every error of `append` but ValueError is for stopping the store.
 
-    def __init__(self, disk: Disk, *, seed: int, flush: bool, segment_size: int = SEGMENT_SIZE) -> None:
+    `flush` says whether frames are to be flushed, `flushed` whether those to be replayed were.
+    """
+
+    def __init__(
+        self, disk: Disk, *, seed: int, flush: bool, flushed: bool = True, segment_size: int = SEGMENT_SIZE
+    ) -> None:
         self._disk = disk
         self._seed = seed
         self._flush = flush
+        self._flushed = flushed
         self.segment_size = segment_size
         self._segments: list[Segment] = []
         self._current = 0
@@ -48,54 +57,59 @@ class Log:
         self.lsn = 0
         """The lsn of the newest durable frame."""
 
-    def open(self) -> None:
-        """Open the segments, making those that are missing. Raises OSError, ConfigError."""
+    def open(self, *, fresh: bool) -> None:
+        """Open the segments; those of a `fresh` log are made where missing. Raises OSError, ConfigError."""
         self._disk.make_directory("log")
         for index in range(SEGMENTS):
             name = f"log/{index:03d}"
             try:
                 fd = self._disk.open(name, os.O_RDWR)
             except FileNotFoundError:
+                if not fresh:
+                    raise ConfigError(
+                        f"{name} of the commit log is missing. Restore the whole directory from one backup."
+                    ) from None
                 fd = self._make(name)
             self._segments.append(Segment(name, fd))
-            self._check(name, fd)
+        self.segment_size = min(self._size(segment) for segment in self._segments)
 
     def _make(self, name: str) -> int:
         self._disk.reserve(f"{name}.new", self.segment_size)
         fd = self._disk.open(f"{name}.new", os.O_RDWR)
-        self._disk.write(fd, [SEGMENT_HEADER.pack(SEGMENT_MAGIC, self._seed)], 0)
+        self._disk.write(fd, [SEGMENT_HEADER.pack(SEGMENT_MAGIC, self._seed, self.segment_size)], 0)
         self._disk.sync(fd)
         self._disk.rename(f"{name}.new", name)
         self._disk.sync_directory("log")
         return fd
 
-    def _check(self, name: str, fd: int) -> None:
-        head = os.pread(fd, SEGMENT_HEADER.size, 0)
-        if head != SEGMENT_HEADER.pack(SEGMENT_MAGIC, self._seed):
+    def _size(self, segment: Segment) -> int:
+        size = os.fstat(segment.fd).st_size
+        header = SEGMENT_HEADER.pack(SEGMENT_MAGIC, self._seed, size)
+        if os.pread(segment.fd, len(header), 0) != header:
             raise ConfigError(
-                f"{name} does not belong to this data directory or is damaged. "
+                f"{segment.name} does not belong to this data directory or is damaged. "
                 "Restore the whole directory from one backup."
             )
-        self.segment_size = min(self.segment_size, os.fstat(fd).st_size)
+        return size
 
     def replay(self, after: int) -> Iterator[tuple[int, memoryview]]:
-        """Each frame with an lsn above `after`, in order; the views live until the next one.
+        """Each frame with an lsn above `after`, in order.
 
-        Raises ConfigError where a frame is unreadable though a later one is whole.
+        Raises OSError, or ConfigError where a frame is unreadable though a later one is whole.
         """
-        maps = [mmap.mmap(segment.fd, self.segment_size, prot=mmap.PROT_READ) for segment in self._segments]
+        maps = [self._load(segment) for segment in self._segments]
         views = [memoryview(each) for each in maps]
-        try:
-            self.lsn = after
-            chain = self._chain(views, after)
-            for index in chain:
-                yield from self._frames(views[index], after)
-            self._refuse_damage(views)
-        finally:
-            for view in views:
-                view.release()
-            for each in maps:
-                each.close()
+        self.lsn = after
+        for index in self._chain(views, after):
+            yield from self._frames(views[index], after)
+        if self._flushed:
+            self._refuse_damage(maps)
+
+    def _load(self, segment: Segment) -> mmap.mmap:
+        """A copy of the segment: a mapped file would kill the process where the disk cannot be read."""
+        copy = mmap.mmap(-1, self.segment_size)
+        os.preadv(segment.fd, [copy], 0)
+        return copy
 
     def _chain(self, views: list[memoryview], after: int) -> Iterator[int]:
         """Indexes of the segments to read, each beginning right behind what has been read by then."""
@@ -124,28 +138,33 @@ class Log:
                 self.lsn = lsn
                 yield lsn, payload
 
-    def _refuse_damage(self, views: list[memoryview]) -> None:
+    def _refuse_damage(self, maps: list[mmap.mmap]) -> None:
         """Look for a whole frame behind the end. Stored bytes may imitate some, so the effort is bounded."""
         budget = SCAN_BYTES
-        for segment, view in zip(self._segments, views, strict=True):
-            raw: mmap.mmap = view.obj  # type: ignore[assignment]  # made in replay
-            place = raw.find(MAGIC, BLOCK)
+        for segment, raw in zip(self._segments, maps, strict=True):
+            place = raw.find(MAGIC, BLOCK, self.segment_size - HEADER.size)
             while place >= 0 and budget > 0:
-                _, length, lsn, _ = HEADER.unpack_from(raw, min(place, self.segment_size - HEADER.size))
+                budget -= SCAN_COST
+                _, length, lsn, _ = HEADER.unpack_from(raw, place)
                 if (
                     self.lsn < lsn < self.lsn + PLAUSIBLE
                     and place + HEADER.size + length <= self.segment_size
                 ):
                     budget -= length
-                    if read_frame(self._seed, view, place):
+                    if read_frame(self._seed, memoryview(raw), place):
                         raise ConfigError(
                             f"{segment.name} is damaged: commit {self.lsn + 1} cannot be read though commit "
                             f"{lsn} can. Restore the data directory from a backup."
                         )
-                place = raw.find(MAGIC, place + 1)
+                place = raw.find(MAGIC, place + 1, self.segment_size - HEADER.size)
 
     def reset(self) -> None:
-        """Everything in the log is now durable elsewhere: write on from a first segment."""
+        """Everything in the log is to be durable elsewhere: write on from a first segment.
+
+        Numbers are left out, more than the log can hold, so that no frame which a crash left behind the end
+        can ever seem to follow a new one.
+        """
+        self.lsn += LEAP
         for segment in self._segments:
             segment.last = 0
         self._current = 0

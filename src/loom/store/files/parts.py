@@ -5,6 +5,7 @@ loop.
 import os
 import resource
 import sqlite3
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from loom.errors import ConfigError
@@ -12,7 +13,7 @@ from loom.model import Clock
 from loom.store.files import directory
 from loom.store.files.catalog import Catalog, CatalogReader
 from loom.store.files.content import ContentFiles
-from loom.store.files.disk import Disk
+from loom.store.files.disk import Disk, FlushFailed
 from loom.store.files.log import SEGMENT_SIZE, Log
 from loom.store.files.recovery import Recovered, recover
 
@@ -41,27 +42,35 @@ class Parts:
 def open_parts(disk: Disk, clock: Clock, *, flush: bool, segment_size: int = SEGMENT_SIZE) -> Parts:
     """Open and recover a data directory, making it if need be. Raises ConfigError with what to do."""
     directory.prepare(disk.root)
-    lock = directory.lock(disk)
-    try:
-        path = disk.root / "catalog.sqlite"
-        if not path.exists() and disk.size("log/000") is not None:
-            raise ConfigError(
-                f"{path} is missing though the log is there. Restore the whole directory from one backup."
+    with ExitStack() as opened:
+        try:
+            lock = directory.lock(disk)
+            opened.callback(os.close, lock)
+            path = disk.root / "catalog.sqlite"
+            if not path.exists() and disk.size("log/000") is not None:
+                raise ConfigError(
+                    f"{path} is missing though the log is there. Restore the whole directory from one backup."
+                )
+            disk.make_directory("content")
+            catalog = Catalog(path)
+            opened.callback(catalog.close)
+            flushed = bool(catalog.fact("flushed"))
+            log = Log(
+                disk, seed=catalog.fact("seed"), flush=flush, flushed=flushed, segment_size=segment_size
             )
-        disk.make_directory("content")
-        catalog = Catalog(path)
-        log = Log(disk, seed=catalog.fact("seed"), flush=flush, segment_size=segment_size)
-        log.open()
-        content = ContentFiles(disk, max_open=open_files())
-        recovered = recover(catalog, log, content, clock)
-        disk.sync_directory("")
-        return Parts(disk, lock, catalog, CatalogReader(path), log, content, recovered)
-    except (OSError, sqlite3.Error) as error:
-        os.close(lock)
-        raise ConfigError(f"The data directory {disk.root} cannot be used: {error}") from error
-    except BaseException:
-        os.close(lock)
-        raise
+            opened.callback(log.close)
+            log.open(fresh=catalog.fact("checkpoint") == 0)
+            content = ContentFiles(disk, max_open=open_files())
+            opened.callback(content.close)
+            recovered = recover(catalog, log, content, clock)
+            if flushed != flush:
+                catalog.set_fact("flushed", flush)
+            disk.sync_directory("")
+            reader = CatalogReader(path)
+        except (OSError, sqlite3.Error, FlushFailed) as error:
+            raise ConfigError(f"The data directory {disk.root} cannot be used: {error}") from error
+        opened.pop_all()
+    return Parts(disk, lock, catalog, reader, log, content, recovered)
 
 
 def open_files() -> int:

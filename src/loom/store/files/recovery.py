@@ -5,19 +5,21 @@ The log is the evidence; the length of a file never is. Costs the log, not the s
 """
 
 import logging
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from xxhash import xxh3_64
 
-from loom.errors import ConfigError, StoreStopped
+from loom.errors import ConfigError
 from loom.model import Info, State
 from loom.store.files.catalog import Catalog, Row
-from loom.store.files.content import ContentFiles
+from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.log import Log
 from loom.store.files.records import Append, Delete, Extent, Put, Record, decode
 
 PIECE = 1 << 20
+RUNS_BYTES = 32 << 20
 logger = logging.getLogger("loom.store")
 
 
@@ -44,8 +46,8 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     after = catalog.fact("checkpoint")
     replayed = survey(log, after)
     number = max(catalog.fact("number"), *replayed, 0)
-    damaged = set(rewrite(log, after, replayed, content))
     rows = merge(catalog, replayed)
+    damaged = rewrite(log, after, replayed, content)
     for each, info in rows.items():
         if not fits(content, each, info.size):
             damaged.add(each)
@@ -58,8 +60,8 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     content.remove_above(number)
     content.sync_all()
     content.trim()
-    catalog.store(rows.items(), deleted, number, checkpoint=log.lsn)
     log.reset()
+    catalog.store(rows.items(), deleted, number, checkpoint=log.lsn)
     unfinished = [(each, info) for each, info in rows.items() if not info.state.final]
     return Recovered(unfinished, number, sorted(rows[each].id for each in damaged))
 
@@ -69,7 +71,7 @@ def records(log: Log, after: int) -> Iterator[Record]:
     for lsn, payload in log.replay(after):
         try:
             yield from decode(payload)
-        except ValueError as error:
+        except (ValueError, TypeError, KeyError, struct.error) as error:
             raise ConfigError(
                 f"Commit {lsn} of the log was written by another version of Loom: {error}."
             ) from error
@@ -92,18 +94,59 @@ def survey(log: Log, after: int) -> dict[int, Replayed]:
     return streams
 
 
-def rewrite(log: Log, after: int, streams: dict[int, Replayed], content: ContentFiles) -> Iterator[int]:
-    """Write the log's bytes to the content files; yields streams whose files lack what it vouches for."""
+class Runs:
+    """Bytes from the log on their way to the content files, joined so that each file is found once for many
+    records."""
+
+    def __init__(self, content: ContentFiles) -> None:
+        self._content = content
+        self._runs: dict[int, tuple[int, bytearray]] = {}
+        self._held = 0
+        self.damaged: set[int] = set()
+        """Streams whose files lack what the log vouches for."""
+
+    def add(self, number: int, offset: int, data: memoryview) -> None:
+        """Take bytes; they are copied."""
+        start, run = self._runs.setdefault(number, (offset, bytearray()))
+        if start + len(run) != offset:
+            self._write(number, start, run)
+            run = bytearray()
+            self._runs[number] = offset, run
+        run += data
+        self._held += len(data)
+        if self._held > RUNS_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is held."""
+        for number, (start, run) in self._runs.items():
+            self._write(number, start, run)
+        self._runs.clear()
+        self._held = 0
+
+    def _write(self, number: int, start: int, run: bytearray) -> None:
+        try:
+            self._content.write(number, start, [bytes(run)])
+        except ContentLost:
+            self.damaged.add(number)
+        self._content.trim()
+
+
+def rewrite(log: Log, after: int, streams: dict[int, Replayed], content: ContentFiles) -> set[int]:
+    """Write the log's bytes to the content files; returns streams whose files lack what it vouches for."""
+    runs = Runs(content)
     for record in records(log, after):
         if streams[record.number].deleted:
             continue
         match record:
             case Append(number, offset, data):
-                content.write(number, offset, [bytes(data)])  # type: ignore[arg-type]  # a view of the log
+                assert isinstance(data, memoryview)
+                runs.add(number, offset, data)
             case Extent(number, offset, length, digest):
                 if digest_in(content, number, offset, length) != digest:
-                    yield number
-        content.trim()
+                    runs.damaged.add(number)
+    runs.write()
+    return runs.damaged
 
 
 def digest_in(content: ContentFiles, number: int, offset: int, length: int) -> int | None:
@@ -120,16 +163,26 @@ def digest_in(content: ContentFiles, number: int, offset: int, length: int) -> i
 
 
 def merge(catalog: Catalog, streams: dict[int, Replayed]) -> dict[int, Info]:
-    """The rows to look at: of every stream in the log, and of every one that was not final."""
+    """The rows to look at: of every stream in the log, and of every one that was not final.
+
+    Raises ConfigError where the log has bytes of a stream that neither knows; if flushes were left out, a
+    crash can do that, and the stream is gone.
+    """
+    flushed = catalog.fact("flushed")
     rows = dict(catalog.unfinished())
     rows.update(catalog.rows(streams.keys() - rows.keys()))
     for number, found in streams.items():
-        if found.deleted:
+        info = found.info or rows.get(number)
+        if info is None and not found.deleted:
+            if flushed:
+                raise ConfigError(
+                    f"The log has bytes of stream {number}, which the catalog does not know. "
+                    "Restore the whole directory from one backup."
+                )
+            found.deleted = True
+        if info is None or found.deleted:
             rows.pop(number, None)
             continue
-        info = found.info or rows.get(number)
-        if info is None:
-            raise StoreStopped(f"The log names stream {number}, which the catalog does not know.")
         rows[number] = info if found.size is None else replace(info, size=found.size)
     return rows
 
@@ -144,7 +197,7 @@ def fits(content: ContentFiles, number: int, size: int) -> bool:
 
 def settled(info: Info, damaged: bool, now: float) -> Info:
     """The row as the store starts with it: nobody is producing, and no window ran out while it was down."""
-    if info.state.final or info.state is State.OPEN:
+    if info.state.final or (info.state is State.OPEN and not damaged):
         return info
     version = info.version + 1
     if damaged:
