@@ -1,14 +1,15 @@
 """Every store under test: how it is opened, and opened again."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.contract.tools import Now
 
 from loom.store.base import Store
 
-Opener = Callable[..., Awaitable[Store]]
+Opener = Callable[..., Coroutine[Any, Any, Store]]
 
 
 def memory(_path: Path, clock: Now) -> Opener:
