@@ -45,7 +45,7 @@ class CountedContent(Content):
         if self._filed:
             self._fd = os.memfd_create("content")
             async for piece in self._content.read(0, self._filed):
-                os.write(self._fd, piece)
+                await asyncio.to_thread(os.write, self._fd, piece)
 
     def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         return self._content.read(start, stop)
@@ -104,7 +104,8 @@ class TestStore(MemoryStore):
     async def open(self, key: str) -> Content:
         self.open_calls += 1
         await self._pass()
-        content = CountedContent(self, await super().open(key), self.filed)
+        filed = min(self.filed, self._stream(key).info.size)
+        content = CountedContent(self, await super().open(key), filed)
         await content.fill()
         self.contents.add(content)
         return content

@@ -1,0 +1,160 @@
+"""Readers at every pace beside a producer, in every order that hypothesis can think of."""
+
+import asyncio
+import os
+from contextlib import ExitStack
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.stores import ManualClock, TestStore, created, settled
+
+from loom.errors import LoomError, StreamAborted, StreamGone
+from loom.hub import Hub
+from loom.model import NewStream, Patch, State
+from loom.service import FileSlice, Reading, Service
+from loom.store.base import Writer
+
+SIZES = st.sampled_from([0, 1, 7, 100, 5_000, 70_000, 300_000, 600_000])
+STEPS = st.one_of(
+    st.tuples(st.just("feed"), SIZES),
+    st.tuples(st.just("read"), st.integers(0, 3)),
+    st.tuples(st.just("join"), st.booleans()),
+    st.tuples(st.just("spin"), st.integers(1, 4)),
+    st.tuples(st.just("hold"), st.none()),
+    st.tuples(st.just("commit"), st.none()),
+    st.tuples(st.just("press"), st.none()),
+    st.tuples(st.just("resume"), st.none()),
+)
+ENDS = st.sampled_from(["complete", "abort", "replace", "delete"])
+
+
+def pattern(start: int, stop: int) -> bytes:
+    """Bytes of which every offset within some 65,000 tells itself from the others."""
+    return b"".join(offset.to_bytes(3) for offset in range(start // 3, stop // 3 + 1))[start % 3 :][
+        : stop - start
+    ]
+
+
+class Reader:
+    """Takes a piece for each step it is let go, and checks each byte of it against its offset."""
+
+    def __init__(self, world: "World", reading: Reading, slices: bool) -> None:
+        self.offset = 0
+        self.error: LoomError | None = None
+        self.reading = reading
+        self._world = world
+        self._steps = asyncio.Semaphore(0)
+        self.hurry = False
+        self._slices = slices
+        self.task = asyncio.create_task(self._run())
+
+    def step(self) -> None:
+        self._steps.release()
+
+    def run_on(self) -> None:
+        self.hurry = True
+        self._steps.release()
+
+    async def _run(self) -> None:
+        async with self.reading:
+            try:
+                async for piece in self.reading.pieces(slices=self._slices):
+                    if isinstance(piece, FileSlice):
+                        assert piece.start == self.offset
+                        piece = os.pread(piece.fileno, piece.stop - piece.start, piece.start)
+                    assert piece
+                    assert piece == pattern(self.offset, self.offset + len(piece)), "a gap or a repeat"
+                    self.offset += len(piece)
+                    assert self.offset <= self._world.writer.durable, "shown before it is durable"
+                    if not self.hurry:
+                        await self._steps.acquire()
+            except LoomError as error:
+                self.error = error
+
+
+class World:
+    """One stream with its readers, and another one that presses on the hub's budget."""
+
+    def __init__(self, tail_limit: int, budget: int, filed: int) -> None:
+        self.clock = ManualClock()
+        self.store = TestStore(self.clock)
+        self.store.filed = filed
+        self.hub = Hub(self.store, budget, tail_limit=tail_limit)
+        self.service = Service(self.store, self.hub, self.clock)
+        self.readers: list[Reader] = []
+        self.holds = ExitStack()
+        self.writer: Writer
+        self.other: Writer
+
+    async def begin(self) -> None:
+        self.writer = await created(self.store)
+        self.other = await created(self.store, "other")
+        await self.hub.attach(self.other.key)
+
+    async def do(self, step: tuple[str, Any]) -> None:
+        what, argument = step
+        if what == "feed":
+            offset = self.writer.accepted
+            self.writer.append(pattern(offset, offset + argument))
+        elif what == "read" and self.readers:
+            self.readers[argument % len(self.readers)].step()
+        elif what == "join":
+            self.readers.append(Reader(self, await self.service.read("a"), argument))
+        elif what == "spin":
+            for _ in range(argument):
+                await asyncio.sleep(0)
+        elif what == "hold":
+            self.holds.enter_context(self.store.held())
+        elif what == "commit":
+            self.holds.close()
+            await self.writer.flushed(self.writer.accepted)
+        elif what == "press":
+            self.other.append(bytes(100_000))
+        elif what == "resume":
+            self.holds.close()
+            await self.writer.close(Patch(state=State.INTERRUPTED))
+            self.writer = await self.store.resume(self.writer.key, self.writer.durable)
+
+    async def end(self, how: str) -> None:
+        self.holds.close()
+        if how == "complete":
+            await self.writer.close(Patch(state=State.COMPLETE))
+        elif how == "abort":
+            await self.writer.close(Patch(state=State.ABORTED))
+        elif how == "replace":
+            successor = await self.store.create(NewStream(id="a"), replace=True)
+            successor.append(b"\xff" * 1_000)
+            await successor.flushed(1_000)
+        else:
+            await self.store.delete(self.writer.key)
+        for reader in self.readers:
+            reader.run_on()
+        await asyncio.gather(*(reader.task for reader in self.readers))
+
+
+@given(
+    steps=st.lists(STEPS, max_size=40),
+    end=ENDS,
+    tail_limit=st.sampled_from([100, 2_000, 400_000]),
+    budget=st.sampled_from([1_000, 300_000]),
+    filed=st.sampled_from([0, 200_000]),
+)
+async def test_no_gap_no_repeat_and_an_end_that_tells_the_truth(
+    steps: list[tuple[str, Any]], end: str, tail_limit: int, budget: int, filed: int
+):
+    world = World(tail_limit, budget, filed)
+    await world.begin()
+    for step in steps:
+        await world.do(step)
+    await world.end(end)
+    for reader in world.readers:
+        if end in ("complete", "abort"):
+            assert reader.offset == world.writer.durable
+        cut_with = {"complete": type(None), "abort": StreamAborted}.get(end, StreamGone)
+        assert isinstance(reader.error, cut_with)
+    assert not world.store.contents
+    assert world.hub.statistics().followers == 1
+    assert world.hub.statistics().held <= budget
+    await settled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,0 +1,469 @@
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.unit.stores import ManualClock, TestStore, settled
+
+from loom.errors import (
+    Busy,
+    Fenced,
+    LoomError,
+    StoreStopped,
+    StreamAborted,
+    StreamExists,
+    StreamGone,
+    StreamNotFound,
+)
+from loom.hub import Hub
+from loom.model import NewStream, Patch, State
+from loom.service import FileSlice, Producer, Reading, Service
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def store(clock: ManualClock) -> TestStore:
+    return TestStore(clock)
+
+
+@pytest.fixture
+async def hub(store: TestStore) -> Hub:
+    return Hub(store)
+
+
+@pytest.fixture
+async def service(store: TestStore, hub: Hub, clock: ManualClock) -> AsyncIterator[Service]:
+    service = Service(store, hub, clock, resume_window=20)
+    yield service
+    await service.close()
+    await settled()
+    assert store.idle
+    assert hub.statistics().tails == hub.statistics().followers == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def begun(service: Service, data: bytes = b"", id: str = "a") -> Producer:
+    """A producer whose `data` is durable."""
+    producer = await service.create(NewStream(id=id))
+    await sent(producer, data)
+    return producer
+
+
+async def sent(producer: Producer, *chunks: bytes) -> None:
+    for chunk in chunks:
+        await producer.take(chunk)
+        await producer._writer.flushed(producer._writer.accepted)
+
+
+class Consumer:
+    """Reads a whole stream in a task of its own."""
+
+    def __init__(self, reading: Reading, *, slices: bool = False) -> None:
+        self.reading = reading
+        self.got = b""
+        self.pieces: list[bytes | FileSlice] = []
+        self.error: LoomError | None = None
+        self._slices = slices
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async with self.reading:
+            try:
+                async for piece in self.reading.pieces(slices=self._slices):
+                    self.pieces.append(piece)
+                    if isinstance(piece, FileSlice):
+                        piece = os.pread(piece.fileno, piece.stop - piece.start, piece.start)
+                    self.got += piece
+            except LoomError as error:
+                self.error = error
+
+
+async def consumed(reading: Reading) -> tuple[bytes, LoomError | None]:
+    """All that a reading gives, and what it was cut with."""
+    consumer = Consumer(reading)
+    await consumer.task
+    return consumer.got, consumer.error
+
+
+# Producing.
+
+
+async def test_complete_is_durable_with_every_byte(service: Service):
+    producer = await service.create(NewStream(id="a", metadata='{"x":1}', content_type="text/plain"))
+    assert not producer.replaced
+    assert producer.info == await service.info("a")
+    await producer.take(b"one")
+    await producer.take(b"two")
+    info = await producer.complete()
+    assert info == await service.info("a")
+    assert (info.state, info.size, info.metadata) == (State.COMPLETE, 6, '{"x":1}')
+
+
+async def test_id_is_taken_until_it_is_replaced(service: Service):
+    first = await begun(service, b"old")
+    lost: list[LoomError] = []
+    first.on_lost(lost.append)
+    with pytest.raises(StreamExists):
+        await service.create(NewStream(id="a"))
+    assert not lost
+    second = await service.create(NewStream(id="a"), replace=True)
+    assert second.replaced
+    assert [type(error) for error in lost] == [StreamGone]
+    with pytest.raises(StreamGone):
+        await first.take(b"more")
+    with pytest.raises(StreamGone):
+        await first.complete()
+    await first.lose("never mind")
+    assert (await service.info("a")).size == 0
+
+
+async def test_lost_producer_keeps_every_byte_and_gets_its_window(service: Service, clock: ManualClock):
+    producer = await service.create(NewStream(id="a"))
+    await producer.take(b"last words")
+    await producer.lose("the connection was lost")
+    info = await service.info("a")
+    assert (info.state, info.size, info.reason) == (State.INTERRUPTED, 10, "the connection was lost")
+    assert info.deadline == clock.now + 20
+
+
+async def test_loss_during_completion_is_no_loss(service: Service, store: TestStore):
+    producer = await begun(service, b"all")
+    with store.held():
+        completing = asyncio.create_task(producer.complete())
+        await settled()
+        completing.cancel()
+        losing = asyncio.create_task(producer.lose("too late"))
+        await settled()
+    await losing
+    assert completing.cancelled()
+    assert (await service.info("a")).state is State.COMPLETE
+
+
+async def test_fenced_producer_is_told_and_cannot_complete(service: Service, store: TestStore):
+    producer = await begun(service, b"x")
+    lost: list[LoomError] = []
+    producer.on_lost(lost.append)
+    await store.resume(producer.info.key, 1)
+    assert [type(error) for error in lost] == [Fenced]
+    producer.on_lost(lost.append)
+    assert len(lost) == 2, "at once where it is lost already"
+    with pytest.raises(Fenced):
+        await producer.complete()
+    await producer.lose("fenced")
+    assert (await service.info("a")).state is State.LIVE
+
+
+async def test_take_waits_for_room(clock: ManualClock):
+    store = TestStore(clock, writer_bound=4)
+    service = Service(store, Hub(store), clock)
+    producer = await service.create(NewStream(id="a"))
+    with store.held():
+        taking = asyncio.create_task(producer.take(b"12345"))
+        await settled()
+        assert not taking.done()
+    await taking
+
+
+async def test_creation_given_up_on_the_way_leaves_no_live_stream(service: Service, store: TestStore):
+    with store.held():
+        creating = asyncio.create_task(service.create(NewStream(id="a")))
+        await settled()
+        creating.cancel()
+        await settled()
+    await asyncio.gather(creating, return_exceptions=True)
+    assert creating.cancelled()
+    assert (await service.info("a")).state is State.INTERRUPTED
+
+
+async def test_failed_store_reaches_the_producer(service: Service, store: TestStore):
+    producer = await begun(service, b"x")
+    lost: list[LoomError] = []
+    producer.on_lost(lost.append)
+    store.fail("the disk is gone")
+    assert [type(error) for error in lost] == [StoreStopped]
+    with pytest.raises(StoreStopped):
+        await producer.complete()
+    await producer.lose("the disk is gone")
+
+
+# Reading what ends.
+
+
+async def test_finished_stream_is_a_snapshot(service: Service):
+    producer = await begun(service, b"abc")
+    await producer.complete()
+    reading = await service.read("a")
+    assert (reading.start, reading.stop, reading.info.state) == (0, 3, State.COMPLETE)
+    assert await consumed(reading) == (b"abc", None)
+
+
+async def test_aborted_stream_is_a_snapshot_too(service: Service, store: TestStore):
+    producer = await begun(service, b"abc")
+    info = await service.info("a")
+    await store.change(producer.info.key, Patch(state=State.ABORTED), version=info.version)
+    reading = await service.read("a")
+    assert reading.stop == 3
+    assert await consumed(reading) == (b"abc", None)
+
+
+async def test_notail_is_what_is_there_now_and_not_a_byte_more(service: Service):
+    producer = await begun(service, b"abc")
+    reading = await service.read("a", tail=False)
+    await sent(producer, b"def")
+    assert reading.stop == 3
+    assert await consumed(reading) == (b"abc", None)
+
+
+@pytest.mark.parametrize("replace", [True, False])
+async def test_snapshot_outlives_its_stream(service: Service, store: TestStore, replace: bool):
+    producer = await begun(service, b"abc")
+    await producer.complete()
+    reading = await service.read("a")
+    if replace:
+        await begun_again(service)
+    else:
+        await store.delete(producer.info.key)
+    assert await consumed(reading) == (b"abc", None)
+
+
+async def begun_again(service: Service) -> Producer:
+    producer = await service.create(NewStream(id="a"), replace=True)
+    await sent(producer, b"the new bytes")
+    return producer
+
+
+async def test_long_snapshot_comes_in_pieces(service: Service):
+    data = os.urandom(1_000_000)
+    producer = await begun(service, data)
+    await producer.complete()
+    consumer = Consumer(await service.read("a"))
+    await consumer.task
+    assert consumer.got == data
+    assert all(isinstance(piece, bytes) and len(piece) <= 256 << 10 for piece in consumer.pieces)
+
+
+async def test_slices_cover_what_is_on_file_and_bytes_the_rest(service: Service, store: TestStore):
+    data = os.urandom(5_000_100)
+    store.filed = 5_000_000
+    producer = await begun(service, data)
+    await producer.complete()
+    consumer = Consumer(await service.read("a"), slices=True)
+    await consumer.task
+    assert consumer.got == data
+    slices = [(piece.start, piece.stop) for piece in consumer.pieces if isinstance(piece, FileSlice)]
+    assert slices == [(0, 4 << 20), (4 << 20, 5_000_000)]
+    assert await consumed(await service.read("a")) == (data, None), "only where they are asked for"
+
+
+async def test_unknown_id(service: Service):
+    with pytest.raises(StreamNotFound, match="The stream with ID a does not exist"):
+        await service.read("a")
+    with pytest.raises(StreamNotFound):
+        await service.info("a")
+
+
+# Following.
+
+
+async def test_follower_gets_the_stored_then_the_live_bytes_then_the_end(service: Service):
+    producer = await begun(service, b"stored ")
+    reading = await service.read("a")
+    assert reading.stop is None
+    consumer = Consumer(reading)
+    await settled()
+    assert consumer.got == b"stored "
+    await sent(producer, b"live ", b"bytes")
+    await settled()
+    assert consumer.got == b"stored live bytes"
+    await producer.complete()
+    await consumer.task
+    assert consumer.error is None
+
+
+async def test_followers_share_the_live_bytes_and_hold_no_content(service: Service, store: TestStore):
+    producer = await begun(service, b"stored")
+    consumers = [Consumer(await service.read("a")) for _ in range(3)]
+    line = os.urandom(50)
+    await settled()
+    await sent(producer, line)
+    await settled()
+    assert all(consumer.pieces[-1] is line for consumer in consumers)
+    assert not store.contents
+    await producer.complete()
+    await asyncio.gather(*(consumer.task for consumer in consumers))
+
+
+async def test_follower_of_a_stream_without_bytes_opens_nothing(service: Service, store: TestStore):
+    producer = await begun(service)
+    consumer = Consumer(await service.read("a"))
+    await settled()
+    await sent(producer, b"x")
+    await producer.complete()
+    await consumer.task
+    assert consumer.got == b"x"
+    assert store.open_calls == 0
+
+
+async def test_interruption_ends_no_follower(service: Service, store: TestStore):
+    producer = await begun(service, b"one ")
+    consumer = Consumer(await service.read("a"))
+    await producer.lose("the connection was lost")
+    late = Consumer(await service.read("a"))
+    await settled()
+    writer = await store.resume(producer.info.key, 4)
+    writer.append(b"two")
+    await writer.close(Patch(state=State.COMPLETE))
+    for each in (consumer, late):
+        await each.task
+        assert (each.got, each.error) == (b"one two", None)
+
+
+async def test_abort_cuts_after_the_last_byte(service: Service, store: TestStore):
+    producer = await begun(service, b"one ")
+    consumer = Consumer(await service.read("a"))
+    await settled()
+    await producer.take(b"two")
+    await producer.lose("the connection was lost")
+    info = await service.info("a")
+    await store.change(info.key, Patch(state=State.ABORTED, reason="too late"), version=info.version)
+    await consumer.task
+    assert consumer.got == b"one two"
+    assert isinstance(consumer.error, StreamAborted)
+    assert "too late" in str(consumer.error)
+
+
+@pytest.mark.parametrize("replace", [True, False])
+async def test_lost_stream_cuts_after_the_bytes_at_hand(service: Service, store: TestStore, replace: bool):
+    producer = await begun(service)
+    consumer = Consumer(await service.read("a"))
+    await settled()
+    await producer.take(b"accepted, not durable yet")
+    if replace:
+        await begun_again(service)
+    else:
+        await store.delete(producer.info.key)
+    await consumer.task
+    assert consumer.got == b"accepted, not durable yet"
+    assert isinstance(consumer.error, StreamGone)
+
+
+async def test_follower_far_behind_is_cut_at_once_when_its_stream_goes(service: Service, store: TestStore):
+    producer = await begun(service, os.urandom(3_000_000))
+    reading = await service.read("a")
+    async with reading:
+        pieces = reading.pieces()
+        await anext(pieces)
+        await store.delete(producer.info.key)
+        with pytest.raises(StreamGone):
+            await anext(pieces)
+
+
+async def test_late_reader_of_a_replaced_stream_gets_the_new_one(service: Service, store: TestStore):
+    old = await begun(service, b"old")
+    following = Consumer(await service.read("a"))
+    store.gate.clear()
+    store.entered.clear()
+    reading = asyncio.create_task(service.read("a"))
+    await store.entered.wait()
+    new = await begun_again(service)
+    store.gate.set()
+    consumer = Consumer(await reading)
+    assert consumer.reading.info.key == new.info.key != old.info.key
+    await new.complete()
+    await consumer.task
+    await following.task
+    assert consumer.got == b"the new bytes"
+    assert isinstance(following.error, StreamGone)
+
+
+async def test_content_that_cannot_be_opened_is_told_before_the_answer_begins(
+    service: Service, store: TestStore
+):
+    producer = await begun(service, b"stored")
+    store.failure = Busy("Too many open files.")
+    with pytest.raises(Busy):
+        await service.read("a")
+    store.failure = None
+    await producer.complete()
+
+
+async def test_leaving_in_the_middle_leaves_nothing(service: Service, store: TestStore, hub: Hub):
+    producer = await begun(service, b"stored")
+    consumer = Consumer(await service.read("a"))
+    await settled()
+    consumer.task.cancel()
+    await asyncio.gather(consumer.task, return_exceptions=True)
+    assert store.idle
+    assert hub.statistics().tails == 0
+    await producer.complete()
+
+
+# Stopping.
+
+
+async def test_drain_keeps_every_byte_then_cuts(service: Service, store: TestStore, clock: ManualClock):
+    producer = await begun(service, b"one ")
+    lost: list[LoomError] = []
+    producer.on_lost(lost.append)
+    consumer = Consumer(await service.read("a"))
+    await settled()
+    await producer.take(b"two")
+    await service.drain(clock.now + 10)
+    assert [type(error) for error in lost] == [StoreStopped]
+    info = await service.info("a")
+    assert (info.state, info.size) == (State.INTERRUPTED, 7)
+    assert info.deadline == clock.now + 20
+    await consumer.task
+    assert consumer.got == b"one two"
+    assert isinstance(consumer.error, StoreStopped)
+    assert not service.health().ready
+    for refused in (service.create(NewStream(id="b")), service.read("a")):
+        with pytest.raises(StoreStopped):
+            await refused
+    with pytest.raises(StoreStopped):
+        await producer.take(b"three")
+    with pytest.raises(StoreStopped):
+        await producer.complete()
+    await producer.lose("again")
+
+
+async def test_drain_lets_a_completion_come_to_its_end(
+    service: Service, store: TestStore, clock: ManualClock
+):
+    producer = await begun(service, b"all")
+    lost: list[LoomError] = []
+    producer.on_lost(lost.append)
+    consumer = Consumer(await service.read("a"))
+    with store.held():
+        completing = asyncio.create_task(producer.complete())
+        await settled()
+        draining = asyncio.create_task(service.drain(clock.now + 10))
+        await settled()
+        assert not draining.done()
+    await draining
+    assert (await completing).state is State.COMPLETE
+    assert not lost
+    await consumer.task
+    assert (consumer.got, consumer.error) == (b"all", None)
+
+
+async def test_drain_is_bounded(service: Service, store: TestStore, clock: ManualClock):
+    await begun(service, b"x")
+    with store.held():
+        await service.drain(clock.now)
+    await settled()
+    assert (await service.info("a")).state is State.INTERRUPTED
+
+
+async def test_creation_that_meets_the_drain_is_ended(service: Service, store: TestStore, clock: ManualClock):
+    with store.held():
+        creating = asyncio.create_task(service.create(NewStream(id="a")))
+        await settled()
+        await service.drain(clock.now)
+    with pytest.raises(StoreStopped):
+        await creating
+    assert (await service.info("a")).state is State.INTERRUPTED
