@@ -70,14 +70,14 @@ class Exchange(HTTPConnection):
         """Send a whole answer."""
         await respond(self.scope, self.send, status, headers, body)
 
-    async def begin(self, status: int, headers: Headers) -> None:
-        """Send an answer's head at once: some servers keep it until a part of the body, here empty, comes."""
+    async def begin(self, status: int, headers: Headers, first: bytes = b"") -> None:
+        """Send an answer's head at once: some servers keep it until a part of the body, even an empty one."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send(body_part(b""))
+        await self.send(body_part(first))
 
     async def relay(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
         """Send the rest of a begun answer, and its end. Raises Disconnected as soon as the client leaves."""
-        async with interruptible() as interrupt, aclosing(pieces):
+        async with aclosing(pieces), interruptible() as interrupt:
             watching = asyncio.create_task(self._watch(interrupt))
             try:
                 async for piece in pieces:
@@ -137,7 +137,7 @@ class Resource:
         if "GET" in handlers:
             handlers["HEAD"] = handlers["GET"]
         self._handlers = handlers
-        self._allow = [(b"allow", ", ".join([*sorted(handlers), "OPTIONS"]).encode())]
+        self._allow = [(b"allow", ", ".join(sorted([*handlers, "OPTIONS"])).encode())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]

@@ -1,5 +1,7 @@
 """/spy: every stream woven into one answer that never ends."""
 
+from contextlib import aclosing
+
 from loom.auth import Action
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED
@@ -21,7 +23,8 @@ class SpyHole:
         if exchange.head:
             await exchange.respond(200, HEADERS)
             return
-        # Begun before the head is sent: who has seen the head misses nothing that comes after it.
-        pieces = self._spy.weave(exchange.given("color"))
-        await exchange.begin(200, HEADERS)
-        await exchange.relay(pieces, body_part)
+        async with aclosing(self._spy.weave(exchange.given("color"))) as pieces:
+            # Joined before the head is sent: who has seen the head misses nothing that comes after it.
+            joined = await anext(pieces)
+            await exchange.begin(200, HEADERS, joined)
+            await exchange.relay(pieces, body_part)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from starlette.types import Message, Receive
 
 from loom.auth import Action
-from loom.errors import LoomError, ProducerIdle
+from loom.errors import ProducerIdle
 from loom.http.exchange import Disconnected, Exchange, body_part, interruptible
 from loom.http.headers import answers_early, check_encoding, content_type_of, created_headers, stream_headers
 from loom.http.metadata import parse_metadata
@@ -137,12 +137,14 @@ def _id(exchange: Exchange) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Why a producer was lost, for those who follow its stream."""
+    """Why a producer was lost, as part of a sentence."""
     if isinstance(error, Disconnected):
-        return "The producer's connection was lost."
-    if isinstance(error, LoomError):
-        return str(error)
-    return "The server gave the producer up."
+        return "the connection of its producer was lost"
+    if isinstance(error, ProducerIdle):
+        return "its producer sent nothing for too long"
+    if isinstance(error, asyncio.CancelledError):
+        return "the server stopped"
+    return "the server could not go on with its producer"
 
 
 def _part(piece: Piece) -> Message:

@@ -1,0 +1,228 @@
+"""A whole Loom behind a real socket, on either store, and clients to talk to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import structlog
+from starlette.types import ASGIApp
+from tests.http.wire import Wire
+
+from loom.auth import Auth
+from loom.config import Settings
+from loom.errors import LoomError
+from loom.http.app import build_app
+from loom.http.server import serving
+from loom.hub import Hub
+from loom.model import Info, State, steady_clock
+from loom.service import Service
+from loom.spy import Spy
+from loom.store.base import Store
+from loom.sweeper import Sweeper
+
+
+@dataclass
+class Loom:
+    """A running server, and its inside for tests that look at both ends."""
+
+    url: str
+    app: ASGIApp
+    service: Service
+    store: Store
+    lines: "Lines"
+    wires: list[Wire] = field(default_factory=list)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+    async def connect(self) -> Wire:
+        """A raw connection, closed with the server."""
+        wire = await Wire.open(self.host, self.port)
+        self.wires.append(wire)
+        return wire
+
+    async def get(self, target: str, **headers: Any) -> Wire:
+        """A GET whose answer has begun."""
+        return await self.ask("GET", target, **headers)
+
+    async def follow(self, target: str) -> Wire:
+        """A GET of a stream that is about to exist."""
+        created = asyncio.Event()
+        watch = self.store.watch(lambda _: created.set())
+        try:
+            wire = await self.get(target)
+            if wire.head.status == 404:
+                await created.wait()
+                wire = await self.get(target)
+        finally:
+            watch.close()
+        assert wire.head.status == 200
+        return wire
+
+    async def ask(self, method: str, target: str, body: bytes | None = None, **headers: Any) -> Wire:
+        """A request on a connection of its own, its answer's head read."""
+        wire = await self.connect()
+        await wire.request(method, target, body, **headers)
+        await wire.answer()
+        return wire
+
+    async def live(self, target: str, data: bytes = b"", **headers: Any) -> Wire:
+        """A producer in the middle of its body: its stream exists and shows `data`."""
+        wire = await self.connect()
+        await wire.post(target, **headers)
+        if data:
+            await wire.chunk(data)
+        assert (await wire.answer()).status == 201
+        if data:
+            reader = await self.get(wire.head["location"])
+            assert await reader.take(len(data)) == data
+            await reader.close()
+        return wire
+
+    async def stored(self, target: str, data: bytes, **headers: Any) -> Wire:
+        """A complete stream."""
+        wire = await self.ask("POST", target, data, **headers)
+        assert wire.head.status == 201
+        assert await wire.body() == b""
+        return wire
+
+    def logged(self, **fields: Any) -> asyncio.Future[dict[str, Any]]:
+        """The next log line that has these fields."""
+        return self.lines.next(fields)
+
+    async def until(self, id: str, state: State) -> Info:
+        """Wait until the stream has come to that state."""
+        turns = Turns()
+        following = await self.store.follow((await self.service.info(id)).key, turns)
+        info = following.info
+        while info.state is not state:
+            info = await turns.infos.get()
+        following.close()
+        return info
+
+
+class Lines:
+    """A structlog processor that hands log lines to who waits for them, and writes none."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[dict[str, Any], asyncio.Future[dict[str, Any]]]] = []
+
+    def next(self, fields: dict[str, Any]) -> asyncio.Future[dict[str, Any]]:
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((fields, future))
+        return future
+
+    def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+        for fields, future in self._waiting:
+            if fields.items() <= event.items() and not future.done():
+                future.set_result(dict(event))
+        raise structlog.DropEvent
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """What is logged in this test."""
+    lines = Lines()
+    structlog.configure(processors=[lines])
+    yield lines
+    structlog.reset_defaults()
+
+
+class Turns:
+    """A sink that keeps what becomes of a stream."""
+
+    def __init__(self) -> None:
+        self.infos: asyncio.Queue[Info] = asyncio.Queue()
+
+    def grow(self, offset: int, data: bytes) -> None: ...
+
+    def turn(self, info: Info) -> None:
+        self.infos.put_nowait(info)
+
+    def gone(self, error: LoomError) -> None: ...
+
+
+@pytest.fixture(params=["memory", "files"])
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """The stores that everything is tried on."""
+    return str(request.param)
+
+
+ONE_STORE = pytest.mark.parametrize("store_kind", ["memory"], indirect=True)
+"""For what does not depend on the store."""
+
+Serve = Callable[..., Awaitable[Loom]]
+
+
+@pytest.fixture
+async def serve(store_kind: str, tmp_path: Path, lines: Lines) -> AsyncIterator[Serve]:
+    """Start a Loom with these settings; ended with the test."""
+    started: list[Loom] = []
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Loom:
+            place = tmp_path / str(len(started))
+            chosen = Settings(store=store_kind, data=place, durability="os", **settings)
+            started.append(await stack.enter_async_context(running(chosen, lines)))
+            return started[-1]
+
+        yield start
+
+
+@pytest.fixture
+async def loom(serve: Serve) -> Loom:
+    """A Loom as it comes."""
+    return await serve()
+
+
+@asynccontextmanager
+async def running(settings: Settings, lines: Lines) -> AsyncIterator[Loom]:
+    clock = steady_clock()
+    store = await open_store(settings, clock)
+    hub = Hub(store)
+    service = Service(store, hub, clock, resume_window=settings.resume_window)
+    app = build_app(service, Spy(store, hub), Auth(settings.tokens), settings)
+    sweeping = asyncio.create_task(Sweeper(store, clock, sleep=soon).run())
+    try:
+        async with serving(
+            app, host=settings.host, port=0, on_stop=lambda: service.drain(clock() + 5)
+        ) as url:
+            loom = Loom(url, app, service, store, lines)
+            yield loom
+            for wire in loom.wires:
+                await wire.close()
+    finally:
+        sweeping.cancel()
+        await service.close()
+        await store.close()
+
+
+async def soon(_seconds: float) -> None:
+    await asyncio.sleep(0.02)
+
+
+async def open_store(settings: Settings, clock: Callable[[], float]) -> Store:
+    if settings.store == "memory":
+        from loom.store.memory import MemoryStore
+
+        return MemoryStore(clock)
+    from loom.store.files import FilesStore
+
+    return await FilesStore.start(
+        settings.data,
+        durability=settings.durability,
+        clock=clock,
+        min_free_bytes=0,
+        min_free_inodes=0,
+        segment_size=8 << 20,
+    )
