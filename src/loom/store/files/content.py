@@ -8,6 +8,7 @@ several threads: the lock guards the tables and is not held over reads, writes a
 import contextlib
 import errno
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,11 @@ from loom.store.files.disk import Disk
 def content_name(number: int) -> str:
     """The file of a stream, relative to the data directory."""
     return f"content/{number >> 24:03x}/{(number >> 12) & 0xFFF:03x}/{number:09x}"
+
+
+def number_in(name: str) -> int:
+    """The number that a name or the beginning of one stands for, -1 if it is none of ours."""
+    return int(name, 16) if re.fullmatch("[0-9a-f]+", name) else -1
 
 
 class ContentLost(OSError):
@@ -51,7 +57,7 @@ class ContentFiles:
         self._max_open = max_open
         self._files: OrderedDict[int, File] = OrderedDict()
         self._pins: dict[int, int] = {}
-        self._grown: dict[str, int] = {}
+        self._touched: dict[str, object] = {}
         self._lock = threading.Lock()
 
     def write(self, number: int, offset: int, parts: Sequence[bytes]) -> None:
@@ -63,9 +69,8 @@ class ContentFiles:
             with self._using(number, create=offset == 0) as file:
                 if not file.removed and not self._disk.holds(file.fd, offset):
                     raise ContentLost
-                with self._lock:
-                    file.writes += 1
-                self._disk.write(file.fd, parts, offset)
+                with self._written(file):
+                    self._disk.write(file.fd, parts, offset)
         except FileNotFoundError:
             raise ContentLost from None
 
@@ -78,11 +83,20 @@ class ContentFiles:
             return b""
 
     def cut(self, number: int, size: int) -> None:
-        """Drop what stands behind `size`."""
+        """Drop what stands behind `size`; a file that is shorter stays so."""
         with self._using(number, create=False) as file:
+            if self._disk.holds(file.fd, size):
+                with self._written(file):
+                    self._disk.truncate(file.fd, size)
+
+    @contextlib.contextmanager
+    def _written(self, file: File) -> Iterator[None]:
+        """Count a write when it is over: a flush in the middle of it does not make it durable."""
+        try:
+            yield
+        finally:
             with self._lock:
                 file.writes += 1
-            self._disk.truncate(file.fd, size)
 
     def sync(self, number: int) -> None:
         """Make one file durable, its name too."""
@@ -105,14 +119,19 @@ class ContentFiles:
             self.sync(number)
         self._sync_directories()
 
+    def _touch(self, name: str) -> None:
+        """The directory of this name has changed; an object of its own tells this change from others."""
+        with self._lock:
+            self._touched[os.path.dirname(name)] = object()
+
     def _sync_directories(self) -> None:
         with self._lock:
-            grown = dict(self._grown)
-        for name, files in grown.items():
+            touched = dict(self._touched)
+        for name, change in touched.items():
             self._disk.sync_directory(name)
             with self._lock:
-                if self._grown.get(name) == files:
-                    del self._grown[name]
+                if self._touched.get(name) is change:
+                    del self._touched[name]
 
     def pin(self, number: int, *, exists: bool) -> None:
         """Keep the file open from when it is, which is now if it exists. Pairs with `unpin`."""
@@ -142,8 +161,14 @@ class ContentFiles:
         file = self._files.get(number)
         return file.fd if file else None
 
+    def find(self, number: int) -> int:
+        """The descriptor of a pinned file, opened if need be. Raises FileNotFoundError."""
+        return self._file(number, create=False).fd
+
     def remove(self, number: int) -> None:
         """Remove the file; who has it pinned reads on."""
+        if self._disk.remove(content_name(number)):
+            self._touch(content_name(number))
         with self._lock:
             file = self._files.get(number)
             if file and number in self._pins:
@@ -151,17 +176,19 @@ class ContentFiles:
             elif file:
                 del self._files[number]
                 self._disk.close(file.fd)
-        self._disk.remove(content_name(number))
 
     def remove_above(self, last: int) -> None:
-        """Remove files of streams that never came to be: a crash forgot their creation (`durability: os`)."""
+        """Remove files of streams that never came to be: a crash forgot their creation (`durability: os`).
+
+        What else somebody keeps there is left alone.
+        """
         top = self._disk.root / "content"
         for directory, below, names in os.walk(top):
             prefix = directory[len(str(top)) :].replace("/", "")
             least = last >> (12 if prefix else 24)
-            below[:] = [name for name in below if int(prefix + name, 16) >= least]
+            below[:] = [name for name in below if number_in(prefix + name) >= least]
             for name in names:
-                if int(name, 16) > last:
+                if number_in(name) > last:
                     self._disk.remove(f"content/{os.path.relpath(directory, top)}/{name}")
 
     def size(self, number: int) -> int | None:
@@ -172,7 +199,9 @@ class ContentFiles:
         """Close what was not used for longest, flushing it first, until few enough are open."""
         with self._lock:
             excess = len(self._files) - self._max_open
-            spare = [number for number in self._files if number not in self._pins][: max(0, excess)]
+            if excess <= 0:
+                return
+            spare = [number for number in self._files if number not in self._pins][:excess]
         for number in spare:
             self.sync(number)
             with self._lock:
@@ -204,7 +233,7 @@ class ContentFiles:
                 return file
         fd = self._open(content_name(number), create=create)
         with self._lock:
-            file = self._files.setdefault(number, File(fd))
+            file = self._files.setdefault(number, File(fd, removed=not self._disk.holds(fd, 0)))
         if file.fd != fd:
             self._disk.close(fd)
         return file
@@ -221,6 +250,5 @@ class ContentFiles:
         for place in ("content", os.path.dirname(directory), directory):
             self._disk.make_directory(place)
         fd = self._disk.open(name, os.O_RDWR | os.O_CREAT)
-        with self._lock:
-            self._grown[directory] = self._grown.get(directory, 0) + 1
+        self._touch(name)
         return fd

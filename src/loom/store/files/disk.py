@@ -94,10 +94,13 @@ class Disk:
         """Rename a file; durable with the directory. Raises OSError."""
         os.rename(self.root / old, self.root / new)
 
-    def remove(self, name: str) -> None:
-        """Remove a file; nothing if it is not there."""
-        with contextlib.suppress(FileNotFoundError):
+    def remove(self, name: str) -> bool:
+        """Remove a file; False if it is not there. Durable with the directory. Raises OSError."""
+        try:
             os.unlink(self.root / name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def size(self, name: str) -> int | None:
         """The length of a file, None if it is not there. Raises OSError."""

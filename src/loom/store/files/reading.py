@@ -54,15 +54,15 @@ class FilesContent(Content):
             yield data
 
     async def _read_file(self, start: int, size: int) -> bytes:
-        fd = self.fileno()
-        if fd is None:
-            return b""
         size = min(PIECE, size)
-        data = read_cached(fd, start, size)
-        if data is not None:
-            return data
         loop = asyncio.get_running_loop()
+        fd = self.fileno()
         try:
+            if fd is None:  # it was written after it was pinned, and closed to make room before that
+                fd = await loop.run_in_executor(self._threads, self._files.find, self._stream.number)
+            data = read_cached(fd, start, size)
+            if data is not None:
+                return data
             return await loop.run_in_executor(self._threads, os.pread, fd, size, start)
         except OSError:
             return b""
