@@ -19,6 +19,7 @@ from loom.errors import (
     StorageFull,
     StoreStopped,
     StreamExists,
+    StreamFailed,
     StreamFinal,
     StreamNotFound,
     VersionMismatch,
@@ -46,6 +47,7 @@ class Changes:
         self._clock = clock
         self._bounds = bounds
         self._full = full
+        self._closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._names: dict[str, asyncio.Future[None]] = {}
 
@@ -75,6 +77,7 @@ class Changes:
             named.set_result(None)
 
     async def _begin(self, new: NewStream, old: Stream | None) -> FilesWriter:
+        self.check()
         number = self._table.next_number()
         info = Info(
             key=new_key(number),
@@ -97,27 +100,33 @@ class Changes:
 
     async def _resume(self, key: str, offset: int) -> FilesWriter:
         stream = self.stream(key)
-        async with stream.lock:
-            self._check_open(stream)
-            if self._full():
-                raise StorageFull("Too little disk space is left to take more bytes.")
-            stream.lose_writer(Fenced(f"Another producer took over the stream with ID {stream.info.id}."))
-            while stream.durable < stream.accepted:
-                await stream.moved()
-            info = stream.info
-            if stream.durable != offset:
-                if info.state is State.LIVE:
-                    deadline = self._clock() + info.resume_window
-                    patch = Patch(state=State.INTERRUPTED, reason="fenced", deadline=deadline)
-                    await self._commit(stream, put=self._patched(info, patch))
-                raise OffsetMismatch(stream.durable)
-            epoch = info.epoch + 1
-            writer = self._attach(stream, epoch=epoch, replaced=False)
-            live = replace(
-                info, state=State.LIVE, reason="", deadline=None, epoch=epoch, version=info.version + 1
-            )
-            await self._commit(stream, put=live)
-            return writer
+        try:
+            async with stream.lock:
+                return await self._take_over(stream, offset)
+        finally:
+            self._table.release(stream)
+
+    async def _take_over(self, stream: Stream, offset: int) -> FilesWriter:
+        self._check_open(stream)
+        if self._full():
+            raise StorageFull("Too little disk space is left to take more bytes.")
+        stream.lose_writer(Fenced(f"Another producer took over the stream with ID {stream.info.id}."))
+        while stream.durable < stream.accepted:
+            await stream.moved()
+        info = stream.info
+        if stream.durable != offset:
+            if info.state is State.LIVE:
+                deadline = self._clock() + info.resume_window
+                patch = Patch(state=State.INTERRUPTED, reason="fenced", deadline=deadline)
+                await self._commit(stream, put=self._patched(info, patch))
+            raise OffsetMismatch(stream.durable)
+        epoch = info.epoch + 1
+        writer = self._attach(stream, epoch=epoch, replaced=False)
+        live = replace(
+            info, state=State.LIVE, reason="", deadline=None, epoch=epoch, version=info.version + 1
+        )
+        await self._commit(stream, put=live)
+        return writer
 
     def _attach(self, stream: Stream, *, epoch: int, replaced: bool) -> FilesWriter:
         writer = FilesWriter(
@@ -129,7 +138,7 @@ class Changes:
     def _abandon(self, writer: FilesWriter) -> None:
         """Whoever asked for this writer is gone."""
         if writer.error is None:
-            self._start(self._interrupt(writer.stream, "its producer went away"))
+            self._start(self._interrupt(writer.stream, "its producer went away", writer))
 
     async def _close_writer(self, writer: FilesWriter, patch: Patch) -> Info:
         if patch.state is None or patch.state is State.LIVE:
@@ -177,7 +186,10 @@ class Changes:
         async with stream.lock:
             if stream.error:
                 raise StreamNotFound(stream.info.id)
-            await self._commit(stream, drop=stream)
+            try:
+                await self._commit(stream, drop=stream)
+            except StreamFailed:  # bytes before it could not be stored: they go too
+                await self._commit(stream, drop=stream)
 
     def _patched(self, info: Info, patch: Patch) -> Info:
         info = replace(info, version=info.version + 1, metadata=patch.metadata or info.metadata)
@@ -186,9 +198,11 @@ class Changes:
         ended = self._clock() if patch.state.final else None
         return replace(info, state=patch.state, reason=patch.reason, deadline=patch.deadline, ended=ended)
 
-    async def _interrupt(self, stream: Stream, reason: str) -> None:
-        """Nobody produces any more; what was accepted stays."""
+    async def _interrupt(self, stream: Stream, reason: str, writer: FilesWriter | None = None) -> None:
+        """Nobody produces any more, or not this writer; what was accepted stays."""
         async with stream.lock:
+            if writer is not None and stream.writer is not writer:
+                return
             if stream.error is None and stream.info.state is State.LIVE:
                 stream.lose_writer(
                     self.failure or StoreStopped(f"The server let go of the stream: {reason}.")
@@ -222,24 +236,29 @@ class Changes:
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, LoomError):
             logger.error("a change to the store failed", exc_info=error)
 
-    def abort(self, stream: Stream, reason: str) -> None:
-        """End the stream at its durable size, in the background."""
-        self._start(self._abort(stream, reason))
+    def abort(self, stream: Stream, error: LoomError, reason: str) -> None:
+        """End the stream behind what was accepted, in the background; its writer is told `error`."""
+        stream.lose_writer(error)
+        self._start(self._abort(stream, error, reason))
 
-    async def settle(self, reason: str) -> None:
-        """End every producer as lost, and wait until no change is under way."""
-        if self.failure is None:
-            for stream in self._table.unfinished():
-                self._start(self._interrupt(stream, reason))
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    async def _abort(self, stream: Stream, reason: str) -> None:
+    async def _abort(self, stream: Stream, error: LoomError, reason: str) -> None:
         async with stream.lock:
             if stream.error is None and not stream.info.state.final:
-                await self._commit(
-                    stream, put=self._patched(stream.info, Patch(state=State.ABORTED, reason=reason))
-                )
+                stream.lose_writer(error)
+                patch = Patch(state=State.ABORTED, reason=reason)
+                await self._commit(stream, put=self._patched(stream.info, patch))
+
+    async def settle(self, reason: str) -> None:
+        """Take nothing more, end every producer as lost, and wait until no change is under way."""
+        self._closing = True
+        await self._idle()
+        for stream in self._table.unfinished():
+            self._start(self._interrupt(stream, reason))
+        await self._idle()
+
+    async def _idle(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def stream(self, key: str) -> Stream:
         """The stream of a key. Raises StreamNotFound."""
@@ -250,9 +269,11 @@ class Changes:
         return stream
 
     def check(self) -> None:
-        """Raise what has stopped the store."""
+        """Raise what has stopped the store, or will soon."""
         if self.failure:
             raise self.failure.with_traceback(None)
+        if self._closing:
+            raise StoreStopped("The store is closing.")
 
     def _check_open(self, stream: Stream) -> None:
         """A change came while another was waited for."""

@@ -67,6 +67,8 @@ class Commits:
         needs_checkpoint: Callable[[], None],
     ) -> None:
         self.in_flight = 0
+        self.lsn = log.lsn
+        """The newest commit that has been applied; the thread's may be ahead."""
         self._log = log
         self._content = content
         self._flush = flush
@@ -80,7 +82,7 @@ class Commits:
         self._room = asyncio.Event()
         self._turns: list[asyncio.Future[None]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-commit")
-        self._closing = False
+        self._closing = self._halted = False
         self._task = asyncio.create_task(self._run(), name="commit cycles")
 
     def append(self, stream: Stream, data: bytes) -> None:
@@ -95,8 +97,11 @@ class Commits:
     ) -> asyncio.Future[None]:
         """Queue a change behind what the stream already has; the future is done once it has been applied."""
         op = Op(stream, put, drop, asyncio.get_running_loop().create_future())
-        stream.ops.append(op)
-        self._mark(stream)
+        if self._task.done():
+            op.fail(STOPPED)
+        else:
+            stream.ops.append(op)
+            self._mark(stream)
         return op.done
 
     def forget(self, stream: Stream) -> None:
@@ -133,8 +138,18 @@ class Commits:
         finally:
             self._wake_turns()
 
+    def halt(self) -> None:
+        """The store has stopped: commit nothing more, not even what waits for room in the log."""
+        self._closing = self._halted = True
+        for stream in self._marked:
+            for op in stream.ops:
+                op.fail(STOPPED)
+        self._marked.clear()
+        self._work.set()
+        self._room.set()
+
     async def _make_room(self) -> None:
-        while not self._log.room(self._log.segment_size // 2):
+        while not self._halted and not self._log.room(self._log.segment_size // 2):
             self._room.clear()
             self._needs_checkpoint()
             await self._room.wait()
@@ -154,7 +169,7 @@ class Commits:
             while stream.ops and not stream.pending and ops > 0:
                 op = stream.ops.popleft()
                 op.size = stream.taken
-                ops -= OP_SIZE + (len(op.put.metadata) + len(op.put.id) * 6 if op.put else 0)
+                ops -= most_bytes(op)
                 batch.ops.append(op)
             if not stream.pending and not stream.ops:
                 del self._marked[stream]
@@ -206,6 +221,7 @@ class Commits:
                     self._content.cut(write.stream.number, write.offset)
 
     def _apply(self, batch: Batch) -> None:
+        self.lsn = batch.lsn or self.lsn
         for write in batch.writes:
             self.in_flight -= write.size
         self._on_batch(batch)
@@ -231,6 +247,12 @@ class Commits:
     def close(self) -> None:
         """End the thread, which has nothing more to do."""
         self._thread.shutdown(wait=False)
+
+
+def most_bytes(op: Op) -> int:
+    """What an operation takes in the log at most: JSON writes a character as up to twelve."""
+    texts = (op.put.id, op.put.metadata, op.put.content_type, op.put.reason) if op.put else ()
+    return OP_SIZE + 12 * sum(map(len, texts))
 
 
 def records_of(op: Op) -> list[Record]:

@@ -27,6 +27,7 @@ CHECKPOINT_AGE = 30.0
 CHECKPOINT_BYTES = 256 << 20
 BALLAST = "ballast"
 BALLAST_SIZE = 8 << 20
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -38,11 +39,9 @@ class Image:
     number: int
     checkpoint: bool
     rows: list[Row]
-    changed: list[Stream]
     dropped: list[int]
     writes: list[tuple[Stream, int, list[bytes]]]
-    failed: set[Stream] = field(default_factory=set)
-    lost: set[Stream] = field(default_factory=set)
+    failed: dict[Stream, OSError] = field(default_factory=dict)
     told: bool = False
     free: bool = True
 
@@ -50,8 +49,8 @@ class Image:
 class Images:
     """The rounds and their thread.
 
-    `lsn` says up to where is committed, `release` is awaited with the lsn of each checkpoint, `on_lost` is
-    called for a stream whose content file is no longer what it was, `on_failure` once when a flush failed.
+    `lsn` says up to where is committed, `release` is awaited with the lsn of each checkpoint, `on_unwritten`
+    is called whenever a stream's bytes could not be written, `on_failure` once when a flush failed.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Images:
         min_free: tuple[int, int],
         lsn: Callable[[], int],
         release: Callable[[int], Awaitable[None]],
-        on_lost: Callable[[Stream], None],
+        on_unwritten: Callable[[Stream, OSError], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self.full = False
@@ -76,14 +75,14 @@ class Images:
         self._min_free = min_free
         self._lsn = lsn
         self._release = release
-        self._on_lost = on_lost
+        self._on_unwritten = on_unwritten
         self._on_failure = on_failure
         self._recent: dict[Stream, None] = {}
         self._large_bytes = 0
         self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
         self._checkpoint_lsn = lsn()
         self._wanted = False
-        self._closing = False
+        self._closing = self._halted = False
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-images")
         self._task = asyncio.create_task(self._run(), name="images")
@@ -115,7 +114,14 @@ class Images:
         except Exception as error:
             self._on_failure(error)
 
+    def halt(self) -> None:
+        """The store has stopped: a checkpoint now could release what was not written."""
+        self._closing = self._halted = True
+        self._wake.set()
+
     async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._halted:
+            return
         image = self._prepare()
         await loop.run_in_executor(self._thread, self._write, image)
         await self._apply(image)
@@ -130,7 +136,6 @@ class Images:
             number=self._table.number,
             checkpoint=due and lsn > self._checkpoint_lsn,
             rows=[row_of(stream) for stream in changed],
-            changed=changed,
             dropped=dropped,
             writes=[
                 (stream, stream.filed, list(stream.recent))
@@ -140,25 +145,35 @@ class Images:
         )
 
     def _write(self, image: Image) -> None:
-        """In the thread. Raises FlushFailed and sqlite3.Error where that has to stop the store."""
+        """In the thread. Raises FlushFailed, OSError and sqlite3.Error where that has to stop the store."""
         for stream, offset, chunks in image.writes:
             try:
                 self._content.write(stream.number, offset, chunks)
-            except ContentLost:
-                image.lost.add(stream)
             except OSError as error:
-                image.failed.add(stream)
-                image.free = image.free and error.errno in OUT_OF_FILES
+                if not (isinstance(error, ContentLost) or error.errno in NO_SPACE | OUT_OF_FILES):
+                    raise
+                image.failed[stream] = error
         for number in image.dropped:
             self._content.remove(number)
-        image.checkpoint = image.checkpoint and not image.failed
-        if image.checkpoint:
-            self._content.sync_all()
+        image.free = not any(error.errno in NO_SPACE for error in image.failed.values())
+        self._flush(image)
         if image.rows or image.dropped or image.checkpoint:
             image.told = self._tell(image)
         image.checkpoint = image.checkpoint and image.told
-        self._content.trim()
         self._look_at_space(image)
+
+    def _flush(self, image: Image) -> None:
+        """Flush for a checkpoint and close what is too much; with no descriptor to do it with, next time."""
+        unwritten = [each for each in image.failed.values() if not isinstance(each, ContentLost)]
+        image.checkpoint = image.checkpoint and not unwritten
+        try:
+            if image.checkpoint:
+                self._content.sync_all()
+            self._content.trim()
+        except OSError as error:
+            if error.errno not in OUT_OF_FILES:
+                raise
+            image.checkpoint = False
 
     def _tell(self, image: Image) -> bool:
         lsn = image.lsn if image.checkpoint else None
@@ -178,8 +193,10 @@ class Images:
         if not image.free:
             self._disk.remove(BALLAST)
         elif self._disk.size(BALLAST) is None and space > least + 2 * BALLAST_SIZE:
-            with contextlib.suppress(OSError):
+            try:
                 self._disk.reserve(BALLAST, BALLAST_SIZE)
+            except OSError:
+                self._disk.remove(BALLAST)
         image.free = image.free and space >= least and (inodes is None or inodes >= least_inodes)
 
     async def _apply(self, image: Image) -> None:
@@ -187,16 +204,15 @@ class Images:
         for stream, offset, chunks in image.writes:
             if stream in image.failed:
                 self._recent[stream] = None
-            elif stream in image.lost:
-                self._on_lost(stream)
+                self._on_unwritten(stream, image.failed[stream])
             else:
                 stream.imaged(offset, sum(map(len, chunks)))
-                if stream.recent:
-                    self.note(stream)
+                self.note(stream)
+                self._table.release(stream)
         if image.told:
-            self._table.told(image.changed, image.dropped)
+            self._table.told(image.dropped)
         else:
-            self._table.give_back(image.changed)
+            self._table.give_back()
         if image.checkpoint:
             self._wanted = False
             self._large_bytes = 0

@@ -7,7 +7,7 @@ to the event loop, threads work on what it hands them.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from loom.model import Change, ChangeKind, Clock, Info, NewStream, Patch, Query
 from loom.store.base import Health, Sink, Store, Subscription
 from loom.store.files.changes import Changes
 from loom.store.files.commit import Batch, Commits
+from loom.store.files.content import ContentLost
 from loom.store.files.disk import Disk
 from loom.store.files.images import OUT_OF_FILES, Images
 from loom.store.files.listing import listing
@@ -66,9 +67,9 @@ class FilesStore(Store):
             parts.catalog,
             self._table,
             min_free=min_free,
-            lsn=lambda: parts.log.lsn,
+            lsn=lambda: self._commits.lsn,
             release=self._commits.release,
-            on_lost=self._lose_content,
+            on_unwritten=self._on_unwritten,
             on_failure=self._stop,
         )
         self._changes = Changes(
@@ -146,18 +147,25 @@ class FilesStore(Store):
 
     async def open(self, key: str) -> FilesContent:
         """See Store."""
-        self._changes.check()
         stream = self._changes.stream(key)
         stream.opened += 1
         files = self._parts.content
-        loop = asyncio.get_running_loop()
+        pinning = self._threads.submit(files.pin, stream.number, exists=stream.filed > 0)
         try:
-            await loop.run_in_executor(
-                self._threads, lambda: files.pin(stream.number, exists=stream.filed > 0)
-            )
-        except OSError as error:
+            await asyncio.wrap_future(pinning)
+        except BaseException as error:
             stream.opened -= 1
             self._table.release(stream)
+            if not isinstance(error, OSError):  # the caller went away
+
+                def unpin(done: Future[None]) -> None:
+                    if not done.cancelled() and done.exception() is None:
+                        files.unpin(stream.number)
+
+                pinning.add_done_callback(unpin)
+                raise
+            if stream.error:
+                raise StreamNotFound(stream.info.id) from error
             if error.errno in OUT_OF_FILES:
                 raise Busy("The server has too many files open; try again later.") from error
             raise StreamDamaged(
@@ -167,7 +175,6 @@ class FilesStore(Store):
 
     async def follow(self, key: str, sink: Sink) -> Following:
         """See Store."""
-        self._changes.check()
         return Following(self._changes.stream(key), sink, self._table.release)
 
     def watch(self, callback: Callable[[Change], None]) -> Subscription:
@@ -190,10 +197,14 @@ class FilesStore(Store):
     # What the committer says: told to writers, followers and watchers once it is durable.
 
     def _on_batch(self, batch: Batch) -> None:
+        if self._changes.failure is not None:  # images failed meanwhile: it may be durable, nobody is told
+            for op in batch.ops:
+                op.fail(self._changes.failure)
+            return
         for write in batch.writes:
             stream = write.stream
             if write.error is not None:
-                self._fail_stream(stream, write.error.strerror or "unknown error", batch.ops)
+                self._fail_stream(stream, write.error, batch.ops)
             elif stream.error is None:
                 stream.grown(write.chunks, filed=write.large)
                 self._table.changed(stream)
@@ -226,21 +237,26 @@ class FilesStore(Store):
             if watching in self._watchers:
                 watching.callback(change)
 
-    def _lose_content(self, stream: Stream) -> None:
-        logger.error("stored bytes of stream %r (key %s) are missing", stream.info.id, stream.info.key)
-        stream.lose_content()
-        if not stream.info.state.final:
-            self._fail_stream(stream, "stored bytes are missing")
+    def _on_unwritten(self, stream: Stream, error: OSError) -> None:
+        """What is committed could not be written to the content file; it is tried again if that can help."""
+        if isinstance(error, ContentLost):
+            logger.error("stored bytes of stream %r (key %s) are missing", stream.info.id, stream.info.key)
+            stream.lose_content()
+        if error.errno not in OUT_OF_FILES:
+            self._abort(stream, error)
 
-    def _fail_stream(self, stream: Stream, reason: str, ops: Sequence[Op] = ()) -> None:
+    def _fail_stream(self, stream: Stream, error: OSError, ops: Sequence[Op]) -> None:
         """Bytes that were accepted cannot be stored: the stream ends at its durable size."""
-        error = StreamFailed(f"The stream with ID {stream.info.id} could not be stored further: {reason}.")
+        failed = unstored(stream, error)
         for op in ops:
             if op.stream is stream:
-                op.fail(error)
+                op.fail(failed)
         self._commits.forget(stream)
-        stream.halt(error)
-        self._changes.abort(stream, f"not stored: {reason}")
+        stream.halt(failed)
+        self._abort(stream, error)
+
+    def _abort(self, stream: Stream, error: OSError) -> None:
+        self._changes.abort(stream, unstored(stream, error), f"not stored: {error.strerror}")
 
     # The end.
 
@@ -251,6 +267,8 @@ class FilesStore(Store):
         self._changes.failure = (
             error if isinstance(error, LoomError) else StoreStopped("The store has stopped: it failed.")
         )
+        self._commits.halt()
+        self._images.halt()
         self._let_go(self._changes.failure)
         self._failed.set()
 
@@ -275,6 +293,11 @@ class FilesStore(Store):
             self._let_go(self._changes.failure)
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._parts.close)
+
+
+def unstored(stream: Stream, error: OSError) -> StreamFailed:
+    """What to tell the producer."""
+    return StreamFailed(f"The stream with ID {stream.info.id} could not be stored further: {error.strerror}.")
 
 
 class Watching:

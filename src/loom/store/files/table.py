@@ -21,7 +21,7 @@ def number_of(key: str) -> int:
     """The number in a key, 0 if it is none of ours."""
     number, _, chance = key.partition("-")
     try:
-        return int(number, 16) if chance else 0
+        return int(number, 16) if chance and len(number) < 16 else 0
     except ValueError:
         return 0
 
@@ -37,6 +37,7 @@ class Table:
         self._ids: dict[str, Stream] = {}
         self._unfinished: dict[int, Stream] = {}
         self._changed: dict[int, Stream] = {}
+        self._telling: dict[int, Stream] = {}
         self._dropped: set[int] = set()
         for row in unfinished:
             self._keep(Stream(*row))
@@ -54,7 +55,10 @@ class Table:
     def by_key(self, key: str) -> Stream | None:
         """The stream of that key."""
         number = number_of(key)
-        stream = self._streams.get(number) or self._load(self._reader.by_number(number))
+        stream = self._streams.get(number)
+        if stream is None:
+            row = self._reader.by_number(number)
+            stream = self._load(row) if row is not None and row[1].key == key else None
         return stream if stream is not None and stream.info.key == key else None
 
     def _load(self, row: Row | None) -> Stream | None:
@@ -107,32 +111,30 @@ class Table:
 
     def take_changes(self) -> tuple[list[Stream], list[int]]:
         """What the catalog has to be told: streams whose rows to write, numbers of those to delete."""
-        changed, self._changed = list(self._changed.values()), {}
-        return changed, list(self._dropped)
+        self._telling, self._changed = self._changed, {}
+        return list(self._telling.values()), list(self._dropped)
 
-    def give_back(self, changed: list[Stream]) -> None:
+    def give_back(self) -> None:
         """The catalog could not be told."""
-        for stream in changed:
-            if stream.number not in self._dropped:
-                self._changed.setdefault(stream.number, stream)
+        for number, stream in self._telling.items():
+            if number not in self._dropped:
+                self._changed.setdefault(number, stream)
+        self._telling = {}
 
-    def told(self, changed: list[Stream], dropped: list[int]) -> None:
-        """The catalog has been told."""
+    def told(self, dropped: list[int]) -> None:
+        """The catalog has been told what was taken."""
         self._dropped.difference_update(dropped)
-        for stream in changed:
+        told, self._telling = self._telling, {}
+        for stream in told.values():
             self.release(stream)
 
     def release(self, stream: Stream) -> None:
         """Forget the stream if the catalog can stand in for it."""
-        if stream.number in self._changed or not stream.info.state.final or not stream.idle:
+        ahead = stream.number in self._changed or stream.number in self._telling
+        if ahead or not stream.info.state.final or not stream.idle:
             return
         if self._streams.pop(stream.number, None) is not None:
             del self._ids[stream.info.id]
-
-    @property
-    def dirty(self) -> bool:
-        """The catalog is behind."""
-        return bool(self._changed or self._dropped)
 
 
 def row_of(stream: Stream) -> Row:
