@@ -1,0 +1,160 @@
+import pytest
+
+from loom.config import Settings, flag, load, variable
+from loom.errors import ConfigError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file and return its path."""
+
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refused(files=(), environ=None, flags=None) -> str:
+    """The sentence that refuses these settings."""
+    with pytest.raises(ConfigError) as caught:
+        load(files, environ or {}, flags or {})
+    sentence = str(caught.value)
+    assert sentence.endswith((".", "?"))
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_defaults_hold_where_nothing_is_given():
+    assert load([], {}, {}) == Settings()
+
+
+def test_every_setting_is_described_and_spelled_from_its_name():
+    for name, field in Settings.model_fields.items():
+        assert field.description
+        assert field.description.endswith(".")
+        assert (variable(name), flag(name)) == (f"LOOM_{name.upper()}", f"--{name.replace('_', '-')}")
+
+
+def test_flags_win_over_environment_over_later_files_over_earlier_ones(write):
+    first = write("first.yaml", "host: first\nport: 1\nlog_level: debug\nmin_free_inodes: 5")
+    second = write("second.yaml", "host: second\nport: 2\nlog_level: error")
+    settings = load([first, second], {"LOOM_HOST": "env", "LOOM_PORT": "3"}, {"host": "flag"})
+    assert settings.host == "flag"
+    assert settings.port == 3
+    assert settings.log_level == "error"
+    assert settings.min_free_inodes == 5
+
+
+def test_directory_means_its_yaml_files_in_name_order(write, tmp_path):
+    write("conf/20.yml", "port: 20")
+    write("conf/10.yaml", "port: 10\nhost: ten")
+    write("conf/30.txt", "port: 30")
+    settings = load([tmp_path / "conf"], {}, {})
+    assert (settings.port, settings.host) == (20, "ten")
+
+
+def test_list_of_a_later_file_replaces_the_earlier_one(write):
+    files = [write("1.yaml", "tokens: [one, two]"), write("2.yaml", "tokens: [three]")]
+    assert load(files, {}, {}).tokens == ["three"]
+    assert load([*files, write("3.yaml", "tokens: []")], {}, {}).tokens == []
+    assert load([*files, write("4.yaml", "# nothing")], {}, {}).tokens == ["three"]
+
+
+@pytest.mark.parametrize(
+    "spelled", ["https://a, https://b", '["https://a", "https://b"]', ' ["https://a","https://b"] ']
+)
+def test_list_in_environment_and_flags_is_json_or_separated_by_commas(spelled):
+    assert load([], {"LOOM_CORS_ORIGINS": spelled}, {}).cors_origins == ["https://a", "https://b"]
+    assert load([], {}, {"cors_origins": spelled}).cors_origins == ["https://a", "https://b"]
+
+
+def test_bytes_may_have_a_unit(write):
+    assert load([write("a.yaml", "min_free_bytes: 1GiB")], {}, {}).min_free_bytes == 1 << 30
+
+
+def test_unknown_key_names_key_file_and_what_was_meant(write):
+    path = write("a.yaml", "resume_windw: 3")
+    assert refused([path]) == f"Unknown setting 'resume_windw' in {path}; did you mean resume_window?"
+    assert refused([write("b.yaml", "qqq: 3")]).endswith("b.yaml.")
+    assert "3060" in refused([write("c.yaml", "3060: port")])
+
+
+def test_unknown_variable_is_named_but_those_of_clients_and_strangers_pass():
+    assert refused(environ={"LOOM_PROT": "1"}) == (
+        "Unknown setting LOOM_PROT in the environment; did you mean LOOM_PORT?"
+    )
+    load([], {"LOOM_SERVER": "http://x", "LOOM_TOKEN": "t", "PORT": "x", "HEIRLOOM_X": "1"}, {})
+
+
+@pytest.mark.parametrize("name", ["tokens", "port", "data", "cors_origins"])
+def test_empty_variable_is_refused_rather_than_taken_for_nothing(name):
+    assert f"LOOM_{name.upper()} is empty" in refused(environ={variable(name): ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "x"),
+        ("port", "70000"),
+        ("port", -1),
+        ("port", 1.5),
+        ("host", ""),
+        ("store", "disk"),
+        ("durability", "none"),
+        ("early_response", "maybe"),
+        ("resume_window", "nan"),
+        ("resume_window", "inf"),
+        ("resume_window", -0.1),
+        ("shutdown_timeout", "soon"),
+        ("max_metadata_bytes", 1),
+        ("min_free_bytes", "2 parsecs"),
+        ("cors_origins", "[x"),
+        ("cors_origins", None),
+        ("allowed_hosts", [1]),
+    ],
+)
+def test_wrong_value_is_named_with_its_setting_and_where_it_stands(name, value):
+    sentence = refused(flags={name: value})
+    assert f"The setting {name} on the command line cannot be" in sentence
+    assert str(value if value is not None else "null") in sentence
+
+
+@pytest.mark.parametrize(
+    "value", ["a,,b", ["hidden", ""], ["hidden word"], ["hidden\n"], "hiddén", [17], None, {}]
+)
+def test_wrong_token_is_refused_without_being_told(value, write):
+    sentence = refused(flags={"tokens": value})
+    assert "tokens" in sentence
+    assert "hidd" not in sentence
+    assert "17" not in sentence
+
+
+def test_tokens_stay_out_of_what_a_traceback_shows():
+    assert "hidden" not in repr(Settings(tokens=["hidden"]))
+
+
+@pytest.mark.parametrize("text", ["tokens: [hidden", "\ttokens: hidden", "tokens: hidden: x", "\x00"])
+def test_bad_yaml_is_told_with_its_file_but_not_its_content(text, write):
+    path = write("broken.yaml", text)
+    sentence = refused([path])
+    assert f"{path} is not valid YAML" in sentence
+    assert "hidden" not in sentence
+
+
+def test_file_that_is_no_mapping_is_refused(write):
+    assert "list.yaml" in refused([write("list.yaml", "- port")])
+
+
+def test_file_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"host: \xe9")
+    assert "not valid YAML" in refused([path])
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path):
+    assert refused([tmp_path / "none.yaml"]) == (
+        f"The configuration {tmp_path / 'none.yaml'} cannot be read: No such file or directory."
+    )
