@@ -1,0 +1,145 @@
+"""Our programs as real processes, and a server that does as a test says."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+
+
+class Program:
+    """A running program."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    def write(self, data: bytes) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(data)
+
+    def end_input(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def line(self) -> str:
+        """The next line of standard output."""
+        assert self._process.stdout
+        return (await self._process.stdout.readline()).decode()
+
+    async def log_line(self) -> str:
+        """The next line of standard error."""
+        assert self._process.stderr
+        return (await self._process.stderr.readline()).decode()
+
+    async def ended(self) -> tuple[int, str]:
+        """Wait for the end, input left open; the exit code and what is left of standard error."""
+        err = b"" if self._process.stderr is None else await self._process.stderr.read()
+        return await self._process.wait(), err.decode()
+
+
+@asynccontextmanager
+async def program(
+    name: str,
+    *arguments: str | Path,
+    stdin: int = PIPE,
+    stderr: int = PIPE,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> AsyncIterator[Program]:
+    """Start a program; what is left of it in the end is killed. `env` is added to the environment."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("LOOM_")}
+    process = await asyncio.create_subprocess_exec(
+        BIN / name,
+        *arguments,
+        stdin=stdin,
+        stdout=PIPE,
+        stderr=stderr,
+        env=inherited | dict(env or {}),
+        cwd=cwd,
+    )
+    try:
+        yield Program(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def run(
+    name: str, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> tuple[int, str, str]:
+    """A whole run without input: exit code, standard output, standard error."""
+    async with program(name, *arguments, stdin=asyncio.subprocess.DEVNULL, env=env, cwd=cwd) as running:
+        out, err = await running._process.communicate()
+        code, _ = await running.ended()
+    return code, out.decode(), err.decode()
+
+
+class Peer:
+    """One connection that a `Listener` took."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def head(self) -> str:
+        """The request's head."""
+        return (await self.reader.readuntil(b"\r\n\r\n")).decode()
+
+    async def chunk(self) -> bytes:
+        """The next chunk of the request's body; empty is the last one."""
+        size = int(await self.reader.readuntil(b"\r\n"), 16)
+        return (await self.reader.readexactly(size + 2))[:-2]
+
+    async def body(self) -> bytes:
+        """What is left of the request's body."""
+        whole = bytearray()
+        while piece := await self.chunk():
+            whole += piece
+        return bytes(whole)
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+
+class Listener:
+    """A server whose connections the test answers itself."""
+
+    def __init__(self) -> None:
+        self._peers: asyncio.Queue[Peer] = asyncio.Queue()
+        self._server: asyncio.Server | None = None
+        self._taken: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 22)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._taken.append(writer)
+        self._peers.put_nowait(Peer(reader, writer))
+
+    async def accept(self) -> Peer:
+        """The next connection."""
+        return await self._peers.get()
+
+    async def close(self) -> None:
+        """Listen no more, and cut every connection."""
+        assert self._server
+        self._server.close()
+        for writer in self._taken:
+            writer.transport.abort()
+        await self._server.wait_closed()
