@@ -1,0 +1,57 @@
+"""The program `loom`. Owns the list of commands; each loads what it needs only when it is called."""
+
+import sys
+
+import typer
+
+from loom import __version__
+
+ITSELF = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""Context settings of a command that reads its arguments itself."""
+
+# Without Rich, which takes as long to load as all the rest of `loom --help`.
+app = typer.Typer(
+    help="Live byte streams over HTTP: stored as they arrive, followed in real time, replayed later.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    """What holds for every command."""
+    if version:
+        typer.echo(f"loom {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(context_settings=ITSELF, add_help_option=False)
+def serve(context: typer.Context) -> None:
+    """Run the server."""
+    from loom.cli import serve
+
+    serve.main(context.args)
+
+
+@app.command(context_settings=ITSELF, add_help_option=False)
+def push(context: typer.Context) -> None:
+    """Send standard input to a server as a stream; the program `stream` is the same."""
+    from loom.cli import stream
+
+    stream.main(context.args, prog="loom push")
+
+
+def main() -> None:
+    """Run the command that was asked for."""
+    if sys.argv[1:2] == ["push"]:
+        # Past Typer, which loads pydantic before it calls any command.
+        from loom.cli import stream
+
+        stream.main(sys.argv[2:], prog="loom push")
+    app(prog_name="loom")

@@ -1,0 +1,201 @@
+"""The command `loom serve` and the composition root: here alone are concrete parts picked and put together.
+
+Owns the order of start and stop, the exit codes and the flags, which are made of the settings. Standard
+output gets one line, once the server listens; all else is logged.
+"""
+
+import asyncio
+import ctypes
+import inspect
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import structlog
+import typer
+import uvloop
+
+from loom import config, logs
+from loom.auth import Auth
+from loom.config import Settings
+from loom.errors import LoomError
+from loom.http.app import build_app
+from loom.http.guard import is_loopback
+from loom.http.server import Server
+from loom.hub import Hub
+from loom.model import Clock, steady_clock
+from loom.service import Service
+from loom.spy import Spy
+from loom.store.base import Store
+from loom.sweeper import Sweeper
+
+OK, CANNOT_START, STORE_FAILED, INTERRUPTED = 0, 2, 70, 130
+
+EXITS = f"""Exit codes: {OK} stopped as asked (SIGTERM, SIGINT), {CANNOT_START} cannot start as told,
+{STORE_FAILED} the store failed and took the server down."""
+
+# glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+logger = structlog.get_logger("loom")
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; the exit code."""
+    logs.configure(settings.log_level, settings.log_format, settings.tokens)
+    keep_large_buffers()
+    raise_file_limit()
+    return uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    clock = steady_clock()
+    store = await _open_store(settings, clock)
+    try:
+        hub = Hub(store)
+        service = Service(store, hub, clock, resume_window=settings.resume_window)
+        app = build_app(service, Spy(store, hub), Auth(settings.tokens), settings)
+        server = Server(
+            app,
+            host=settings.host,
+            port=settings.port,
+            on_listening=lambda url: _announce(url, settings),
+            on_stop=lambda: service.drain(clock() + settings.shutdown_timeout),
+            shutdown_timeout=settings.shutdown_timeout,
+        )
+        sweeping = asyncio.create_task(Sweeper(store, clock).run())
+        failing = asyncio.create_task(store.stopped())
+        failing.add_done_callback(lambda _: server.stop())
+        try:
+            await server.serve()
+        finally:
+            for task in (sweeping, failing):
+                task.cancel()
+            await service.close()
+    finally:
+        await store.close()
+    if failing.done() and not failing.cancelled():
+        logger.error("The store failed, so the server stopped.", reason=str(failing.result()))
+        return STORE_FAILED
+    logger.info("The server stopped.")
+    return OK
+
+
+async def _open_store(settings: Settings, clock: Clock) -> Store:
+    # Only the store that is used is loaded.
+    if settings.store == "memory":
+        from loom.store.memory import MemoryStore
+
+        return MemoryStore(clock)
+    from loom.store.files import FilesStore
+
+    return await FilesStore.start(
+        settings.data,
+        durability=settings.durability,
+        clock=clock,
+        min_free_bytes=settings.min_free_bytes,
+        min_free_inodes=settings.min_free_inodes,
+    )
+
+
+def _announce(url: str, settings: Settings) -> None:
+    """Tell where the server listens, for people and scripts, and log what may surprise."""
+    kept = (
+        "in memory"
+        if settings.store == "memory"
+        else f"data in {settings.data}, durability {settings.durability}"
+    )
+    with suppress(OSError):
+        sys.stdout.write(f"Loom listens on {url} ({kept})\n")
+        sys.stdout.flush()
+    if not settings.tokens and not is_loopback(settings.host):
+        logger.warning(
+            "ANYONE WHO REACHES THIS ADDRESS CAN READ, WRITE AND REPLACE EVERY STREAM: no tokens are set.",
+            host=settings.host,
+        )
+    if settings.store == "files" and settings.durability == "os":
+        logger.warning("What is acknowledged may be lost with the power: durability is os.")
+
+
+def keep_large_buffers() -> None:
+    """Let malloc reuse large buffers instead of returning each to the system, where it can be told so."""
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 64 << 20)
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as this process may: every connection and every stream being read is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def flags(parameters: dict[str, Any]) -> dict[str, str]:
+    """Those settings that were given as flags."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def command(files: list[Path], **given: str | None) -> None:
+    """Run the server until it is told to stop.
+
+    Settings come from flags, then from environment variables, then from the files of --config, a later one
+    winning over an earlier one.
+    """
+    try:
+        settings = config.load(files, os.environ, flags(given))
+        code = serve(settings)
+    except LoomError as error:
+        sys.stderr.write(f"loom serve: {error}\n")
+        code = CANNOT_START
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    raise typer.Exit(code)
+
+
+def _signature() -> inspect.Signature:
+    """Of `command`, as Typer is to see it: a flag for every setting."""
+    files = typer.Option(
+        *("--config", "-c"), metavar="FILE", help="YAML file, or a directory of them; may be repeated."
+    )
+    parameters = [
+        inspect.Parameter(
+            "files", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=Annotated[list[Path], files]
+        )
+    ]
+    for name, field in Settings.model_fields.items():
+        option = typer.Option(
+            config.flag(name),
+            metavar=_metavar(field.annotation),
+            help=f"{field.description} [{config.variable(name)}; default: {_spell(field.default)}]",
+        )
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+            )
+        )
+    return inspect.Signature(parameters)
+
+
+def _metavar(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    if get_origin(annotation) is list:
+        return "A,B,..."
+    return "PATH" if annotation is Path else "TEXT" if annotation is str else "NUMBER"
+
+
+def _spell(default: object) -> str:
+    return "none" if default == [] else str(default)
+
+
+def main(arguments: list[str]) -> None:
+    """The command with these arguments; leaves with its exit code."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    command.__signature__ = _signature()  # type: ignore[attr-defined]
+    app.command(epilog=EXITS)(command)
+    app(arguments, prog_name="loom serve")
