@@ -5,7 +5,6 @@ Knows the store and the hub by their contracts; nothing of HTTP, tokens or setti
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as updated
 from types import TracebackType
@@ -35,6 +34,8 @@ class FileSlice:
 
 
 Piece = bytes | FileSlice
+
+STOPPED = "the server stopped"
 
 
 class Producer:
@@ -231,14 +232,24 @@ class Service:
         Raises StreamExists, StorageFull, Busy, StoreStopped.
         """
         self._check()
-        birth = asyncio.create_task(self._create(new, replace))
-        try:
-            return await asyncio.shield(birth)
-        except asyncio.CancelledError:
-            # It is created all the same, and nobody else is there to end it.
-            with suppress(LoomError):
-                await (await birth).lose("the producer left before the stream was created")
-            raise
+        new = updated(new, resume_window=self._resume_window)
+        writer = await self._store.create(new, replace=replace)
+        info = Info(
+            key=writer.key,
+            id=new.id,
+            epoch=writer.epoch,
+            state=State.LIVE,
+            metadata=new.metadata,
+            content_type=new.content_type,
+            created=self._clock(),
+            resume_window=new.resume_window,
+        )
+        producer = Producer(info, writer, self._clock, self._producers.discard)
+        self._producers.add(producer)
+        if self._stopping is not None:
+            await producer.cut(self._stopping, STOPPED)
+            self._check()
+        return producer
 
     async def info(self, id: str) -> Info:
         """The stream of that id. Raises StreamNotFound, StoreStopped."""
@@ -274,9 +285,7 @@ class Service:
         `deadline` is a time of this service's clock; what is not durable then is left to the store's close.
         """
         error = self._stopping = StoreStopped("The server is stopping.")
-        cuts = [
-            asyncio.create_task(producer.cut(error, "the server stopped")) for producer in self._producers
-        ]
+        cuts = [asyncio.create_task(producer.cut(error, STOPPED)) for producer in self._producers]
         if cuts:
             _, late = await asyncio.wait(cuts, timeout=max(0.0, deadline - self._clock()))
             for cut in late:
@@ -290,26 +299,6 @@ class Service:
     def _check(self) -> None:
         if self._stopping is not None:
             raise self._stopping.with_traceback(None)
-
-    async def _create(self, new: NewStream, replace: bool) -> Producer:
-        new = updated(new, resume_window=self._resume_window)
-        writer = await self._store.create(new, replace=replace)
-        info = Info(
-            key=writer.key,
-            id=new.id,
-            epoch=writer.epoch,
-            state=State.LIVE,
-            metadata=new.metadata,
-            content_type=new.content_type,
-            created=self._clock(),
-            resume_window=new.resume_window,
-        )
-        producer = Producer(info, writer, self._clock, self._producers.discard)
-        self._producers.add(producer)
-        if self._stopping is not None:
-            await producer.cut(self._stopping, "the server stopped")
-            raise self._stopping
-        return producer
 
     async def _open(self, info: Info, tail: bool) -> Reading:
         if info.state.final or not tail:
