@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,8 +185,16 @@ async def loom(serve: Serve) -> Loom:
     return await serve()
 
 
+Host = Callable[[ASGIApp, Callable[[], Awaitable[None]]], AbstractAsyncContextManager[str]]
+"""Serves an app while its block runs, gives the URL, and calls back when it begins to stop."""
+
+
+def own_server(app: ASGIApp, on_stop: Callable[[], Awaitable[None]]) -> AbstractAsyncContextManager[str]:
+    return serving(app, on_stop=on_stop)
+
+
 @asynccontextmanager
-async def running(settings: Settings, lines: Lines) -> AsyncIterator[Loom]:
+async def running(settings: Settings, lines: Lines, host: Host = own_server) -> AsyncIterator[Loom]:
     clock = steady_clock()
     store = await open_store(settings, clock)
     hub = Hub(store)
@@ -194,9 +202,7 @@ async def running(settings: Settings, lines: Lines) -> AsyncIterator[Loom]:
     app = build_app(service, Spy(store, hub), Auth(settings.tokens), settings)
     sweeping = asyncio.create_task(Sweeper(store, clock, sleep=soon).run())
     try:
-        async with serving(
-            app, host=settings.host, port=0, on_stop=lambda: service.drain(clock() + 5)
-        ) as url:
+        async with host(app, lambda: service.drain(clock() + 5)) as url:
             loom = Loom(url, app, service, store, lines)
             yield loom
             for wire in loom.wires:

@@ -106,7 +106,7 @@ async def test_a_chosen_origin_may_read_write_and_see_the_headers(serve: Serve):
 
 async def test_a_preflight_needs_no_token(serve: Serve):
     loom = await serve(cors_origins=["https://app.example"], tokens=[TOKEN])
-    asked = {
+    asked: dict[str, Any] = {
         "access_control_request_method": "POST",
         "access_control_request_headers": "authorization,x-stream-metadata",
     }

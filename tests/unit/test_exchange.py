@@ -1,0 +1,65 @@
+"""Waking a handler from what it awaits, and how a handler ends when others end it."""
+
+import asyncio
+
+import pytest
+
+from loom.http.exchange import interruptible
+
+
+class Woken(Exception): ...
+
+
+async def woken(*interrupts: Exception, soon: bool = False) -> None:
+    """Interrupt a block that waits for ever: before it waits, or `soon` after it has begun to."""
+    async with interruptible() as interrupt:
+        for error in interrupts:
+            if soon:
+                asyncio.get_running_loop().call_soon(interrupt, error)
+            else:
+                interrupt(error)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("soon", [False, True])
+async def test_an_interrupt_raises_its_error_from_what_is_awaited(soon):
+    with pytest.raises(Woken, match="first"):
+        await woken(Woken("first"), Woken("second"), soon=soon)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_after_the_block_an_interrupt_does_nothing():
+    async with interruptible() as interrupt:
+        pass
+    interrupt(Woken())
+    await asyncio.sleep(0)
+
+
+async def test_a_block_that_ends_first_is_not_interrupted():
+    async with interruptible() as interrupt:
+        interrupt(Woken())
+    await asyncio.sleep(0)
+
+
+async def failing(error: Exception, *interrupts: Exception) -> None:
+    async with interruptible() as interrupt:
+        for each in interrupts:
+            interrupt(each)
+        raise error
+
+
+@pytest.mark.parametrize(("own", "interrupts"), [(ValueError(), (Woken(),)), (TimeoutError(), ())])
+async def test_an_error_of_the_block_is_its_own(own, interrupts):
+    with pytest.raises(type(own)):
+        await failing(own, *interrupts)
+
+
+@pytest.mark.parametrize("interrupts", [(), (Woken(),)])
+async def test_a_cancellation_by_others_stays_one(interrupts):
+    task = asyncio.create_task(woken(*interrupts, soon=True))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
