@@ -5,6 +5,7 @@ trusted.
 import errno
 import fcntl
 import os
+import re
 from pathlib import Path
 
 from loom.errors import ConfigError
@@ -14,9 +15,9 @@ NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gfs", "ocfs", "lustre", "
 
 
 def prepare(root: Path) -> None:
-    """Make the directory and see that it can be used. Raises ConfigError."""
+    """Make the directory and see that it can be used. Raises ConfigError, FlushFailed."""
     try:
-        root.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make(root)
     except OSError as error:
         raise ConfigError(f"The data directory {root} cannot be made: {error.strerror}.") from error
     kind = file_system(root)
@@ -25,6 +26,14 @@ def prepare(root: Path) -> None:
             f"The data directory {root} is on a network file system ({kind}), which does not keep "
             "the promises Loom makes. Use a local disk."
         )
+
+
+def make(root: Path) -> None:
+    """The directory and those above it, each durable in the one that holds it. Raises OSError."""
+    missing = [each for each in (root, *root.parents) if not each.exists()]
+    root.mkdir(mode=0o750, parents=True, exist_ok=True)
+    for each in missing:
+        Disk(each.parent).sync_directory("")
 
 
 def lock(disk: Disk) -> int:
@@ -50,16 +59,16 @@ def lock(disk: Disk) -> int:
 def file_system(path: Path, mounts: str = "/proc/self/mountinfo") -> str:
     """The type of the file system that holds `path` (Linux's name for it), or an empty string."""
     try:
-        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
+        with open(mounts, "rb") as file:
             lines = file.readlines()
     except OSError:
         return ""
-    target = os.path.realpath(path)
-    best, kind = "", ""
+    target = os.fsencode(os.path.realpath(path))
+    best, kind = b"", b""
     for line in lines:
-        before, _, after = line.partition(" - ")
-        place = before.split(" ")[4].encode().decode("unicode_escape")
-        inside = target == place or target.startswith(place.rstrip("/") + "/")
+        before, _, after = line.partition(b" - ")
+        place = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), before.split(b" ")[4])
+        inside = target == place or target.startswith(place.rstrip(b"/") + b"/")
         if inside and len(place) >= len(best):
-            best, kind = place, after.split(" ")[0]
-    return kind
+            best, kind = place, after.split(b" ")[0]
+    return kind.decode()

@@ -1,10 +1,13 @@
 """Listing streams: pages of the catalog, with what memory knows better woven in. Reads only."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
 
+from loom.errors import Busy
 from loom.model import FINAL_STATES, Info, Query
 from loom.store.files.catalog import PAGE, CatalogReader, Row
 from loom.store.files.table import Table
@@ -28,9 +31,9 @@ async def listing(table: Table, path: Path, threads: Executor, query: Query) -> 
 
 
 def read_page(path: Path, query: Query, below: int) -> list[Row]:
-    """One page, over a connection of its own: this runs in a thread."""
-    reader = CatalogReader(path)
+    """One page, over a connection of its own: this runs in a thread. Raises Busy."""
     try:
-        return reader.page(query, below)
-    finally:
-        reader.close()
+        with contextlib.closing(CatalogReader(path)) as reader:
+            return reader.page(query, below)
+    except sqlite3.OperationalError as error:
+        raise Busy("The catalog cannot be read just now; try again later.") from error
