@@ -1,0 +1,77 @@
+"""Disks that fail on purpose, and short ways to set up a files store."""
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.contract.tools import Now
+
+from loom.store.files import FilesStore
+from loom.store.files.disk import Disk, FlushFailed
+
+SEGMENT = 64 << 10
+
+
+class QuickDisk(Disk):
+    """Flushes cost nothing: for tests in which no power is lost."""
+
+    def sync(self, fd: int) -> None:
+        os.fstat(fd)
+
+
+class FaultyDisk(QuickDisk):
+    """Asks `fault` before each operation, by its name and the file's; an error it returns is raised."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.fault: Callable[[str, str], OSError | None] = lambda operation, name: None
+
+    def _ask(self, operation: str, name: str | int) -> None:
+        if isinstance(name, int):
+            name = os.path.relpath(os.readlink(f"/proc/self/fd/{name}"), os.path.realpath(self.root))
+        if error := self.fault(operation, name):
+            raise error
+
+    def open(self, name: str, flags: int) -> int:
+        self._ask("open", name)
+        return super().open(name, flags)
+
+    def write(self, fd: int, parts: Sequence[bytes], offset: int) -> None:
+        try:
+            self._ask("write", fd)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:  # some of it may have been written
+                whole = b"".join(parts)
+                super().write(fd, [whole[: len(whole) // 2]], offset)
+            raise
+        super().write(fd, parts, offset)
+
+    def sync(self, fd: int) -> None:
+        try:
+            self._ask("sync", fd)
+        except OSError as error:
+            raise FlushFailed(f"Flushing to disk failed ({error.strerror}).") from error
+
+
+def failing(
+    number: int, operation: str, prefix: str = "", *, times: int = 1
+) -> Callable[[str, str], OSError | None]:
+    """An error for the next `times` operations of this kind on files whose names begin so."""
+    left = times
+
+    def fault(asked: str, name: str) -> OSError | None:
+        nonlocal left
+        if asked == operation and name.startswith(prefix) and left > 0:
+            left -= 1
+            return OSError(number, os.strerror(number))
+        return None
+
+    return fault
+
+
+async def start(disk: Disk, clock: Now | None = None, **options: Any) -> FilesStore:
+    """A store with a small log and no demands on the space that is left."""
+    options = {"min_free_bytes": 0, "min_free_inodes": 0, "segment_size": SEGMENT, **options}
+    return await FilesStore.start(disk.root, clock=clock or Now(), disk=disk, **options)
