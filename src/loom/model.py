@@ -1,4 +1,4 @@
-"""The words of Loom as frozen values: ids, states, infos. Owns the rules that hold everywhere; does no I/O."""
+"""The words of Loom as frozen values: ids, states, infos. Owns the rules that hold everywhere; no I/O."""
 
 import os
 import time

@@ -29,7 +29,7 @@ class Sink(Protocol):
     """What a subscription feeds. Called on the event loop; must return at once and not raise."""
 
     def grow(self, offset: int, data: bytes) -> None:
-        """`data` became durable at `offset`, right behind what came before; small bytes of a commit come at once."""
+        """`data` became durable at `offset`, right behind what came before."""
 
     def turn(self, info: Info) -> None:
         """The state changed; in a final state nothing follows."""
@@ -75,7 +75,7 @@ class Writer(ABC):
 
     @abstractmethod
     def append(self, data: bytes) -> None:
-        """Take bytes, in order, to be stored; keeps the object. Raises WriterLost or, once closed, RuntimeError."""
+        """Take bytes, in order, to be stored; keeps the object. Raises WriterLost; RuntimeError once closed."""
 
     @abstractmethod
     async def room(self) -> None:
