@@ -10,6 +10,7 @@ from tests.contract.tools import (
     COMPLETE,
     INTERRUPTED,
     Now,
+    Reader,
     follow,
     ids,
     losses,
@@ -184,6 +185,31 @@ async def test_commit_makes_changes_in_the_order_they_were_asked_for(store: Memo
     assert not (await created).replaced
     with pytest.raises(StreamExists):
         await refused
+
+
+@pytest.mark.parametrize("end", ["change", "delete", "close"])
+async def test_bytes_appended_in_a_callback_of_the_commit_that_ends_their_writer_are_kept(
+    store: MemoryStore, end: str
+):
+    class Forwarding(Reader):
+        def grow(self, offset: int, data: bytes) -> None:
+            super().grow(offset, data)
+            writer.append(data)
+
+    first, writer = await stream(store, "first"), await stream(store, "second")
+    reader = await follow(store, writer.key)
+    await follow(store, first.key, Forwarding())
+    asks = {
+        "change": lambda: store.change(writer.key, ABORTED, version=1),
+        "delete": lambda: store.delete(writer.key),
+        "close": store.close,
+    }
+    with store.held():
+        first.append(b"bytes")
+        ended = await asked(asks[end]())
+    await ended
+    assert (writer.accepted, writer.durable) == (5, 5)
+    assert reader.data == b"bytes"
 
 
 async def test_failed_store_tells_everyone_and_shows_nothing_more(store: MemoryStore):

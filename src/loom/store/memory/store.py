@@ -156,7 +156,6 @@ class MemoryStore(Store):
 
     def _end(self, writer: MemoryWriter, patch: Patch) -> Info:
         writer.check()
-        writer.stream.drain()
         writer.stream.writer = None
         return self._apply(writer.stream, patch)
 
