@@ -1,0 +1,134 @@
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+from tests.unit.stores import ManualClock, TestStore, created, settled
+
+from loom.errors import Busy, StoreStopped, VersionMismatch
+from loom.model import Info, Patch, State
+from loom.sweeper import INTERVAL, Sweeper
+
+
+class Naps:
+    """A sleep that lasts until the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[float] = asyncio.Queue()
+        self.over = asyncio.Semaphore(0)
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.put_nowait(seconds)
+        await self.over.acquire()
+
+
+class FailingStore(TestStore):
+    """`due` and `change` fail once for each error given."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.due_errors: list[Exception] = []
+        self.change_errors: list[Exception] = []
+
+    async def due(self, now: float) -> list[Info]:
+        if self.due_errors:
+            raise self.due_errors.pop()
+        return await super().due(now)
+
+    async def change(self, key: str, patch: Patch, *, version: int) -> Info:
+        if self.change_errors:
+            raise self.change_errors.pop()
+        return await super().change(key, patch, version=version)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def store(clock: ManualClock) -> FailingStore:
+    return FailingStore(clock)
+
+
+async def left(store: TestStore, clock: ManualClock, id: str, state: State, window: float = 30) -> None:
+    """A stream without a producer, with a deadline."""
+    writer = await created(store, id, b"kept")
+    await writer.close(Patch(state=state, deadline=clock.now + window))
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(State.INTERRUPTED, "resume window expired"), (State.OPEN, "no producer came")]
+)
+async def test_stream_past_its_deadline_is_aborted(
+    store: FailingStore, clock: ManualClock, state: State, reason: str
+):
+    await left(store, clock, "a", state)
+    sweeper = Sweeper(store, clock)
+    clock.now += 29.9
+    assert await sweeper.sweep() == 0
+    assert (await store.info("a")).state is state
+    clock.now += 0.1
+    assert await sweeper.sweep() == 1
+    info = await store.info("a")
+    assert (info.state, info.size, info.deadline) == (State.ABORTED, 4, None)
+    assert reason in info.reason
+    assert await sweeper.sweep() == 0
+
+
+async def test_stream_that_changed_since_is_left_alone(store: FailingStore, clock: ManualClock):
+    for id in "ab":
+        await left(store, clock, id, State.INTERRUPTED)
+    clock.now += 30
+    store.change_errors = [VersionMismatch("The stream was changed meanwhile.")]
+    assert await Sweeper(store, clock).sweep() == 1
+    assert sorted([(await store.info(id)).state for id in "ab"]) == [State.ABORTED, State.INTERRUPTED]
+
+
+async def test_producer_that_resumes_while_the_sweeper_looks_wins(store: FailingStore, clock: ManualClock):
+    await left(store, clock, "a", State.INTERRUPTED)
+    clock.now += 30
+    with store.held():
+        resuming = asyncio.create_task(store.resume((await store.info("a")).key, 4))
+        await settled()
+        sweeping = asyncio.create_task(Sweeper(store, clock).sweep())
+        await settled()
+    await resuming
+    assert await sweeping == 0
+    assert (await store.info("a")).state is State.LIVE
+
+
+async def test_it_looks_every_second_and_survives_errors(store: FailingStore, clock: ManualClock):
+    await left(store, clock, "a", State.INTERRUPTED)
+    naps = Naps()
+    running = asyncio.create_task(Sweeper(store, clock, sleep=naps).run())
+    assert await naps.asked.get() == INTERVAL
+    clock.now += 30
+    store.due_errors = [RuntimeError("a bug"), Busy("Too many open files.")]
+    store.change_errors = [Busy("Too many open files.")]
+    with capture_logs() as logged:
+        for _ in range(3):  # each look meets one error
+            naps.over.release()
+            await naps.asked.get()
+            assert (await store.info("a")).state is State.INTERRUPTED
+    assert len(logged) == 3
+    naps.over.release()
+    await naps.asked.get()
+    assert (await store.info("a")).state is State.ABORTED
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_it_stops_with_the_store(store: FailingStore, clock: ManualClock):
+    naps = Naps()
+    running = asyncio.create_task(Sweeper(store, clock, sleep=naps).run())
+    await naps.asked.get()
+    store.fail("the disk is gone")
+    naps.over.release()
+    await running
+
+
+async def test_store_that_stops_in_the_middle_of_a_sweep_ends_it(store: FailingStore, clock: ManualClock):
+    await left(store, clock, "a", State.INTERRUPTED)
+    clock.now += 30
+    store.change_errors = [StoreStopped("The disk is gone.")]
+    await Sweeper(store, clock, sleep=Naps()).run()
