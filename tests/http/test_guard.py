@@ -40,7 +40,7 @@ async def test_listening_elsewhere_any_host_is_answered_unless_some_are_named(se
 
 @pytest.mark.parametrize("tokens", [[], [TOKEN]])
 async def test_allowed_hosts_are_the_only_ones_besides_loopback(serve: Serve, tokens):
-    loom = await serve(allowed_hosts=["Loom.example"], tokens=tokens)
+    loom = await serve(allowed_hosts=["Loom.example:443"], tokens=tokens)
     statuses = {
         host: (await loom.ask("GET", "/healthz", host=host)).head.status
         for host in ("loom.example:80", "localhost", "evil.example")

@@ -70,9 +70,13 @@ class Exchange(HTTPConnection):
         """Send a whole answer."""
         await respond(self.scope, self.send, status, headers, body)
 
-    async def begin(self, status: int, headers: Headers, first: bytes = b"") -> None:
-        """Send an answer's head at once: some servers keep it until a part of the body, even an empty one."""
+    async def start(self, status: int, headers: Headers) -> None:
+        """Begin an answer; servers may keep its head until a part of the body comes, even an empty one."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def begin(self, status: int, headers: Headers, first: bytes = b"") -> None:
+        """Begin an answer whose head goes out at once."""
+        await self.start(status, headers)
         await self.send(body_part(first))
 
     async def relay(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
@@ -127,7 +131,8 @@ async def interruptible() -> AsyncIterator[Interrupt]:
     except TimeoutError:
         if cause is None:
             raise
-        raise cause from None
+        # Many may be told of one error: each raises it without the way it came to the others.
+        raise cause.with_traceback(None) from None
 
 
 class Resource:

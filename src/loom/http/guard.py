@@ -44,7 +44,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._auth = auth
-        self._hosts = {name.lower() for name in allowed_hosts}
+        self._hosts = {host_name(name) for name in allowed_hosts}
         self._any_host = not self._hosts and (auth.required or not is_loopback(host))
         self._origins = cors_origins
 

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from starlette.types import Message, Receive
 
 from loom.auth import Action
-from loom.errors import ProducerIdle
+from loom.errors import ProducerIdle, WriterLost
 from loom.http.exchange import Disconnected, Exchange, body_part, interruptible
 from loom.http.headers import answers_early, check_encoding, content_type_of, created_headers, stream_headers
 from loom.http.metadata import parse_metadata
-from loom.model import NewStream, new_id, parse_id, quote_id
+from loom.model import NewStream, State, new_id, parse_id, quote_id
 from loom.service import FileSlice, Piece, Producer, Service
 
 
@@ -55,7 +55,9 @@ class Streams:
             return
         async with await self._service.read(id, tail=tail) as reading:
             exchange.record.state = reading.info.state
-            await exchange.begin(200, stream_headers(reading.info, reading.stop))
+            # Of what is there already, head and first bytes leave together.
+            begin = exchange.begin if reading.stop is None else exchange.start
+            await begin(200, stream_headers(reading.info, reading.stop))
             slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
             await exchange.relay(reading.pieces(slices=slices), _part)
 
@@ -76,7 +78,8 @@ class Streams:
                 await self._take_body(exchange, producer)
                 exchange.record.state = (await producer.complete()).state
         except BaseException as error:
-            exchange.record.state = "interrupted"
+            if not isinstance(error, WriterLost):
+                exchange.record.state = State.INTERRUPTED
             await asyncio.shield(producer.lose(_reason(error)))
             raise
         if early:
