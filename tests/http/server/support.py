@@ -1,6 +1,7 @@
 """Tiny apps, and a server for each test."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,12 +22,11 @@ CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\
 async def served(app: ASGIApp, *, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[Dial]:
     """Run a server; gives what connects to it."""
     async with serving(app, limits=Limits(**limits), tls=tls, shutdown_timeout=1) as url:
-        address = urlsplit(url)
-        assert address.hostname and address.port
+        host, port = urlsplit(url).netloc.split(":")
         clients: list[Wire] = []
 
         async def dial() -> Wire:
-            clients.append(await Wire.open(str(address.hostname), int(address.port or 0)))
+            clients.append(await Wire.open(host, int(port)))
             return clients[-1]
 
         try:
@@ -99,6 +99,17 @@ async def send_in_steps(client: Wire, data: bytes, step: int) -> None:
     for place in range(0, len(data), step):
         client.writer.write(data[place : place + step])
         await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what nobody tells."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def start(status: int, headers: list[tuple[bytes, bytes]] | None = None) -> Message:

@@ -5,6 +5,6 @@ of one, `wire` sends, `run` starts and stops.
 """
 
 from loom.http.server.config import Limits
-from loom.http.server.run import Server, serving, serve
+from loom.http.server.run import Server, serve, serving
 
-__all__ = ["Limits", "Server", "serving", "serve"]
+__all__ = ["Limits", "Server", "serve", "serving"]

@@ -142,13 +142,13 @@ class Cycle:
             await self.app(self.scope, self.receive, self.send)
         except LoomError as error:
             await self._fail(problem_of(error))
-        except Exception:
-            log.exception("the app failed", path=self.scope.get("path"))
+        except Exception as error:
             await self._fail(problem(500, "internal", "The server failed; its log says how."))
+            log.error("the app failed", path=self.scope.get("path"), exc_info=error)
         else:
             if not self.over and not self.hung_up and not self.wire.gone:
-                log.error("the app left its answer unfinished", path=self.scope.get("path"))
                 await self._fail(problem(500, "internal", "The server did not answer."))
+                log.error("the app left its answer unfinished", path=self.scope.get("path"))
         finally:
             if not self.over:
                 if self.framing or not self.hung_up:
