@@ -121,7 +121,7 @@ FINAL_STATES = frozenset(state for state in State if state.final)
 
 
 def steady_clock() -> Clock:
-    """The wall clock of this moment, carried on by the monotonic one, so that no window jumps with the time."""
+    """The wall clock of now, carried on by the monotonic one, so that no window jumps with the time."""
     offset = time.time() - time.monotonic()
     return lambda: offset + time.monotonic()
 

@@ -75,7 +75,7 @@ class Writer(ABC):
 
     @abstractmethod
     def append(self, data: bytes) -> None:
-        """Take bytes, in order, to be stored; keeps the object. Raises WriterLost; RuntimeError once closed."""
+        """Take bytes, in order; keeps the object. Raises WriterLost, and RuntimeError once closed."""
 
     @abstractmethod
     async def room(self) -> None:

@@ -222,7 +222,9 @@ class Changes:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if orphan is not None:
-                task.add_done_callback(lambda done: done.exception() or orphan(done.result()))
+                task.add_done_callback(
+                    lambda done: done.cancelled() or done.exception() or orphan(done.result())
+                )
             raise
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
