@@ -6,10 +6,15 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+
+
+def environment() -> dict[str, str]:
+    """This environment without what would tell our programs something."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("LOOM_")}
 
 
 class Program:
@@ -26,9 +31,12 @@ class Program:
         assert self._process.stdin
         self._process.stdin.write(data)
 
-    def end_input(self) -> None:
+    async def end_input(self) -> None:
+        """Returns once the end can be read."""
         assert self._process.stdin
         self._process.stdin.close()
+        with suppress(ConnectionError):
+            await self._process.stdin.wait_closed()
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -59,14 +67,13 @@ async def program(
     cwd: Path | None = None,
 ) -> AsyncIterator[Program]:
     """Start a program; what is left of it in the end is killed. `env` is added to the environment."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("LOOM_")}
     process = await asyncio.create_subprocess_exec(
         BIN / name,
         *arguments,
         stdin=stdin,
         stdout=PIPE,
         stderr=stderr,
-        env=inherited | dict(env or {}),
+        env=environment() | dict(env or {}),
         cwd=cwd,
     )
     try:

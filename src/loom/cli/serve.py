@@ -48,40 +48,49 @@ def serve(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format, settings.tokens)
     keep_large_buffers()
     raise_file_limit()
-    return uvloop.run(_serve(settings))
+    return uvloop.run(_open_and_run(settings))
 
 
-async def _serve(settings: Settings) -> int:
+async def _open_and_run(settings: Settings) -> int:
     clock = steady_clock()
-    store = await _open_store(settings, clock)
+    return await run(await _open_store(settings, clock), settings, clock)
+
+
+async def run(store: Store, settings: Settings, clock: Clock) -> int:
+    """Serve what `store` keeps until a signal or the store's failure, then close it; the exit code."""
+    failing = asyncio.create_task(store.stopped())
     try:
-        hub = Hub(store)
-        service = Service(store, hub, clock, resume_window=settings.resume_window)
-        app = build_app(service, Spy(store, hub), Auth(settings.tokens), settings)
-        server = Server(
-            app,
-            host=settings.host,
-            port=settings.port,
-            on_listening=lambda url: _announce(url, settings),
-            on_stop=lambda: service.drain(clock() + settings.shutdown_timeout),
-            shutdown_timeout=settings.shutdown_timeout,
-        )
-        sweeping = asyncio.create_task(Sweeper(store, clock).run())
-        failing = asyncio.create_task(store.stopped())
-        failing.add_done_callback(lambda _: server.stop())
-        try:
-            await server.serve()
-        finally:
-            for task in (sweeping, failing):
-                task.cancel()
-            await service.close()
+        await _serve(store, settings, clock, failing)
     finally:
         await store.close()
-    if failing.done() and not failing.cancelled():
+        # The last flush may have failed too; its news is on the way.
+        await asyncio.wait({failing}, timeout=0)
+        failing.cancel()
+    if failing.done():
         logger.error("The store failed, so the server stopped.", reason=str(failing.result()))
         return STORE_FAILED
     logger.info("The server stopped.")
     return OK
+
+
+async def _serve(store: Store, settings: Settings, clock: Clock, failing: asyncio.Task[LoomError]) -> None:
+    hub = Hub(store)
+    service = Service(store, hub, clock, resume_window=settings.resume_window)
+    server = Server(
+        build_app(service, Spy(store, hub), Auth(settings.tokens), settings),
+        host=settings.host,
+        port=settings.port,
+        on_listening=lambda url: _announce(url, settings),
+        on_stop=lambda: service.drain(clock() + settings.shutdown_timeout),
+        shutdown_timeout=settings.shutdown_timeout,
+    )
+    failing.add_done_callback(lambda _: server.stop())
+    sweeping = asyncio.create_task(Sweeper(store, clock).run())
+    try:
+        await server.serve()
+    finally:
+        sweeping.cancel()
+        await service.close()
 
 
 async def _open_store(settings: Settings, clock: Clock) -> Store:

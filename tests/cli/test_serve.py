@@ -1,0 +1,322 @@
+"""`loom serve` and `stream` as real programs."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+from contextlib import asynccontextmanager
+
+import pexpect
+import pytest
+from tests.cli.program import BIN, environment, program, run
+from tests.http.wire import Cut, Wire
+
+from loom.cli.serve import CANNOT_START, OK, STORE_FAILED
+from loom.cli.serve import run as run_server
+from loom.cli.stream import CONFLICT, INTERRUPTED, LOST, UNAUTHORIZED
+from loom.config import Settings
+from loom.model import steady_clock
+from loom.store.memory import MemoryStore
+
+LISTENS = re.compile(r"Loom listens on http://127\.0\.0\.1:(\d+) \((.+)\)\n")
+
+
+class Served:
+    """A running `loom serve`."""
+
+    def __init__(self, process, port, kept):
+        self.process = process
+        self.port = port
+        self.kept = kept
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def wire(self):
+        return await Wire.open("127.0.0.1", self.port)
+
+    async def get(self, target, **headers):
+        wire = await self.wire()
+        await wire.request("GET", target, connection="close", **headers)
+        head = await wire.answer()
+        body = await wire.body()
+        await wire.close()
+        return head, body
+
+    @asynccontextmanager
+    async def reading(self, target):
+        """A wire whose answer has begun with 200."""
+        wire = await self.wire()
+        try:
+            await wire.request("GET", target)
+            assert (await wire.answer()).status == 200
+            yield wire
+        finally:
+            await wire.close()
+
+    def spying(self):
+        return self.reading("/spy")
+
+    def following(self, id):
+        return self.reading(f"/stream/{id}")
+
+
+@asynccontextmanager
+async def served(*arguments, store="memory", env=None):
+    async with program("loom", "serve", "--port", "0", "--store", store, *arguments, env=env) as process:
+        line = await process.line()
+        found = LISTENS.fullmatch(line)
+        assert found, (line, await process.ended())
+        yield Served(process, int(found[1]), found[2])
+
+
+async def test_line_tells_the_port_that_was_picked_and_how_streams_are_kept(tmp_path):
+    async with served("--data", tmp_path / "d", store="files") as server:
+        assert server.kept == f"data in {tmp_path / 'd'}, durability disk"
+        _, body = await server.get("/readyz")
+        assert json.loads(body)["store"] == "files"
+
+
+async def test_lines_piped_in_slowly_are_followed_live_and_replayed():
+    async with served() as server, server.spying() as spy, program("stream", server.url, "id") as producer:
+        await spy.until(b"START: id\n")
+        async with server.following("id") as follower:
+            for number in range(1, 6):
+                producer.write(b"%d\n" % number)
+                assert await follower.take(2) == b"%d\n" % number
+            await producer.end_input()
+            assert await follower.body() == b""
+        assert await producer.ended() == (OK, "")
+        head, body = await server.get("/stream/id")
+        assert (body, head["x-stream-state"]) == (b"1\n2\n3\n4\n5\n", "complete")
+
+
+async def push(server, id, data, *arguments, env=None):
+    """A whole `stream`, or `loom push` where `arguments` begin with it."""
+    name, *more = ["loom", *arguments] if arguments[:1] == ("push",) else ["stream", *arguments]
+    async with program(name, *more, server.url, id, env=env) as process:
+        process.write(data)
+        await process.end_input()
+        return await process.ended()
+
+
+async def test_push_is_the_same_command():
+    async with served() as server:
+        assert await push(server, "a/b c", b"bytes", "push", "--meta", "k=v") == (OK, "")
+        head, body = await server.get("/stream/a/b%20c")
+        assert (body, json.loads(head["x-stream-metadata"])) == (b"bytes", {"k": "v"})
+        code, err = await push(server, "a/b c", b"", "push")
+        assert code == CONFLICT
+        taken = "The stream with ID a/b c already exists. Specify force=true query param to override."
+        assert err == f"loom push: {taken}\n"
+
+
+async def test_big_binary_input_arrives_whole_and_is_replaced_with_force():
+    data = os.urandom(5_000_000)
+    async with served() as server:
+        assert await push(server, "big", b"before") == (OK, "")
+        assert (await push(server, "big", data))[0] == CONFLICT
+        assert await push(server, "big", data, "--force") == (OK, "")
+        assert (await server.get("/stream/big"))[1] == data
+
+
+async def test_conflict_and_wrong_token_end_a_program_whose_input_stays_open():
+    async with served("--tokens", "right,other") as server:
+        right = {"LOOM_TOKEN": "right"}
+        assert await push(server, "s", b"x", env=right) == (OK, "")
+        async with program("stream", server.url, "s", env=right) as process:
+            process.write(b"some")
+            assert (await process.ended())[0] == CONFLICT
+        for token in ({}, {"LOOM_TOKEN": "wrong"}):
+            async with program("stream", server.url, "t", env=token) as process:
+                process.write(b"some")
+                code, err = await process.ended()
+                assert code == UNAUTHORIZED
+                assert err.count("\n") == 1
+
+
+@asynccontextmanager
+async def half_pushed(server):
+    """A `stream` of which the server has stored a part and tells a follower; both."""
+    async with server.spying() as spy, program("stream", server.url, "s") as producer:
+        await spy.until(b"START: s\n")
+        async with server.following("s") as follower:
+            producer.write(b"half")
+            assert await follower.take(4) == b"half"
+            yield producer, follower
+
+
+async def test_ctrl_c_leaves_a_stream_that_never_looks_complete():
+    async with served("--resume-window", "0") as server, half_pushed(server) as (producer, follower):
+        producer.signal(signal.SIGINT)
+        assert (await producer.ended())[0] == INTERRUPTED
+        with pytest.raises(Cut):
+            await follower.body()
+        head, body = await server.get("/stream/s")
+        assert (head["x-stream-state"], body) == ("aborted", b"half")
+
+
+async def test_killed_server_is_a_lost_server():
+    async with served() as server, half_pushed(server) as (producer, _):
+        server.process.signal(signal.SIGKILL)
+        assert (await producer.ended())[0] == LOST
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_stopping_with_producer_and_follower_is_prompt_and_keeps_every_byte(tmp_path, number):
+    files = ["--data", tmp_path, "--shutdown-timeout", "20"]
+    async with served(*files, store="files") as server, half_pushed(server) as (producer, follower):
+        server.process.signal(number)
+        async with asyncio.timeout(10):
+            assert (await server.process.ended())[0] == OK
+        with pytest.raises(Cut):
+            await follower.body()
+        assert (await producer.ended())[0] == LOST
+    async with served(*files, store="files") as server:
+        head, body = await server.get("/stream/s?notail")
+        assert (head["x-stream-state"], body) == ("interrupted", b"half")
+
+
+async def refused(*arguments, env=None, cwd=None):
+    """The one sentence with which the server does not start."""
+    code, out, err = await run("loom", "serve", "--port", "0", *arguments, env=env, cwd=cwd)
+    assert (code, out) == (CANNOT_START, "")
+    assert err.startswith("loom serve: ")
+    assert err.count("\n") == 1
+    return err
+
+
+async def test_port_in_use_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert str(port) in await refused("--store", "memory", "--port", str(port))
+
+
+async def test_data_directory_in_use_is_told(tmp_path):
+    async with served("--data", tmp_path, store="files"):
+        assert str(tmp_path) in await refused("--data", tmp_path)
+
+
+async def test_data_directory_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in await refused("--data", tmp_path / "file" / "data")
+
+
+async def test_wrong_settings_are_told(tmp_path):
+    (tmp_path / "loom.yaml").write_text("tokens: [hidden]\nprot: 1\n")
+    assert "did you mean port?" in await refused("-c", tmp_path / "loom.yaml")
+    assert "LOOM_STORE" in await refused(env={"LOOM_STORE": ""})
+    assert "hidden" not in await refused("--tokens", "hidden,")
+
+
+async def test_files_environment_and_flags_come_together(tmp_path):
+    (tmp_path / "1.yaml").write_text("tokens: [one]\nlog_level: error\n")
+    (tmp_path / "2.yaml").write_text("tokens: [two]\n")
+    async with served("-c", tmp_path, env={"LOOM_LOG_FORMAT": "json"}) as server:
+        assert (await server.get("/stream/s", authorization="Bearer one"))[0].status == 401
+        assert (await server.get("/stream/s", authorization="Bearer two"))[0].status == 404
+
+
+async def test_log_is_json_with_one_line_a_request_and_no_token():
+    async with served("--tokens", "hidden") as server:
+        await server.get("/stream/hidden?x=hidden", authorization="Bearer hidden")
+        line = json.loads(await server.process.log_line())
+        assert (line["event"], line["status"]) == ("request", 404)
+        server.process.signal(signal.SIGTERM)
+        _, rest = await server.process.ended()
+    assert "hidden" not in json.dumps(line) + rest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warned"),
+    [
+        (["--host", "0.0.0.0"], True),
+        (["--host", "0.0.0.0", "--tokens", "t"], False),
+        ([], False),
+    ],
+)
+async def test_public_address_without_tokens_is_warned_of(arguments, warned):
+    async with program("loom", "serve", "--port", "0", "--store", "memory", *arguments) as process:
+        await process.line()
+        process.signal(signal.SIGTERM)
+        code, err = await process.ended()
+    assert code == OK
+    assert ("ANYONE" in err) is warned
+
+
+async def test_durability_os_is_warned_of(tmp_path):
+    async with served("--data", tmp_path, "--durability", "os", store="files") as server:
+        assert "durability is os" in await server.process.log_line()
+
+
+def test_log_on_a_terminal_is_for_people():
+    arguments = ["serve", "--port", "0", "--store", "memory"]
+    with pexpect.spawn(str(BIN / "loom"), arguments, env=environment(), timeout=20) as terminal:
+        terminal.expect(LISTENS.pattern.replace(r"\n", "").encode())
+        terminal.kill(signal.SIGTERM)
+        terminal.expect_exact("The server stopped.")
+        before = terminal.before
+        terminal.expect(pexpect.EOF)
+    assert b"info" in before
+    assert b"{" not in before
+
+
+class Told:
+    """A standard output that tells its first words."""
+
+    def __init__(self):
+        self.line = asyncio.get_running_loop().create_future()
+
+    def write(self, text):
+        if not self.line.done():
+            self.line.set_result(text)
+
+    def flush(self):
+        pass
+
+
+async def test_failed_store_ends_the_server_with_its_own_exit_code(monkeypatch):
+    told = Told()
+    monkeypatch.setattr("sys.stdout", told)
+    clock = steady_clock()
+    store = MemoryStore(clock)
+    running = asyncio.create_task(run_server(store, Settings(port=0, store="memory"), clock))
+    found = LISTENS.fullmatch(await told.line)
+    assert found
+    wire = await Wire.open("127.0.0.1", int(found[1]))
+    await wire.post("/stream/s")
+    await wire.answer()
+    await wire.chunk(b"x")
+    store.fail("the disk is gone")
+    assert await running == STORE_FAILED
+    with pytest.raises(Cut):
+        await wire.body()
+    await wire.close()
+
+
+async def test_help_shows_every_setting():
+    code, out, _ = await run("loom", "serve", "--help")
+    assert code == OK
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')} " in out
+        assert f"LOOM_{name.upper()}" in out
+
+
+async def test_commands_load_nothing_they_do_not_need():
+    heavy = {"pydantic", "starlette", "uvicorn", "structlog", "sqlite3"}
+    for module, arguments, more in [
+        ("loom.cli.stream", ["stream", "--help"], {"aiohttp", "typer"}),
+        ("loom.cli.stream", ["stream", "http://127.0.0.1:1", "s"], {"typer"}),
+        ("loom.cli.main", ["loom", "push", "http://127.0.0.1:1", "s"], set()),
+        ("loom.cli.main", ["loom", "--help"], {"aiohttp", "rich"}),
+    ]:
+        code = (
+            f"import sys, os; sys.argv = {arguments!r}\n"
+            f"leave = lambda *_: (print(*sys.modules), sys.stdout.flush(), os.kill(os.getpid(), 9))\n"
+            f"os._exit = leave\n"
+            f"import {module}\n"
+            f"try: {module}.main()\n"
+            f"finally: leave()"
+        )
+        _, out, _ = await run("python", "-c", code)
+        assert not (heavy | more) & set(out.split())
