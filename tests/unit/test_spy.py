@@ -10,7 +10,7 @@ from tests.unit.stores import ManualClock, TestStore, created, fed, settled
 
 from loom.errors import Busy, LoomError, StoreStopped
 from loom.hub import Hub
-from loom.model import NewStream, Patch, State
+from loom.model import Info, NewStream, Patch, Query, State
 from loom.spy import Spy, unfinished
 from loom.store.base import Writer
 
@@ -291,6 +291,36 @@ async def test_spy_too_far_behind_is_cut_and_lets_go_of_everything_at_once(store
     await settled()
     assert isinstance(spy.error, Busy)
     await spy.leave()
+
+
+async def test_spy_given_up_while_it_attaches_leaves_nothing(store: TestStore, hub: Hub):
+    spy = await joined(store, hub, untold=2)
+    await created(store, "slow")
+    store.gate.clear()
+    store.entered.clear()
+    spy.read_on()
+    await store.entered.wait()
+    for number in range(3):
+        await created(store, f"new{number}")
+    store.gate.set()
+    await settled()
+    assert isinstance(spy.error, Busy)
+    assert store.idle
+    await spy.leave()
+
+
+async def test_stream_created_while_the_spy_joins_is_shown_once_from_its_start(hub: Hub):
+    class Busily(TestStore):
+        """A stream comes before the listing does."""
+
+        async def find(self, query: Query) -> AsyncIterator[Info]:
+            await created(self, "new", b"first\n")
+            async for info in super().find(query):
+                yield info
+
+    store = Busily(ManualClock())
+    spy = await joined(store, Hub(store))
+    assert await spy.leave() == b"START: new\nnew:\nfirst\n"
 
 
 async def test_no_descriptor_left_cuts_the_spy(store: TestStore):

@@ -1,10 +1,11 @@
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.stores import ManualClock, TestStore, created, settled
+from tests.unit.stores import ManualClock, TestStore, created
 
-from loom.errors import Busy, StoreStopped, VersionMismatch
+from loom.errors import Busy, LoomError, StoreStopped, VersionMismatch
 from loom.model import Info, Patch, State
 from loom.sweeper import INTERVAL, Sweeper
 
@@ -22,17 +23,22 @@ class Naps:
 
 
 class FailingStore(TestStore):
-    """`due` and `change` fail once for each error given."""
+    """`due` and `change` fail once for each error given; things may happen behind what `due` tells."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
         self.due_errors: list[Exception] = []
+        self.due_at_once = 100
+        self.after_due: Callable[[], Awaitable[object]] | None = None
         self.change_errors: list[Exception] = []
 
     async def due(self, now: float) -> list[Info]:
         if self.due_errors:
             raise self.due_errors.pop()
-        return await super().due(now)
+        infos = await super().due(now)
+        if self.after_due:
+            await self.after_due()
+        return infos[: self.due_at_once]
 
     async def change(self, key: str, patch: Patch, *, version: int) -> Info:
         if self.change_errors:
@@ -75,26 +81,39 @@ async def test_stream_past_its_deadline_is_aborted(
     assert await sweeper.sweep() == 0
 
 
-async def test_stream_that_changed_since_is_left_alone(store: FailingStore, clock: ManualClock):
+@pytest.mark.parametrize("error", [VersionMismatch("Changed."), Busy("Too many open files.")])
+async def test_one_that_cannot_be_aborted_keeps_no_other(
+    store: FailingStore, clock: ManualClock, error: LoomError
+):
     for id in "ab":
         await left(store, clock, id, State.INTERRUPTED)
     clock.now += 30
-    store.change_errors = [VersionMismatch("The stream was changed meanwhile.")]
-    assert await Sweeper(store, clock).sweep() == 1
+    store.change_errors = [error]
+    with capture_logs():
+        assert await Sweeper(store, clock).sweep() == 1
     assert sorted([(await store.info(id)).state for id in "ab"]) == [State.ABORTED, State.INTERRUPTED]
 
 
 async def test_producer_that_resumes_while_the_sweeper_looks_wins(store: FailingStore, clock: ManualClock):
     await left(store, clock, "a", State.INTERRUPTED)
+    key = (await store.info("a")).key
     clock.now += 30
-    with store.held():
-        resuming = asyncio.create_task(store.resume((await store.info("a")).key, 4))
-        await settled()
-        sweeping = asyncio.create_task(Sweeper(store, clock).sweep())
-        await settled()
-    await resuming
-    assert await sweeping == 0
+    store.after_due = lambda: store.resume(key, 4)
+    assert await Sweeper(store, clock).sweep() == 0
     assert (await store.info("a")).state is State.LIVE
+
+
+async def test_as_long_as_something_is_due_it_does_not_sleep(store: FailingStore, clock: ManualClock):
+    for id in "abc":
+        await left(store, clock, id, State.INTERRUPTED)
+    clock.now += 30
+    store.due_at_once = 1
+    naps = Naps()
+    running = asyncio.create_task(Sweeper(store, clock, sleep=naps).run())
+    await naps.asked.get()
+    assert [(await store.info(id)).state for id in "abc"] == [State.ABORTED] * 3
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_it_looks_every_second_and_survives_errors(store: FailingStore, clock: ManualClock):
