@@ -247,7 +247,7 @@ class Comparison(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
-@pytest.mark.parametrize(("name", "examples"), [("memory", 150), ("files", 15)])
+@pytest.mark.parametrize(("name", "examples"), [("memory", 60), ("files", 15)])
 def test_store_does_as_the_model(name: str, examples: int):
     class Named(Comparison):
         pass
