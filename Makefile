@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3060
 DATA ?= ./data
 
-.PHONY: serve install test check lock clean
+.PHONY: serve install test check bench lock clean
 
 serve: install
 	exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
@@ -16,6 +16,9 @@ test:
 
 check:
 	@scripts/check
+
+bench:
+	@scripts/bench
 
 lock:
 	@scripts/lock

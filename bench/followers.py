@@ -1,0 +1,148 @@
+"""100-byte lines to 500 followers: CPU of the server a delivery, and time until all have a line.
+
+Against a bare send() loop, which is the limit in Python, and nginx with nchan. Each server in turn gets a
+line, and the next one only when all followers have it. Loom alone makes it durable before anyone sees it.
+"""
+
+import argparse
+import select
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bench.tools import (
+    Process,
+    connect,
+    loom,
+    many_files,
+    median,
+    module,
+    nginx,
+    ratio,
+    readable,
+    scratch,
+    show,
+)
+
+MARK = b"~"
+LINE = b"x" * 98 + MARK + b"\n"
+CHUNK = b"%x\r\n%b\r\n" % (len(LINE), LINE)
+WARM_UP = 20
+PAUSE = 0.005
+
+NCHAN = """
+    location ~ /pub/(.*)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 10; }
+    location ~ /sub/(.*)$ { nchan_subscriber http-raw-stream; nchan_channel_id $1; }
+"""
+
+
+class Crowd:
+    """Followers of one server, and its producer."""
+
+    def __init__(self, name: str, server: Process, follow: str, publish: Callable[[], None]) -> None:
+        self.name = name
+        self.server = server
+        self.times: list[float] = []
+        self._publish = publish
+        self._path = follow
+        self._poll = select.epoll()
+        self._clients: dict[int, socket.socket] = {}
+
+    def gather(self, count: int) -> None:
+        """Connect followers, each with the head of its answer."""
+        for _ in range(count):
+            client = connect(self.server.port)
+            client.sendall(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert client.recv(4096).startswith(b"HTTP/1.1 200")
+            self._clients[client.fileno()] = client
+            self._poll.register(client, select.EPOLLIN)
+
+    def line(self) -> None:
+        """One line, until all have it."""
+        begun = time.perf_counter()
+        self._publish()
+        missing = len(self._clients)
+        while missing:
+            for fd in readable(self._poll):
+                data = self._clients[fd].recv(65536)
+                assert data, f"{self.name} has let a follower go"
+                missing -= data.count(MARK)
+        self.times.append(time.perf_counter() - begun)
+
+
+def sender(port: int, head: str, data: bytes, *, answered: bool = False) -> Callable[[], None]:
+    """Sends a line with each call, over one connection; `answered`, as a request of its own."""
+    client = connect(port)
+    if not answered:
+        client.sendall(f"{head}\r\n\r\n".encode())
+
+    def send() -> None:
+        client.sendall(data)
+        if answered:
+            client.recv(4096)
+
+    return send
+
+
+def crowds(stack: ExitStack) -> list[Crowd]:
+    """Every server with its producer."""
+    directory = stack.enter_context(scratch())
+    post = "POST /stream/lines HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
+    found = []
+    for name, flags in (("Loom", ()), ("Loom, durability os", ("--durability", "os"))):
+        server = stack.enter_context(loom(directory / name, *flags))
+        found.append(Crowd(name, server, "/stream/lines", sender(server.port, post, CHUNK)))
+    server = stack.enter_context(module("bench.bare"))
+    found.append(Crowd("bare send() loop", server, "/", sender(server.port, "POST / HTTP/1.1", LINE)))
+    if other := stack.enter_context(nginx(directory / "nginx", NCHAN, nchan=True)):
+        request = f"POST /pub/lines HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(LINE)}\r\n\r\n"
+        publish = sender(other.port, "", request.encode() + LINE, answered=True)
+        found.append(Crowd("nginx + nchan", other, "/sub/lines", publish))
+    return found
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--followers", type=int, default=500)
+    parser.add_argument("--lines", type=int, default=300)
+    options = parser.parse_args()
+    many_files()
+    with ExitStack() as stack:
+        contenders = crowds(stack)
+        time.sleep(0.5)
+        for crowd in contenders:
+            crowd.gather(options.followers)
+            for _ in range(WARM_UP):
+                crowd.line()
+            crowd.times.clear()
+        before = [crowd.server.cpu() for crowd in contenders]
+        for _ in range(options.lines):
+            for crowd in contenders:
+                crowd.line()
+                time.sleep(PAUSE)
+        time.sleep(1.5)  # what Loom does in the background is part of its price
+        deliveries = options.followers * options.lines
+        cpu = [
+            (crowd.server.cpu() - begun) / deliveries for crowd, begun in zip(contenders, before, strict=True)
+        ]
+        took = [median(crowd.times) for crowd in contenders]
+        show(
+            f"{options.lines} lines of {len(LINE)} bytes to {options.followers} followers",
+            ("server", "CPU a delivery", "Loom / it", "until all have it", "Loom / it"),
+            [
+                (
+                    crowd.name,
+                    f"{cost * 1e6:.1f} us",
+                    ratio(cpu[0], cost),
+                    f"{wait * 1e3:.1f} ms",
+                    ratio(took[0], wait),
+                )
+                for crowd, cost, wait in zip(contenders, cpu, took, strict=True)
+            ],
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Uploading 1 GiB of random data: wall time, CPU of the server, and its peak memory.
+
+Against `dd conv=fdatasync` from the same file, and nginx's PUT, which flushes nothing: a flush is added.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.tools import MIB, Process, ask, loom, median, nginx, random_file, ratio, scratch, show
+
+Measured = tuple[float, float]
+"""Seconds on the wall, seconds of CPU."""
+
+
+def measured(server: Process, act: Callable[[], None]) -> Measured:
+    """What it takes, and takes from the server."""
+    cpu, begun = server.cpu(), time.perf_counter()
+    act()
+    return time.perf_counter() - begun, server.cpu() - cpu
+
+
+def dd(source: Path, target: Path) -> Measured:
+    """A copy by dd, durable."""
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = ["dd", f"if={source}", f"of={target}", "bs=1M", "conv=fdatasync", "status=none"]
+    subprocess.run(command, check=True)
+    took = time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def flush(path: Path) -> None:
+    """Make a file durable."""
+    with path.open("rb+") as file:
+        os.fdatasync(file.fileno())
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        directory = stack.enter_context(scratch())
+        source = random_file(directory / "source", options.mib * MIB)
+        server = stack.enter_context(loom(directory / "data"))
+        other = stack.enter_context(
+            nginx(directory / "nginx", f"location / {{ root {directory}; dav_methods PUT; }}")
+        )
+
+        def post() -> None:
+            answer = ask(server.port, "POST", "/stream/upload?force=true", file=source)
+            assert answer.endswith(b"\r\n0\r\n\r\n"), "cut"
+
+        def put() -> None:
+            assert other
+            ask(other.port, "PUT", "/put", file=source)
+            flush(directory / "put")
+
+        runs: dict[str, tuple[Process | None, list[Measured]]] = {"Loom": (server, []), "dd": (None, [])}
+        if other:
+            runs["nginx PUT + fdatasync"] = (other, [])
+        for _ in range(options.rounds):
+            for name, (process, results) in runs.items():
+                os.sync()
+                if process is None:
+                    results.append(dd(source, directory / "copy"))
+                else:
+                    results.append(measured(process, post if name == "Loom" else put))
+        rows = []
+        ours = [median(values) for values in zip(*runs["Loom"][1], strict=True)]
+        for name, (process, results) in runs.items():
+            wall, cpu = (median(values) for values in zip(*results, strict=True))
+            memory = f"{process.memory():.0f} MiB" if process else ""
+            rows.append(
+                (name, f"{wall:.2f} s", ratio(ours[0], wall), f"{cpu:.2f} s", ratio(ours[1], cpu), memory)
+            )
+        show(
+            f"{options.mib} MiB of random data in one request, {options.rounds} rounds",
+            ("", "wall", "Loom / it", "CPU", "Loom / it", "peak memory"),
+            rows,
+        )
+
+
+if __name__ == "__main__":
+    main()
