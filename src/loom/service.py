@@ -20,8 +20,10 @@ from loom.store.base import Content, Health, Store, Writer
 logger = structlog.get_logger("loom")
 
 PIECE = 256 << 10
-SLICES = 64 << 10, 4 << 20
-"""Shorter slices cost more than bytes; longer ones keep a follower from seeing that it is cut."""
+SHORTEST_SLICE = 64 << 10
+"""Setting up zero-copy for less costs more than it saves."""
+LONGEST_SLICE = 4 << 20
+"""A longer one would keep a follower from seeing that it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +193,8 @@ class Reading:
             except StreamNotFound:
                 raise StreamGone("The stream was deleted or replaced.") from None
         content = self._content
-        least, most = SLICES
-        filed = min(content.filed, stop, self._offset + most)
-        if slices and filed - self._offset >= least and (fileno := content.fileno()) is not None:
+        filed = min(content.filed, stop, self._offset + LONGEST_SLICE)
+        if slices and filed - self._offset >= SHORTEST_SLICE and (fileno := content.fileno()) is not None:
             return FileSlice(fileno, self._offset, filed)
         stop = min(stop, self._offset + PIECE)
         piece = b"".join([part async for part in content.read(self._offset, stop)])

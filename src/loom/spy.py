@@ -17,7 +17,7 @@ from itertools import cycle
 
 from loom.errors import Busy, LoomError, StreamDamaged, StreamGone, StreamNotFound
 from loom.hub import Hub, Tail
-from loom.model import Change, ChangeKind, Query, State
+from loom.model import FINAL_STATES, Change, ChangeKind, Query, State
 from loom.store.base import Store
 
 RUN = 64 << 10
@@ -25,7 +25,7 @@ RUN = 64 << 10
 UNTOLD = 10_000
 """Streams a spy may have still to announce or to end before it is given up as too slow."""
 
-UNFINISHED = Query(states=frozenset(state for state in State if not state.final))
+UNFINISHED = Query(states=frozenset(State) - FINAL_STATES)
 COLORS = 32, 33, 34, 35, 36, 92, 93, 94, 95, 96
 RESET = "\x1b[0m"
 
