@@ -1,0 +1,115 @@
+"""Hundreds of power losses in a random life: nothing promised is lost, nothing is made up."""
+
+import asyncio
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.tools import Now
+from tests.files.crash import CrashDisk, Snapshot
+from tests.files.disks import SEGMENT, QuickDisk, start
+from tests.files.history import History, Life, check
+
+from loom.errors import ConfigError
+from loom.model import Info
+from loom.store.files.parts import Parts, open_parts
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Where files cost little."""
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        yield Path(name)
+
+
+def recover(disk: QuickDisk | CrashDisk) -> Parts:
+    return open_parts(disk, Now(), flush=True, segment_size=SEGMENT)
+
+
+async def lives(root: Path, history: History, seed: int, *, lies: str = "-", steps: int = 60) -> CrashDisk:
+    """A life on this directory, and the moments at which it might have been cut short."""
+    disk = CrashDisk(root, chance=random.Random(seed), share=0.08, promises=history.promises, lies=lies)
+    store = await start(disk)
+    disk.started()
+    await Life(store, history, seed, steps=steps).live()
+    await store.close()
+    return disk
+
+
+def crash(
+    snapshots: list[Snapshot], history: History, place: Path, chance: random.Random, *, count: int
+) -> Path:
+    """Recover from some of these crashes and look at what is there; some of the recoveries crash too.
+
+    Returns the last of the directories.
+    """
+    root = place
+    for index, snapshot in enumerate(chance.sample(snapshots, min(count, len(snapshots)))):
+        root = place / f"crash {index}"
+        root.mkdir()
+        snapshot.restore(root, chance)
+        if index % 4 == 0:
+            again = place / f"again {index}"
+            again.mkdir()
+            shutil.copytree(root, again, dirs_exist_ok=True)
+            disk = CrashDisk(again, chance=chance, share=0.2, promises=dict)
+            recover(disk).close()
+            for inner in chance.sample(disk.snapshots, min(5, len(disk.snapshots))):
+                shutil.rmtree(again)
+                again.mkdir()
+                inner.restore(again, chance)
+                look(again, snapshot, history)
+            shutil.rmtree(again)
+        look(root, snapshot, history)
+        if index + 1 < count:
+            shutil.rmtree(root)
+    return root
+
+
+def look(root: Path, snapshot: Snapshot, history: History) -> None:
+    parts = recover(QuickDisk(root))
+    try:
+        check(parts, root, snapshot.before, snapshot.after)
+    finally:
+        parts.close()
+
+
+def rows(root: Path) -> dict[str, Info]:
+    parts = recover(QuickDisk(root))
+    try:
+        return {info.key: info for info in parts.catalog.rows(range(1, parts.recovered.number + 1)).values()}
+    finally:
+        parts.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_every_crash_keeps_what_was_promised_and_the_store_lives_on(place, seed):
+    history = History()
+    chance = random.Random(seed)
+    root = place / "first"
+    root.mkdir()
+    for generation in range(2):
+        disk = await lives(root, history, 10 * seed + generation)
+        assert len(disk.snapshots) > 50
+        shutil.rmtree(root)
+        last = await asyncio.to_thread(crash, disk.snapshots, history, place, chance, count=40)
+        root = last.rename(place / f"generation {generation}")
+        history.recovered(await asyncio.to_thread(rows, root))
+
+
+@pytest.mark.parametrize("lies", ["log/0", "content/000/000/", "content/000/000/0"])
+async def test_the_crashes_find_a_flush_that_is_left_out(place, lies):
+    history = History()
+    root = place / "first"
+    root.mkdir()
+    disk = await lives(root, history, 5, lies=lies)
+    with pytest.raises((AssertionError, ConfigError)):
+        await asyncio.to_thread(crash, disk.snapshots, history, place, random.Random(5), count=400)
