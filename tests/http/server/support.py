@@ -3,9 +3,9 @@
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,9 +13,14 @@ from tests.http.wire import Wire
 
 from loom.http.server import Limits, serving
 
-Dial = Callable[[], Awaitable[Wire]]
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Dial(Protocol):
+    """Opens a connection, which ends with the server."""
+
+    async def __call__(self, tls: ssl.SSLContext | None = None) -> Wire: ...
 
 
 @asynccontextmanager
@@ -25,8 +30,8 @@ async def served(app: ASGIApp, *, tls: ssl.SSLContext | None = None, **limits: A
         host, port = urlsplit(url).netloc.split(":")
         clients: list[Wire] = []
 
-        async def dial() -> Wire:
-            clients.append(await Wire.open(host, int(port)))
+        async def dial(tls: ssl.SSLContext | None = None) -> Wire:
+            clients.append(Wire(*await asyncio.open_connection(host, port, ssl=tls, limit=1 << 24)))
             return clients[-1]
 
         try:

@@ -93,10 +93,9 @@ async def test_follower_is_told_that_its_client_left_whatever_is_behind_it(leave
         await follower.left.wait()
 
 
-async def test_follower_is_told_that_its_client_left_behind_more_than_is_read_ahead(monkeypatch):
-    monkeypatch.setattr("loom.http.server.run.TICK", 0.01)
+async def test_follower_is_told_that_its_client_left_behind_more_than_is_read_ahead():
     follower = Follower()
-    async with served(follower) as dial:
+    async with served(follower, dead_check=0.01) as dial:
         client = await dial()
         await client.send(GET)
         await follower.started.wait()

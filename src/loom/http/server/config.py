@@ -25,6 +25,8 @@ class Limits:
     discard_timeout: float = 30.0
     dead_timeout: float = 60.0
     """How long sent bytes may stay without any sign of life from the other end."""
+    dead_check: float = 5.0
+    """Between two looks at that."""
     cut_timeout: float = 1.0
     """What a cut leaves to bytes already handed over, before it drops them."""
 

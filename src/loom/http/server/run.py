@@ -17,8 +17,6 @@ from loom.http.server.protocol import Connection
 
 TICK = 1.0
 """How often the Date header is renewed, in seconds."""
-TICKS_PER_CHECK = 5
-"""How many of them lie between two looks at connections whose other end may be dead."""
 BACKLOG = 2048
 POLL = 0.01
 LAST_WORDS = 1.0
@@ -68,7 +66,8 @@ class Server(uvicorn.Server):
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(Config(app, Connection, limits or Limits(), tls))
+        self._limits = limits or Limits()
+        super().__init__(Config(app, Connection, self._limits, tls))
         self._on_listening = on_listening
         self._on_stop = on_stop
         self._shutdown_timeout = shutdown_timeout
@@ -108,15 +107,17 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         self._on_listening(self.url)
-        tick = 0
+        now = asyncio.get_running_loop().time
+        interval = self._limits.dead_check
+        next_check = now() + interval
         while not self._stopping.is_set():
             await self.on_tick(0)  # renews the Date header
-            tick += 1
-            if tick % TICKS_PER_CHECK == 0:
+            if now() >= next_check:
+                next_check = now() + interval
                 for connection in self._connections():
                     connection.check()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK):
+                async with asyncio.timeout(min(TICK, interval)):
                     await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

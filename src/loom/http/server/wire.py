@@ -17,13 +17,17 @@ from loom.http.server.config import Limits
 SENDFILE_TURN = 1 << 20
 """The most that one call may send, so that others have their turn and a cold file holds the loop briefly."""
 
-KEEPALIVE = (
+OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-"""A peer that vanished without a word is noticed after a minute (seconds, seconds, tries)."""
+"""Nothing waits for more to send; a peer that vanished is noticed after a minute (seconds, seconds, tries).
+
+asyncio's loop sets no delay off only where the listening socket names its protocol.
+"""
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -48,7 +52,7 @@ class Wire(FlowControl):
         self._socket: socket.socket = transport.get_extra_info("socket")
         self._duplicate: int | None = None
         self._writable: asyncio.Future[None] | None = None
-        for option in KEEPALIVE:
+        for option in OPTIONS:
             self._socket.setsockopt(*option)
 
     def cut(self, *, reset: bool) -> None:

@@ -1,0 +1,141 @@
+"""Connections whose other end is gone without a word, and a machine out of descriptors."""
+
+import asyncio
+import ctypes
+import socket
+import struct
+import sys
+
+import psutil
+import pytest
+from starlette.types import Receive, Scope, Send
+from tests.http.server.support import GET, Seen, part, served, start
+from tests.http.wire import Cut, Wire
+
+from loom.http.server import Server
+
+SO_ATTACH_FILTER = 26
+
+
+def pull_the_plug(client: Wire) -> None:
+    """What comes to the client is dropped before TCP sees it, as on a machine that lost power.
+
+    By a socket filter (linux/filter.h) of one instruction, which takes nothing.
+    """
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    sock = client.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+
+
+class Ticker:
+    """An app that goes on sending until its client leaves, which sets `left`."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self.started = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def tick() -> None:
+            await send(start(200))
+            while True:
+                await send(part(b"x" * 100_000))
+                self.started.set()
+                await asyncio.sleep(self.interval)
+
+        ticking = asyncio.create_task(tick())
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.left.set()
+        ticking.cancel()
+
+
+async def test_dead_reader_is_noticed():
+    ticker = Ticker(0.02)
+    async with served(ticker, dead_timeout=0.3, dead_check=0.05) as dial:
+        client = await dial()
+        await client.send(GET)
+        await ticker.started.wait()
+        pull_the_plug(client)
+        await ticker.left.wait()
+
+
+async def test_reader_that_only_holds_still_is_not_taken_for_dead():
+    ticker = Ticker(0)
+    async with served(ticker, dead_timeout=0.3, dead_check=0.05) as dial:
+        client = await dial()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await client.send(GET)
+        await ticker.started.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ticker.left.wait(), 1)
+
+
+async def test_every_connection_is_probed_and_sends_without_delay():
+    server = Server(Seen(), host="127.0.0.1", port=0)
+    serving = asyncio.create_task(server.serve_until_stopped())
+    client = await Wire.open("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+    await client.send(GET)
+    await client.answer()
+    (connection,) = server.server_state.connections
+    sock = connection.transport.get_extra_info("socket")
+    options = {
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 30,
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): 10,
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): 3,
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY): 1,
+    }
+    assert {option: sock.getsockopt(*option) for option in options} == options
+    await client.close()
+    server.stop()
+    await serving
+
+
+async def answered(port: int) -> None:
+    """Ask until there is an answer: the server may not have closed the old connections yet."""
+    while True:
+        client = await Wire.open("127.0.0.1", port)
+        try:
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+            return
+        except (Cut, ConnectionError):
+            pass
+        finally:
+            await client.close()
+
+
+FEW_DESCRIPTORS = """
+import asyncio, os, resource, uvloop
+from loom.http.server import serve
+from tests.http.server.support import answering
+
+def listening(url):
+    few = len(os.listdir("/proc/self/fd")) + 10
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
+    print(url, flush=True)
+
+uvloop.run(serve(answering(200), host="127.0.0.1", port=0, on_listening=listening))
+"""
+
+
+async def test_server_out_of_descriptors_neither_ends_nor_spins():
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FEW_DESCRIPTORS, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout
+    port = int((await child.stdout.readline()).rsplit(b":", 1)[1])
+    try:
+        clients = [await Wire.open("127.0.0.1", port) for _ in range(50)]
+        before = sum(psutil.Process(child.pid).cpu_times()[:2])
+        await asyncio.sleep(0.5)
+        assert sum(psutil.Process(child.pid).cpu_times()[:2]) - before < 0.1
+        await clients[0].send(GET)
+        assert (await clients[0].answer()).status == 200
+        for client in clients:
+            await client.close()
+        await answered(port)
+    finally:
+        child.terminate()
+        assert await child.wait() == 0

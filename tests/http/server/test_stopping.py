@@ -1,0 +1,184 @@
+"""The order in which a server stops, and what it does not wait for."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+
+import pytest
+from starlette.types import Receive, Scope, Send
+from tests.http.server.support import GET, Follower, answering, part, start
+from tests.http.wire import Cut, Wire
+
+from loom.errors import ConfigError
+from loom.http.server import Server, serving
+
+
+class Running:
+    """A server and the task that runs it."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.task = asyncio.create_task(server.serve_until_stopped())
+        self.port = int(server.url.rsplit(":", 1)[1])
+
+    async def dial(self) -> Wire:
+        client = await Wire.open("127.0.0.1", self.port)
+        await client.send(GET)
+        return client
+
+
+async def test_stop_closes_the_door_then_tells_the_owner_then_lets_answers_end():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(200))
+        await send(part(b"a"))
+        await drained.wait()
+        await send(part(b"b", more=False))
+
+    async def on_stop() -> None:
+        with pytest.raises(ConnectionRefusedError):
+            await running.dial()
+        drained.set()
+
+    drained = asyncio.Event()
+    running = Running(Server(app, host="127.0.0.1", port=0, on_stop=on_stop))
+    client = await running.dial()
+    await client.answer()
+    assert await client.read_chunk() == b"a"
+    running.server.stop()
+    assert await client.body() == b"b"
+    assert await client.ended() == b""
+    await running.task
+    await client.close()
+
+
+async def test_stop_closes_idle_connections_at_once():
+    running = Running(Server(answering(200), host="127.0.0.1", port=0))
+    client = await running.dial()
+    await client.answer()
+    running.server.stop()
+    assert await client.ended() == b""
+    await running.task
+    await client.close()
+
+
+async def test_answers_that_do_not_end_are_cut_when_the_time_is_up():
+    async def on_stop() -> None:
+        await asyncio.Event().wait()
+
+    follower = Follower()
+    running = Running(Server(follower, host="127.0.0.1", port=0, on_stop=on_stop, shutdown_timeout=0.1))
+    client = await running.dial()
+    await client.answer()
+    running.server.stop()
+    with pytest.raises(Cut):
+        await client.body()
+    await running.task
+    await client.close()
+
+
+@pytest.mark.parametrize("stuck", ["owner", "answer"])
+async def test_second_stop_waits_for_nobody(stuck):
+    async def on_stop() -> None:
+        stopping.set()
+        if stuck == "owner":
+            await asyncio.Event().wait()
+
+    stopping = asyncio.Event()
+    running = Running(Server(Follower(), host="127.0.0.1", port=0, on_stop=on_stop, shutdown_timeout=1000))
+    client = await running.dial()
+    await client.answer()
+    running.server.stop()
+    await stopping.wait()
+    running.server.stop()
+    await running.task
+    with pytest.raises(Cut):
+        await client.body()
+    await client.close()
+
+
+async def test_error_of_the_owner_comes_out_after_the_stop():
+    async def on_stop() -> None:
+        raise ZeroDivisionError
+
+    running = Running(Server(answering(200), host="127.0.0.1", port=0, on_stop=on_stop))
+    client = await running.dial()
+    await client.answer()
+    running.server.stop()
+    with pytest.raises(ZeroDivisionError):
+        await running.task
+    assert await client.ended() == b""
+    await client.close()
+
+
+async def test_stop_before_the_start_is_a_stop():
+    async with serving(answering(200)):
+        pass
+
+
+async def test_address_in_use_is_told_in_a_sentence():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"Cannot listen on 127.0.0.1 port {port}: Address already"):
+            Server(answering(200), host="127.0.0.1", port=port)
+
+
+async def test_ipv6_address_is_served_and_named_in_brackets():
+    try:
+        server = Server(answering(200), host="::1", port=0)
+    except ConfigError:
+        pytest.skip("this machine has no IPv6")
+    running = Running(server)
+    assert server.url == f"http://[::1]:{running.port}"
+    client = await Wire.open("::1", running.port)
+    await client.send(GET)
+    assert (await client.answer()).status == 200
+    await client.close()
+    server.stop()
+    await running.task
+
+
+PROGRAM = """
+import asyncio, sys, uvloop
+from loom.http.server import serve
+from tests.http.server.support import Follower
+
+async def on_stop():
+    print("stopping", flush=True)
+    if "stuck" in sys.argv:
+        await asyncio.Event().wait()
+
+async def main():
+    await serve(
+        Follower(), host="127.0.0.1", port=0, shutdown_timeout=1000 if "stuck" in sys.argv else 0.1,
+        on_listening=lambda url: print(url, flush=True), on_stop=on_stop,
+    )
+    print("closed", flush=True)
+
+uvloop.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("mode", ["once", "stuck"])
+async def test_signal_stops_a_second_one_forces_and_what_follows_still_runs(number, mode):
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, mode, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout
+    try:
+        port = int((await child.stdout.readline()).rsplit(b":", 1)[1])
+        client = await Wire.open("127.0.0.1", port)
+        await client.send(GET)
+        await client.answer()
+        child.send_signal(number)
+        assert await child.stdout.readline() == b"stopping\n"
+        if mode == "stuck":
+            child.send_signal(number)
+        assert await child.stdout.readline() == b"closed\n"
+        assert await child.wait() == 0
+        await client.close()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
