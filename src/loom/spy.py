@@ -11,6 +11,7 @@ which streams are new or have grown: it pulls, from the tail of a stream or, beh
 """
 
 import asyncio
+from bisect import bisect
 from collections import deque
 from collections.abc import AsyncGenerator
 from itertools import cycle
@@ -112,9 +113,7 @@ def unfinished(data: bytes) -> int:
     """How many bytes at the end, 3 at most, begin a UTF-8 character that is longer (RFC 3629 section 4)."""
     for count, byte in enumerate(reversed(data[-3:]), 1):
         if byte & 0xC0 != 0x80:
-            length = (
-                4 if 0xF0 <= byte <= 0xF4 else 3 if 0xE0 <= byte < 0xF0 else 2 if 0xC2 <= byte < 0xE0 else 1
-            )
+            length = (1, 2, 3, 4, 1)[bisect(b"\xc2\xe0\xf0\xf5", byte)]
             return count if count < length else 0
     return 0
 
