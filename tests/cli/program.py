@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
@@ -131,9 +132,9 @@ class Listener:
         self._taken: list[asyncio.StreamWriter] = []
         self.url = ""
 
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 22)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+    async def open(self, tls: ssl.SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 22, ssl=tls)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._taken.append(writer)

@@ -5,10 +5,11 @@ import json
 import os
 import signal
 import socket
+import ssl
 import struct
 
 import pytest
-from tests.cli.program import program, run
+from tests.cli.program import Listener, program, run
 
 from loom.cli.stream import CONFLICT, INPUT, INTERRUPTED, LOST, OK, REFUSED, UNAUTHORIZED, USAGE
 
@@ -281,6 +282,54 @@ async def fill(pipe: int) -> int:
         return total
     finally:
         loop.remove_writer(pipe)
+
+
+@pytest.fixture
+async def secret_listener(tool, tmp_path):
+    """A listener that speaks TLS, and the certificate to trust."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    new = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    openssl = await asyncio.create_subprocess_exec(
+        tool("openssl"), *new, "-keyout", key, "-out", certificate, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert await openssl.wait() == 0
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    listener = Listener()
+    await listener.open(tls)
+    yield listener, certificate
+    await listener.close()
+
+
+async def test_https_works_where_the_certificate_is_trusted(secret_listener):
+    listener, certificate = secret_listener
+    async with program("stream", listener.url, "s", env={"SSL_CERT_FILE": str(certificate)}) as process:
+        peer = await listener.accept()
+        await peer.head()
+        process.write(b"bytes")
+        assert await peer.chunk() == b"bytes"
+        await process.end_input()
+        assert await peer.body() == b""
+        await peer.send(LATE)
+        assert await process.ended() == (OK, "")
+
+
+async def test_https_is_refused_where_the_certificate_is_not_trusted(secret_listener):
+    listener, _ = secret_listener
+    code, _, err = await run("stream", listener.url, "s")
+    assert code == LOST
+    assert "certificate" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,16 @@
 """The command `loom serve` and the composition root: here alone are concrete parts picked and put together.
 
-Owns the order of start and stop, the exit codes and the flags, which are made of the settings. Standard
-output gets one line, once the server listens; all else is logged.
+Owns the order of start and stop, and the exit codes. Standard output gets one line, once the server listens;
+all else is logged.
 """
 
 import asyncio
 import ctypes
-import inspect
 import os
 import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
 
 import structlog
 import typer
@@ -20,6 +18,7 @@ import uvloop
 
 from loom import config, logs
 from loom.auth import Auth
+from loom.cli import flags
 from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.app import build_app
@@ -144,11 +143,6 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def flags(parameters: dict[str, Any]) -> dict[str, str]:
-    """Those settings that were given as flags."""
-    return {name: value for name, value in parameters.items() if value is not None}
-
-
 def command(files: list[Path], **given: str | None) -> None:
     """Run the server until it is told to stop.
 
@@ -156,8 +150,8 @@ def command(files: list[Path], **given: str | None) -> None:
     winning over an earlier one.
     """
     try:
-        settings = config.load(files, os.environ, flags(given))
-        code = serve(settings)
+        told = {name: value for name, value in given.items() if value is not None}
+        code = serve(config.load(files, os.environ, told))
     except LoomError as error:
         sys.stderr.write(f"loom serve: {error}\n")
         code = CANNOT_START
@@ -166,45 +160,9 @@ def command(files: list[Path], **given: str | None) -> None:
     raise typer.Exit(code)
 
 
-def _signature() -> inspect.Signature:
-    """Of `command`, as Typer is to see it: a flag for every setting."""
-    files = typer.Option(
-        *("--config", "-c"), metavar="FILE", help="YAML file, or a directory of them; may be repeated."
-    )
-    parameters = [
-        inspect.Parameter(
-            "files", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=Annotated[list[Path], files]
-        )
-    ]
-    for name, field in Settings.model_fields.items():
-        option = typer.Option(
-            config.flag(name),
-            metavar=_metavar(field.annotation),
-            help=f"{field.description} [{config.variable(name)}; default: {_spell(field.default)}]",
-        )
-        parameters.append(
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
-            )
-        )
-    return inspect.Signature(parameters)
-
-
-def _metavar(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return "|".join(get_args(annotation))
-    if get_origin(annotation) is list:
-        return "A,B,..."
-    return "PATH" if annotation is Path else "TEXT" if annotation is str else "NUMBER"
-
-
-def _spell(default: object) -> str:
-    return "none" if default == [] else str(default)
-
-
 def main(arguments: list[str]) -> None:
     """The command with these arguments; leaves with its exit code."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    command.__signature__ = _signature()  # type: ignore[attr-defined]
+    command.__signature__ = flags.signature()  # type: ignore[attr-defined]
     app.command(epilog=EXITS)(command)
     app(arguments, prog_name="loom serve")

@@ -111,7 +111,8 @@ async def _readable(fd: int) -> bool:
 def _parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Send standard input to a Loom server as a stream, every byte as it arrives.",
+        description="Send standard input to a Loom server as a stream, every byte as it arrives. "
+        "Proxies named in the environment are not used: many hold a request back until its end.",
         epilog="exit codes:\n" + "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXITS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
