@@ -1,15 +1,18 @@
 """Disks that fail on purpose, and short ways to set up a files store."""
 
+import asyncio
 import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.contract.tools import Now
+from tests.contract.tools import Now, stream
 
+from loom.model import Patch
 from loom.store.files import FilesStore
 from loom.store.files.disk import Disk, FlushFailed
+from loom.store.files.writer import FilesWriter
 
 SEGMENT = 64 << 10
 
@@ -75,3 +78,16 @@ async def start(disk: Disk, clock: Now | None = None, **options: Any) -> FilesSt
     """A store with a small log and no demands on the space that is left."""
     options = {"min_free_bytes": 0, "min_free_inodes": 0, "segment_size": SEGMENT, **options}
     return await FilesStore.start(disk.root, clock=clock or Now(), disk=disk, **options)
+
+
+async def written(store: FilesStore, id: str, data: bytes = b"", patch: Patch | None = None) -> FilesWriter:
+    """A stream with these bytes durable, closed with `patch` or still live; tests look into its `stream`."""
+    writer = await stream(store, id, data, patch)
+    assert isinstance(writer, FilesWriter)
+    return writer
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a thread of the store does and tells nobody."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)

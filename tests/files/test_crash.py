@@ -3,8 +3,6 @@
 import asyncio
 import random
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +14,6 @@ from tests.files.history import History, Life, check
 from loom.errors import ConfigError
 from loom.model import Info
 from loom.store.files.parts import Parts, open_parts
-
-MEMORY = Path("/dev/shm")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """Where files cost little."""
-    if not MEMORY.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
-        yield Path(name)
 
 
 def recover(disk: QuickDisk | CrashDisk) -> Parts:

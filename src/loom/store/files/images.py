@@ -84,6 +84,7 @@ class Images:
         self._wanted = False
         self._closing = self._halted = False
         self._wake = asyncio.Event()
+        self._wake.set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-images")
         self._task = asyncio.create_task(self._run(), name="images")
 
