@@ -19,7 +19,11 @@ async def listing(table: Table, path: Path, threads: Executor, query: Query) -> 
     below = table.number + 1
     while below > 0:
         in_catalog = not query.states or bool(query.states & FINAL_STATES)
-        page = await loop.run_in_executor(threads, read_page, path, query, below) if in_catalog else []
+        page: list[Row] = []
+        told = None
+        while in_catalog and told != table.told_times:  # else a row may be older than what memory forgot
+            told = table.told_times
+            page = await loop.run_in_executor(threads, read_page, path, query, below)
         least = page[-1][0] if len(page) == PAGE else 0
         rows = {number: info for number, info in page if not table.hidden(number)}
         for number, stream in table.loaded(query).items():

@@ -32,6 +32,8 @@ class Table:
     def __init__(self, reader: CatalogReader, unfinished: list[Row], number: int) -> None:
         self.number = number
         """The last stream number given out."""
+        self.told_times = 0
+        """How often the catalog caught up."""
         self._reader = reader
         self._streams: dict[int, Stream] = {}
         self._ids: dict[str, Stream] = {}
@@ -123,6 +125,7 @@ class Table:
 
     def told(self, dropped: list[int]) -> None:
         """The catalog has been told what was taken."""
+        self.told_times += 1
         self._dropped.difference_update(dropped)
         told, self._telling = self._telling, {}
         for stream in told.values():
