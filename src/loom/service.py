@@ -43,8 +43,8 @@ STOPPED = "the server stopped"
 class Producer:
     """One connection that writes. It ends once, by whichever of `complete` and `lose` comes first."""
 
-    def __init__(self, info: Info, writer: Writer, clock: Clock, ended: Callable[["Producer"], None]) -> None:
-        self.info = info
+    def __init__(self, writer: Writer, clock: Clock, ended: Callable[["Producer"], None]) -> None:
+        self.info = writer.info
         """The stream as it was created."""
         self.replaced = writer.replaced
         self._writer = writer
@@ -235,17 +235,7 @@ class Service:
         self._check()
         new = updated(new, resume_window=self._resume_window)
         writer = await self._store.create(new, replace=replace)
-        info = Info(
-            key=writer.key,
-            id=new.id,
-            epoch=writer.epoch,
-            state=State.LIVE,
-            metadata=new.metadata,
-            content_type=new.content_type,
-            created=self._clock(),
-            resume_window=new.resume_window,
-        )
-        producer = Producer(info, writer, self._clock, self._producers.discard)
+        producer = Producer(writer, self._clock, self._producers.discard)
         self._producers.add(producer)
         if self._stopping is not None:
             await producer.cut(self._stopping, STOPPED)

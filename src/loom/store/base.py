@@ -58,15 +58,25 @@ class Writer(ABC):
     never slip bytes in.
     """
 
-    key: str
-    epoch: int
+    info: Info
+    """The stream as it was when this writer came to it."""
     replaced: bool = False
     """The creation replaced an earlier stream of that id."""
 
     @property
+    def key(self) -> str:
+        """The stream's key."""
+        return self.info.key
+
+    @property
+    def epoch(self) -> int:
+        """This writer's epoch: any higher one fences it."""
+        return self.info.epoch
+
+    @property
     @abstractmethod
     def accepted(self) -> int:
-        """The offset behind the last byte taken by `append`."""
+        """The offset behind the last byte taken by `append`; of no meaning once the writer is lost."""
 
     @property
     @abstractmethod
@@ -143,7 +153,8 @@ class Store(ABC):
         """Create a `live` stream; of two at once exactly one wins.
 
         With `replace` an existing stream of that id goes in the same change: its writer and followers are
-        told StreamGone, its bytes stay readable for who has them open. Raises StreamExists, StorageFull.
+        told StreamGone, its bytes stay readable for who has them open. If the caller is cancelled the
+        stream may come to be all the same; it is then `interrupted`. Raises StreamExists, StorageFull.
         """
 
     @abstractmethod
@@ -151,7 +162,8 @@ class Store(ABC):
         """Take a stream over at its end: fence, wait for what was accepted, compare, in that order.
 
         Raises StreamNotFound, StreamFinal, StorageFull, or OffsetMismatch with an offset that no longer
-        moves; a stream that was `live` is then `interrupted`, its deadline a resume window from now.
+        moves; a stream that was `live` is then `interrupted`, its deadline a resume window from now,
+        as it is if the caller is cancelled.
         """
 
     @abstractmethod
@@ -162,8 +174,8 @@ class Store(ABC):
     async def change(self, key: str, patch: Patch, *, version: int) -> Info:
         """Apply `patch` if the stream still has that version, else VersionMismatch.
 
-        A new state must be one that model.TRANSITIONS allows and not `live`. Raises StreamNotFound,
-        StreamFinal (a final stream's state and metadata stay).
+        A new state takes the stream from its writer, who is told Fenced. Raises Conflict for one that
+        model.TRANSITIONS does not allow, and for `live`; StreamNotFound; StreamFinal.
         """
 
     @abstractmethod
@@ -172,7 +184,7 @@ class Store(ABC):
 
     @abstractmethod
     def find(self, query: Query) -> AsyncIterator[Info]:
-        """The streams that match, newest first; one that changes meanwhile may be missed or shown as it was."""
+        """The streams that match, newest first; one that changes meanwhile may be missed."""
 
     @abstractmethod
     async def due(self, now: float) -> list[Info]:
@@ -210,4 +222,3 @@ class Store(ABC):
 
         May be repeated. Raises nothing that a stopped store has already told.
         """
-

@@ -90,7 +90,7 @@ class Changes:
             resume_window=new.resume_window,
         )
         stream = Stream(number, info)
-        writer = self._attach(stream, epoch=1, replaced=old is not None)
+        writer = self._attach(stream, info, replaced=old is not None)
         await self._commit(stream, put=info, drop=old)
         return writer
 
@@ -120,17 +120,21 @@ class Changes:
                 patch = Patch(state=State.INTERRUPTED, reason="fenced", deadline=deadline)
                 await self._commit(stream, put=self._patched(info, patch))
             raise OffsetMismatch(stream.durable)
-        epoch = info.epoch + 1
-        writer = self._attach(stream, epoch=epoch, replaced=False)
         live = replace(
-            info, state=State.LIVE, reason="", deadline=None, epoch=epoch, version=info.version + 1
+            stream.view,
+            state=State.LIVE,
+            reason="",
+            deadline=None,
+            epoch=info.epoch + 1,
+            version=info.version + 1,
         )
+        writer = self._attach(stream, live, replaced=False)
         await self._commit(stream, put=live)
         return writer
 
-    def _attach(self, stream: Stream, *, epoch: int, replaced: bool) -> FilesWriter:
+    def _attach(self, stream: Stream, info: Info, *, replaced: bool) -> FilesWriter:
         writer = FilesWriter(
-            stream, self._commits, self._bounds, epoch=epoch, replaced=replaced, close=self._close_writer
+            stream, self._commits, self._bounds, info=info, replaced=replaced, close=self._close_writer
         )
         stream.writer = writer
         return writer

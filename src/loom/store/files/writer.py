@@ -27,12 +27,11 @@ class FilesWriter(Writer):
         commits: Commits,
         bounds: Bounds,
         *,
-        epoch: int,
+        info: Info,
         replaced: bool,
         close: "Callable[[FilesWriter, Patch], Awaitable[Info]]",
     ) -> None:
-        self.key = stream.info.key
-        self.epoch = epoch
+        self.info = info
         self.replaced = replaced
         self.stream = stream
         self.error: LoomError | None = None

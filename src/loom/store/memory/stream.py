@@ -97,8 +97,7 @@ class MemoryWriter(Writer):
         *,
         replaced: bool = False,
     ) -> None:
-        self.key = stream.info.key
-        self.epoch = stream.info.epoch
+        self.info = stream.info
         self.replaced = replaced
         self.stream = stream
         self.in_flight = 0
