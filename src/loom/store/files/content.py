@@ -152,7 +152,8 @@ class ContentFiles:
                 return
             del self._pins[number]
             file = self._files.get(number)
-            if file and file.removed:
+            too_many = len(self._files) > self._max_open
+            if file and (file.removed or (too_many and not file.dirty)):
                 del self._files[number]
                 self._disk.close(file.fd)
 

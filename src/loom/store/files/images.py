@@ -150,6 +150,7 @@ class Images:
         for stream, offset, chunks in image.writes:
             try:
                 self._content.write(stream.number, offset, chunks)
+                self._content.trim()
             except OSError as error:
                 if not (isinstance(error, ContentLost) or error.errno in NO_SPACE | OUT_OF_FILES):
                     raise
