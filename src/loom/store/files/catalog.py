@@ -46,6 +46,16 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )
+    try:
+        configure(connection, read_only=read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def configure(connection: sqlite3.Connection, *, read_only: bool) -> None:
+    """Nothing happens by itself: not a checkpoint, and no flush but where it is asked for."""
     connection.execute("PRAGMA busy_timeout = 5000")
     if not read_only:
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -53,7 +63,9 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             raise ConfigError("The catalog cannot use a write-ahead log here; use a local file system.")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version not in (0, FORMAT):
+        raise ConfigError(f"The catalog has format {version}; this version of Loom reads {FORMAT}.")
 
 
 class Catalog:
@@ -63,11 +75,8 @@ class Catalog:
         self.path = path
         fresh = not path.exists()
         self._db = connect(path, read_only=False)
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
+        if self._db.execute("PRAGMA user_version").fetchone() == (0,):
             self._create()
-        elif version != FORMAT:
-            raise ConfigError(f"The catalog has format {version}; this version of Loom reads {FORMAT}.")
         if fresh:
             os.chmod(path, 0o640)
 

@@ -1,0 +1,155 @@
+"""The catalog: transactions, plans, and a million rows."""
+
+import asyncio
+import sqlite3
+import time
+
+import pytest
+from tests.contract.tools import COMPLETE, stored
+from tests.files.disks import until, written
+
+from loom.errors import ConfigError, StreamNotFound
+from loom.model import Info, NewStream, Query, State
+from loom.store.files.catalog import COLUMNS, PAGE, Catalog, CatalogReader, values
+from loom.store.files.table import number_of
+
+MILLION = 1_000_000
+
+
+def info(number: int, id: str | None = None, state: State = State.COMPLETE) -> Info:
+    return Info(key=f"{number:x}-x", id=id or f"id {number}", epoch=1, state=state)
+
+
+@pytest.fixture
+def catalog(place):
+    catalog = Catalog(place / "catalog.sqlite")
+    yield catalog
+    catalog.close()
+
+
+def test_one_transaction_deletes_a_stream_and_stores_another_of_its_id(catalog):
+    catalog.store([(1, info(1, "a"))], [], 1)
+    catalog.store([(2, info(2, "a")), (3, info(3, "b"))], [1], 3)
+    assert catalog.rows([1, 2, 3]) == {2: info(2, "a"), 3: info(3, "b")}
+    catalog.store([(3, info(3, "b", State.LIVE))], [2, 99], 3)
+    assert catalog.rows([1, 2, 3]) == {3: info(3, "b", State.LIVE)}
+    assert catalog.unfinished() == [(3, info(3, "b", State.LIVE))]
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_can_be_given_again(catalog):
+    catalog.store([(1, info(1, "a"))], [], 1)
+    with pytest.raises(sqlite3.IntegrityError):
+        catalog.store([(2, info(2, "b")), (3, info(3, "a"))], [], 3, checkpoint=7)
+    assert catalog.rows([1, 2, 3]) == {1: info(1, "a")}
+    assert (catalog.fact("number"), catalog.fact("checkpoint")) == (1, 0)
+    catalog.store([(2, info(2, "b"))], [], 2, checkpoint=7)
+    assert (catalog.fact("number"), catalog.fact("checkpoint")) == (2, 7)
+
+
+def test_a_checkpoint_leaves_everything_in_the_catalog_file_itself(catalog, place):
+    catalog.store([(1, info(1))], [], 1)
+    catalog.store([(2, info(2))], [], 2, checkpoint=5)
+    (place / "copy").mkdir()
+    (place / "copy" / "catalog.sqlite").write_bytes((place / "catalog.sqlite").read_bytes())
+    copy = Catalog(place / "copy" / "catalog.sqlite")
+    assert copy.fact("checkpoint") == 5
+    assert copy.rows([1, 2]).keys() == {1, 2}
+    copy.close()
+
+
+def test_pages_go_from_the_newest_to_the_oldest_without_gap(catalog):
+    count = 2 * PAGE + 3
+    states = [State.COMPLETE, State.ABORTED]
+    catalog.store(
+        ((n, info(n, f"{'ab'[n % 2]}{n}", states[n % 3 == 0])) for n in range(1, count + 1)), [], count
+    )
+    reader = CatalogReader(catalog.path)
+
+    def numbers(query: Query) -> list[int]:
+        found: list[int] = []
+        below = count + 1
+        while page := reader.page(query, below):
+            found += [number for number, _ in page]
+            below = page[-1][0]
+        return found
+
+    everything = list(range(count, 0, -1))
+    assert numbers(Query()) == everything
+    assert numbers(Query(prefix="a")) == [n for n in everything if n % 2 == 0]
+    assert numbers(Query(prefix="a%")) == numbers(Query(states=frozenset({State.LIVE}))) == []
+    aborted = Query(states=frozenset({State.ABORTED}), prefix="b")
+    assert numbers(aborted) == [n for n in everything if n % 2 and n % 3 == 0]
+    reader.close()
+
+
+def test_what_start_and_point_look_ups_ask_is_answered_by_indexes(catalog):
+    asked: list[str] = []
+    reader = CatalogReader(catalog.path)
+    for connection in (catalog._db, reader._db):
+        connection.set_trace_callback(asked.append)
+    catalog.unfinished()
+    catalog.rows([1])
+    reader.by_id("a")
+    reader.by_number(1)
+    catalog.store([(1, info(1))], [2], 1, checkpoint=1)
+    for connection in (catalog._db, reader._db):
+        connection.set_trace_callback(None)
+    statements = [text for text in asked if text.split()[0] in ("SELECT", "INSERT", "DELETE", "UPDATE")]
+    assert len(statements) >= 8
+    for text in statements:
+        plans = [row[3] for row in catalog._db.execute(f"EXPLAIN QUERY PLAN {text}")]
+        assert all(plan.startswith("SEARCH") or "USING INDEX unfinished" in plan for plan in plans), text
+    reader.close()
+
+
+def test_another_format_and_another_file_are_told_in_a_sentence(place):
+    catalog = Catalog(place / "catalog.sqlite")
+    catalog._db.execute("PRAGMA user_version = 99")
+    catalog.close()
+    with pytest.raises(ConfigError, match="has format 99; this version of Loom reads 1"):
+        Catalog(place / "catalog.sqlite")
+
+
+@pytest.mark.parametrize("key", ["", "-", "1", "zz-x", "-5-x", "f" * 40 + "-x", "1_0-x", "0-x", "٣-x"])
+def test_any_text_is_a_key_of_no_stream(key):
+    assert 0 <= number_of(key) < 1 << 63
+
+
+async def test_with_a_million_streams_start_create_and_info_look_at_few_rows(disk, starter):
+    store = await starter()
+    await written(store, "mine", b"bytes", COMPLETE)
+    await store.close()
+    await asyncio.to_thread(fill, disk.root / "catalog.sqlite", MILLION)
+    begin = time.process_time()
+    store = await starter()
+    assert (await store.info("id 777777")).key == f"{777_777 + 10:x}-x"
+    assert await stored(store, "mine") == b"bytes"
+    with pytest.raises(StreamNotFound):
+        await store.info("nobody")
+    await written(store, "new", b"bytes", COMPLETE)
+    new = await store.create(NewStream(id="id 777777"), replace=True)
+    assert new.replaced
+    await store.delete(new.key)
+    newest = store.find(Query())
+    assert [(await anext(newest)).id for _ in range(2)] == ["new", f"id {MILLION}"]
+    store._images.want_checkpoint()
+    await until(lambda: len(store._table.all()) == 0)
+    assert time.process_time() - begin < 1
+
+
+def fill(path, count):
+    """Rows as an old store would have them: all complete, none in memory."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA synchronous = OFF")
+    db.execute("BEGIN")
+    row = values(0, info(0))
+    counted = {"number": "n + 10", "key": "printf('%x-x', n + 10)", "id": "'id ' || n"}
+    literals = ", ".join(counted.get(name, "?") for name in COLUMNS)
+    db.execute(
+        f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {count}) "
+        f"INSERT INTO streams ({', '.join(COLUMNS)}) SELECT {literals} FROM c",
+        [value for name, value in zip(COLUMNS, row, strict=True) if name not in counted],
+    )
+    db.execute("UPDATE facts SET value = ? WHERE name = 'number'", (count + 10,))
+    db.execute("COMMIT")
+    db.close()
