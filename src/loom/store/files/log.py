@@ -97,13 +97,11 @@ class Log:
 
         Raises OSError, or ConfigError where a frame is unreadable though a later one is whole.
         """
-        maps = [self._load(segment) for segment in self._segments]
-        views = [memoryview(each) for each in maps]
         self.lsn = after
-        for index in self._chain(views, after):
-            yield from self._frames(views[index], after)
+        for segment in self._chain(after):
+            yield from self._frames(memoryview(self._load(segment)), after)
         if self._flushed:
-            self._refuse_damage(maps)
+            self._refuse_damage()
 
     def _load(self, segment: Segment) -> mmap.mmap:
         """A copy of the segment: a mapped file would kill the process where the disk cannot be read."""
@@ -111,17 +109,22 @@ class Log:
         os.preadv(segment.fd, [copy], 0)
         return copy
 
-    def _chain(self, views: list[memoryview], after: int) -> Iterator[int]:
-        """Indexes of the segments to read, each beginning right behind what has been read by then."""
-        firsts = {}
-        for index, view in enumerate(views):
-            found = read_frame(self._seed, view, BLOCK)
-            if found:
-                firsts[found[0]] = index
+    def _chain(self, after: int) -> Iterator[Segment]:
+        """The segments to read, each beginning right behind what has been read by then."""
+        firsts = {lsn: segment for segment in self._segments if (lsn := self._first(segment))}
         begin = max((lsn for lsn in firsts if lsn <= after + 1), default=None)
         while begin is not None:
             yield firsts[begin]
             begin = self.lsn + 1 if self.lsn + 1 in firsts and self.lsn + 1 > begin else None
+
+    def _first(self, segment: Segment) -> int:
+        """The lsn of a segment's first frame, 0 if there is no whole one."""
+        head = os.pread(segment.fd, HEADER.size, BLOCK)
+        magic, length, _, _ = HEADER.unpack(head)
+        if magic != MAGIC or length > self.segment_size:
+            return 0
+        found = read_frame(self._seed, memoryview(os.pread(segment.fd, HEADER.size + length, BLOCK)), 0)
+        return found[0] if found else 0
 
     def _frames(self, view: memoryview, after: int) -> Iterator[tuple[int, memoryview]]:
         place = BLOCK
@@ -138,10 +141,11 @@ class Log:
                 self.lsn = lsn
                 yield lsn, payload
 
-    def _refuse_damage(self, maps: list[mmap.mmap]) -> None:
+    def _refuse_damage(self) -> None:
         """Look for a whole frame behind the end. Stored bytes may imitate some, so the effort is bounded."""
         budget = SCAN_BYTES
-        for segment, raw in zip(self._segments, maps, strict=True):
+        for segment in self._segments:
+            raw = self._load(segment)
             place = raw.find(MAGIC, BLOCK, self.segment_size - HEADER.size)
             while place >= 0 and budget > 0:
                 budget -= SCAN_COST
