@@ -1,0 +1,38 @@
+import json
+import resource
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.server import Server
+
+Serve = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start a server on this test's data directory. In the end none is left, and none has logged an error."""
+    servers: list[Server] = []
+    data, log = tmp_path / "data", tmp_path / "server.log"
+    log.touch()
+
+    async def start(**settings: object) -> Server:
+        servers.append(await Server.start(data, log, **settings))  # type: ignore[arg-type]
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        await server.kill()
+    shutil.rmtree(data, ignore_errors=True)
+    for line in log.read_text().splitlines():
+        assert json.loads(line)["level"] in ("debug", "info", "warning"), line
+
+
+@pytest.fixture(scope="session", autouse=True)
+def many_files() -> Iterator[None]:
+    """Thousands of peers live in this process."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)

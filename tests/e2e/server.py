@@ -1,0 +1,101 @@
+"""The server as users run it: a process of its own, seen from outside only."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+TRACED = (sys.executable, str(Path(__file__).with_name("traced.py")))
+MIB = 1 << 20
+PATIENCE = 30.0
+"""How long anything may take that usually takes no time, on a machine with other things to do."""
+
+
+class Server:
+    """One `loom serve`, from its start to its end."""
+
+    def __init__(self, process: Process, url: str) -> None:
+        self._process = process
+        self.url = url
+        self.port = int(url.rpartition(":")[2])
+
+    @classmethod
+    async def start(cls, data: Path, log: Path, *, traced: bool = False, **settings: object) -> "Server":
+        """Start on a free port; returns once it listens. Standard error goes to `log`."""
+        program = TRACED if traced else (str(BIN / "loom"),)
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+        env = {name: value for name, value in os.environ.items() if not name.startswith("LOOM_")}
+        with log.open("ab") as err:
+            process = await asyncio.create_subprocess_exec(
+                *(*program, "serve", "--port=0", f"--data={data}", *flags),
+                stdin=PIPE if traced else DEVNULL,
+                stdout=PIPE,
+                stderr=err,
+                env=env,
+            )
+        assert process.stdout
+        line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
+        url = re.match(r"Loom listens on (http://\S+) ", line)
+        if url is None:
+            await process.wait()
+            raise AssertionError(f"The server did not start: {line}{log.read_text()[-2000:]}")
+        return cls(process, url[1])
+
+    async def kill(self) -> None:
+        """As `kill -9` does; nothing if it has ended."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.communicate()
+
+    async def stop(self) -> int:
+        """SIGTERM; waits for the end and returns the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(self._process.communicate(), PATIENCE)
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+    @property
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+
+    @property
+    def most_resident(self) -> int:
+        """Bytes of memory it has had at most, since the start or the last `forget_peak`."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> int:
+        """Measure `most_resident` from now on; returns what it has now."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")  # proc(5)
+        return self._status("VmRSS")
+
+    def _status(self, name: str) -> int:
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+
+    async def traced(self) -> tuple[int, int]:
+        """Bytes its Python objects hold, and what tracing them costs; of a server that is traced."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(b"\n")
+        held, cost = (await self._process.stdout.readline()).split()
+        return int(held), int(cost)
+
+
+async def until(what: str, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
+    """Wait for something that tells nobody when it comes: numbers in /proc."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.05)
+
+
+def tell(text: str) -> None:
+    """Numbers for who runs pytest with -s."""
+    sys.stdout.write(f"\n{text}\n")

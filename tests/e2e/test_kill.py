@@ -1,0 +1,183 @@
+"""kill -9 in the middle of everything, again and again, on one data directory.
+
+Each round notes what was sent and what was told to anyone: 201s, ends, 409s, states, bytes. After the restart
+all of that must still be true. Seeded; where exactly the kill strikes is up to the machine.
+"""
+
+import asyncio
+import random
+from asyncio import IncompleteReadError, TaskGroup
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+
+import pytest
+from tests.e2e.conftest import Serve
+from tests.e2e.peers import Content, ask, bytes_of, connect, follow, is_cut, soon
+from tests.e2e.server import Server, tell
+from tests.http.wire import Cut, Head
+
+ROUNDS = 20
+STREAMS = 30
+SEED = 2
+WINDOW = 4.0
+LOST = Cut, ConnectionError, IncompleteReadError
+SIZES = [1, 100, 100, 3_000, 60_000, 400_000]
+"""Of pieces: single bytes, lines, and what is too large for the commit log."""
+
+
+@dataclass(eq=False)
+class Take:
+    """One attempt to create a stream: what was sent for it, and what anyone was told of it."""
+
+    number: int
+    force: bool = False
+    sent: int = 0
+    ended: bool = False
+    """Its last chunk was handed over."""
+    exists: bool = False
+    complete: bool = False
+    shown: int = 0
+
+    @property
+    def content(self) -> Content:
+        return Content(self.number)
+
+
+@dataclass(eq=False)
+class Stream:
+    """One id, and who wants it."""
+
+    target: str
+    taken: bool = False
+    """Somebody was told 409."""
+    takes: dict[int, Take] = field(default_factory=dict)
+
+    def add(self, number: int, *, force: bool = False) -> Take:
+        self.takes[number] = Take(number, force)
+        return self.takes[number]
+
+    def take(self, head: Head) -> Take:
+        """Whose bytes an answer has."""
+        return self.takes[int(head["x-stream-metadata"])]
+
+
+async def live(server: Server, stream: Stream, number: int, seed: int) -> None:
+    """Two producers who want the same id, perhaps one who replaces it: until the server is gone."""
+    rng = random.Random(seed)
+    await asyncio.sleep(rng.uniform(0, 0.3))
+    async with TaskGroup() as group:
+        for rival in (number, number + 1):
+            group.create_task(send(server, stream, stream.add(rival), rng, group))
+        if rng.random() < 0.3:
+            await asyncio.sleep(rng.uniform(0.02, 0.5))
+            group.create_task(send(server, stream, stream.add(number + 2, force=True), rng, group))
+
+
+async def send(server: Server, stream: Stream, take: Take, rng: random.Random, group: TaskGroup) -> None:
+    """Send pieces at some pace; end in an orderly way, by vanishing, or with the server."""
+    pace, pieces = rng.choice([0, 0.002, 0.02]), rng.choice([3, 30, 10_000])
+    with suppress(*LOST):
+        async with connect(server) as wire:
+            await wire.post(stream.target + "?force=true" * take.force, x_stream_metadata=take.number)
+            if (await wire.answer()).status == 409:
+                stream.taken = True
+                return
+            take.exists = True
+            for _ in range(2):
+                group.create_task(watch(server, stream, rng))
+            for _ in range(pieces):
+                data = take.content.at(take.sent, rng.choice(SIZES))
+                take.sent += len(data)
+                await wire.chunk(data)
+                await asyncio.sleep(pace)
+            if rng.random() < 0.3:
+                wire.reset()
+                return
+            take.ended = True
+            await wire.chunk(b"")
+            assert await wire.body() == b""
+            take.complete = True
+
+
+async def watch(server: Server, stream: Stream, rng: random.Random) -> None:
+    """Read the stream from its start, as it comes, to its end or the server's."""
+    with suppress(*LOST):
+        async with follow(server, stream.target) as wire:
+            take = stream.take(wire.head)
+            take.exists = True
+            size = 0
+            async for data in bytes_of(wire):
+                assert take.content.holds(size, data)
+                size += len(data)
+                take.shown = max(take.shown, size)
+                await asyncio.sleep(rng.choice([0, 0, 0.01]))
+            if "content-length" not in wire.head:
+                assert size == take.sent
+                assert take.ended
+                take.complete = True
+
+
+async def check(server: Server, stream: Stream, unfinished: set[str]) -> str:
+    """Hold the stored stream against what was told of it; returns its state, none if it is not there."""
+    told = [take for take in stream.takes.values() if take.exists]
+    assert sum(not take.force for take in told) <= 1, "two producers won"
+    head, body = await ask(server, "GET", f"{stream.target}?notail")
+    if head.status == 404:
+        assert not told
+        assert not stream.taken
+        return "none"
+    take, state = stream.take(head), head["x-stream-state"]
+    assert not told or take.force or take is told[-1], "a replaced stream came back"
+    assert take.content.holds(0, body)
+    assert take.shown <= len(body) <= take.sent
+    if state == "complete":
+        assert take.ended
+        assert len(body) == take.sent
+    else:
+        assert not take.complete
+        assert state in unfinished
+    async with connect(server) as rival:
+        await rival.post(stream.target)
+        assert (await rival.answer()).status == 409
+    return state
+
+
+async def all_states(server: Server, streams: list[Stream], unfinished: set[str]) -> Counter[str]:
+    return Counter(await asyncio.gather(*(check(server, stream, unfinished) for stream in streams)))
+
+
+@pytest.mark.timeout(180)
+async def test_what_was_told_is_true_after_kill_9(serve: Serve):
+    rng = random.Random(SEED)
+    rounds: list[list[Stream]] = []
+    counts: Counter[str] = Counter()
+    server = await serve(resume_window=WINDOW)
+    for round in range(ROUNDS):
+        streams = [Stream(f"/stream/kill/{round}/{place}") for place in range(STREAMS)]
+        rounds.append(streams)
+        living = [
+            asyncio.create_task(live(server, stream, 3 * (round * STREAMS + place), rng.getrandbits(32)))
+            for place, stream in enumerate(streams)
+        ]
+        await asyncio.sleep(rng.uniform(0.02, 1.2))
+        await server.kill()
+        await soon(asyncio.gather(*living))
+        server = await serve(resume_window=WINDOW)
+        counts += await all_states(server, streams, {"interrupted", "aborted"})
+    takes = [take for streams in rounds for stream in streams for take in stream.takes.values()]
+    shown = sum(take.shown for take in takes) >> 20
+    tell(f"{dict(counts)}; {sum(take.shown > 0 for take in takes)} shown, {shown} MiB")
+    assert min(counts["interrupted"], counts["complete"]) > ROUNDS
+
+    # Followers wait for the producers that were killed with the server; after the window they are cut.
+    async with AsyncExitStack() as stack:
+        followers = [
+            await stack.enter_async_context(follow(server, stream.target))
+            for stream in rounds[-1]
+            if any(take.exists and not take.ended for take in stream.takes.values())
+        ]
+        waiting = [wire for wire in followers if wire.head["x-stream-state"] == "interrupted"]
+        assert waiting
+        assert all(await soon(asyncio.gather(*map(is_cut, waiting))))
+    await all_states(server, [stream for streams in rounds for stream in streams], {"aborted"})

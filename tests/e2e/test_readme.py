@@ -1,0 +1,67 @@
+"""The README's tour is run as it is written, and prints what it says it prints."""
+
+import asyncio
+import re
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import Serve
+from tests.e2e.peers import follow, soon
+from tests.e2e.server import Server
+
+README = Path(__file__).parents[2] / "README.md"
+SERVER = "http://localhost:3060"
+MARK = "--- next ---\n"
+
+Block = dict[str, str]
+"""Commands, and what each prints."""
+
+
+def tour() -> list[Block]:
+    """The console blocks that talk to a server."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    steps = re.compile(r"^\$ (.*\n)((?:(?!\$ ).*\n)*)", re.MULTILINE)
+    return [dict(steps.findall(block)) for block in blocks if SERVER in block]
+
+
+LIVE = [block for block in tour() if any("curl -sS -N" in command for command in block)]
+PLAIN = [block for block in tour() if block not in LIVE]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Where a reader of the README would be: with something to make, and what `make install` has made."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "Makefile").write_text("all:\n\t@echo built\n")
+    return tmp_path
+
+
+async def shell(server: Server, home: Path, script: str) -> asyncio.subprocess.Process:
+    script = script.replace(SERVER, f"http://localhost:{server.port}")
+    return await asyncio.create_subprocess_exec("bash", "-c", script, cwd=home, stdout=PIPE, stderr=STDOUT)
+
+
+@pytest.mark.parametrize("block", PLAIN, ids=lambda block: next(iter(block)).split("|")[0].strip())
+async def test_commands_print_what_the_readme_shows(serve: Serve, home: Path, tool, block: Block):
+    tool("curl")
+    script = "".join(f"{command}code=$?; printf '%s' '{MARK}'; (exit $code)\n" for command in block)
+    printed, _ = await soon((await shell(await serve(), home, script)).communicate())
+    assert dict(zip(block, printed.decode().split(MARK), strict=False)) == block
+
+
+async def test_second_terminal_shows_each_line_as_it_comes(serve: Serve, home: Path, tool):
+    tool("curl")
+    [[sending, reading]] = LIVE
+    server = await serve()
+    async with follow(server, "/spy") as spy:
+        first = await shell(server, home, sending)
+        await soon(spy.until(b"START: count\n"))
+        second = await shell(server, home, reading)
+    assert second.stdout
+    assert await soon(second.stdout.readline()) == b"1\n"
+    assert first.returncode is None
+    assert (await soon(second.communicate()))[0] == b"2\n3\n4\n5\n"
+    assert (await soon(first.communicate()))[0] == b""
+    assert [first.returncode, second.returncode] == [0, 0]

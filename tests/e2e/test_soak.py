@@ -1,0 +1,198 @@
+"""A minute of everything at once: 100 producers with 10 followers each, at any speed, who end, vanish and
+replace each other. Nobody may be shown a wrong byte or a wrong end, and nothing may be left behind.
+"""
+
+import asyncio
+import random
+from asyncio import TaskGroup
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+from tests.e2e.conftest import Serve
+from tests.e2e.peers import Content, bytes_of, connect, follow, is_cut
+from tests.e2e.server import MIB, Server, tell, until
+from tests.http.wire import Cut, Head, Wire
+
+PRODUCERS = 100
+FOLLOWERS = 10
+WARM_UP, SECONDS = 5.0, 60.0
+WINDOW = 1.0
+SEED = 3
+TRACED_SLACK = 2 * MIB
+"""Tables of the interpreter double once in a while; a kilobyte a follower would be tens of these."""
+RESIDENT = 150 * MIB
+
+
+@dataclass(eq=False)
+class Take:
+    """One creation of a stream. What is to become of it is set before the server can know."""
+
+    number: int
+    sent: int = 0
+    ended: bool = False
+    lost: bool = False
+    replaced: bool = False
+    created: asyncio.Event = field(default_factory=asyncio.Event)
+    leave_off: asyncio.Event = field(default_factory=asyncio.Event)
+    """No more is to be sent, by a producer who does not stop by itself."""
+
+    @property
+    def content(self) -> Content:
+        return Content(self.number)
+
+
+class Soak:
+    """The load, and how often what was seen."""
+
+    def __init__(self, server: Server) -> None:
+        self.takes: dict[int, Take] = {}
+        self.seen: Counter[str] = Counter()
+        self.shown = 0
+        self._server = server
+        self._numbers = count()
+
+    async def run(self, seconds: float, rng: random.Random) -> None:
+        """Let all live for so long, then come to their ends."""
+        stop = asyncio.get_running_loop().time() + seconds
+        async with TaskGroup() as group:
+            for place in range(PRODUCERS):
+                group.create_task(self._stream(f"/stream/soak/{place}", random.Random(rng.random()), stop))
+
+    async def _stream(self, target: str, rng: random.Random, stop: float) -> None:
+        """One id, created again and again over what was there before."""
+        loop = asyncio.get_running_loop()
+        take = None
+        async with TaskGroup() as group:
+            while loop.time() < stop:
+                if take is not None:
+                    take.replaced = True
+                take = Take(next(self._numbers))
+                self.takes[take.number] = take
+                end = rng.choice(["completes", "vanishes", "stays"])
+                life = rng.uniform(0.2, 4)
+                producing = group.create_task(self._produce(target, take, end, life, rng))
+                await take.created.wait()
+                following = [group.create_task(self._follow(target, rng, life)) for _ in range(FOLLOWERS)]
+                if end == "stays":
+                    await asyncio.sleep(life)
+                else:
+                    await producing
+                    if rng.random() < 0.5:
+                        await asyncio.wait(following)
+                        await self._follow(target, rng, 0)
+            assert take is not None
+            take.leave_off.set()
+
+    async def _produce(self, target: str, take: Take, end: str, life: float, rng: random.Random) -> None:
+        loop = asyncio.get_running_loop()
+        async with connect(self._server) as wire:
+            await wire.post(f"{target}?force=true", x_stream_metadata=take.number)
+            assert (await wire.answer()).status == 201
+            take.created.set()
+            stop = loop.time() + life
+            try:
+                while not (take.leave_off.is_set() if end == "stays" else loop.time() > stop):
+                    await self._send(wire, take, rng)
+                    await asyncio.sleep(rng.expovariate(8))
+            except ConnectionError:
+                assert take.replaced
+            if take.replaced:
+                assert await is_cut(wire)
+                self.seen["producer replaced"] += 1
+            elif end == "vanishes":
+                take.lost = True
+                wire.reset()
+            else:
+                take.ended = True
+                await wire.chunk(b"")
+                assert await wire.body() == b""
+                self.seen["producer confirmed"] += 1
+
+    async def _send(self, wire: Wire, take: Take, rng: random.Random) -> None:
+        kind = rng.random()
+        size = int(rng.uniform(1, 200) if kind < 0.7 else rng.uniform(200, 8_000) if kind < 0.98 else 300_000)
+        data = take.content.at(take.sent, size)
+        take.sent += size
+        await wire.chunk(data)
+
+    async def _follow(self, target: str, rng: random.Random, life: float) -> None:
+        """Read at a speed of its own, from some time on, to the end or until it leaves."""
+        await asyncio.sleep(rng.uniform(0, life))
+        pause = rng.choice([0, 0, 0.02, 0.1])
+        stuck, leaves = rng.random() < 0.1, rng.random() < 0.1
+        async with follow(self._server, target, buffer=8192 if pause or stuck else 0) as wire:
+            if stuck:
+                await asyncio.sleep(3)
+            take, size = self.takes[int(wire.head["x-stream-metadata"])], 0
+            try:
+                async for data in bytes_of(wire):
+                    assert take.content.holds(size, data), "a wrong byte"
+                    size += len(data)
+                    self.shown += len(data)
+                    if pause:
+                        await asyncio.sleep(rng.uniform(0, pause))
+                    if leaves and rng.random() < 0.1:
+                        self.seen["follower left"] += 1
+                        return
+            except Cut:
+                assert take.lost or take.replaced, "cut without a reason"
+                assert "content-length" not in wire.head, "a stored stream was cut"
+                self.seen["follower cut"] += 1
+                return
+        self._check_end(take, size, wire.head)
+
+    def _check_end(self, take: Take, size: int, head: Head) -> None:
+        """The answer has ended as HTTP says it must."""
+        if "content-length" not in head:
+            assert (take.ended, size) == (True, take.sent)
+            self.seen["followed to the end"] += 1
+        elif head["x-stream-state"] == "complete":
+            assert (take.ended, size) == (True, take.sent)
+            self.seen["read complete"] += 1
+        else:
+            assert head["x-stream-state"] == "aborted"
+            assert take.lost
+            self.seen["read aborted"] += 1
+
+
+@pytest.mark.timeout(SECONDS + 120)
+async def test_a_minute_of_everything_leaves_nothing_behind(serve: Serve):
+    server = await serve(traced=True, resume_window=WINDOW, log_level="warning")
+    rng = random.Random(SEED)
+    await Soak(server).run(WARM_UP, rng)
+    traced, descriptors = await at_rest(server)
+    tell(f"before: {traced / MIB:.2f} MiB traced, {descriptors} descriptors")
+
+    soak = Soak(server)
+    await soak.run(SECONDS, rng)
+    tell(f"{len(soak.takes)} streams, {soak.shown / MIB:.0f} MiB shown; {dict(soak.seen)}")
+    traced_after, descriptors_after = await at_rest(server)
+    _, cost = await server.traced()
+    resident = server.most_resident - cost
+    tell(
+        f"after: {traced_after / MIB:.2f} MiB traced, {descriptors_after} descriptors, "
+        f"at most {resident / MIB:.0f} MiB resident"
+    )
+    assert min(soak.seen.values()) > PRODUCERS / 4
+    assert len(soak.seen) == 7
+    assert traced_after < traced + TRACED_SLACK
+    assert descriptors_after <= descriptors
+    assert resident < RESIDENT
+
+
+async def at_rest(server: Server) -> tuple[int, int]:
+    """Traced memory and descriptors once every stream has come to its end, and memory falls no more."""
+    for place in range(PRODUCERS):
+        async with follow(server, f"/stream/soak/{place}") as wire:
+            await is_cut(wire)
+    async with connect(server):
+        descriptors = server.descriptors
+    await until("connections are still open", lambda: server.descriptors < descriptors)
+    traced, _ = await server.traced()
+    while True:
+        await asyncio.sleep(1)
+        before, (traced, _) = traced, await server.traced()
+        if traced >= before:
+            return traced, server.descriptors

@@ -1,0 +1,22 @@
+"""The program `loom` with its memory traced: a line on standard input is answered with a line of two numbers,
+the bytes its Python objects hold and those that tracing costs.
+"""
+
+import gc
+import sys
+import threading
+import tracemalloc
+
+from loom.cli.main import main
+
+
+def answer() -> None:
+    for _ in sys.stdin:
+        gc.collect()
+        sys.stdout.write(f"{tracemalloc.get_traced_memory()[0]} {tracemalloc.get_tracemalloc_memory()}\n")
+        sys.stdout.flush()
+
+
+tracemalloc.start()
+threading.Thread(target=answer, daemon=True).start()
+main()
