@@ -33,15 +33,18 @@ OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 
 @dataclass(slots=True, eq=False)
 class Image:
-    """One round: what to write, and how that went. `lsn` is the newest commit it covers."""
+    """One round: what to write, and how that went. `lsn` is the newest commit it covers, `due` asks for a
+    checkpoint.
+    """
 
     lsn: int
     number: int
-    checkpoint: bool
+    due: bool
     rows: list[Row]
     dropped: list[int]
     writes: list[tuple[Stream, int, list[bytes]]]
     failed: dict[Stream, OSError] = field(default_factory=dict)
+    checkpoint: bool = False
     told: bool = False
     free: bool = True
 
@@ -132,10 +135,11 @@ class Images:
         recent, self._recent = list(self._recent), {}
         lsn = self._lsn()
         due = self._wanted or self._large_bytes > CHECKPOINT_BYTES or time.monotonic() > self._checkpoint_at
+        self._wanted = False
         return Image(
             lsn=lsn,
             number=self._table.number,
-            checkpoint=due and lsn > self._checkpoint_lsn,
+            due=due and lsn > self._checkpoint_lsn,
             rows=[row_of(stream) for stream in changed],
             dropped=dropped,
             writes=[
@@ -167,7 +171,7 @@ class Images:
     def _flush(self, image: Image) -> None:
         """Flush for a checkpoint and close what is too much; with no descriptor to do it with, next time."""
         unwritten = [each for each in image.failed.values() if not isinstance(each, ContentLost)]
-        image.checkpoint = image.checkpoint and not unwritten
+        image.checkpoint = image.due and not unwritten
         try:
             if image.checkpoint:
                 self._content.sync_all()
@@ -215,8 +219,8 @@ class Images:
             self._table.told(image.dropped)
         else:
             self._table.give_back()
+        self._wanted = self._wanted or (image.due and not image.checkpoint)
         if image.checkpoint:
-            self._wanted = False
             self._large_bytes = 0
             self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
             self._checkpoint_lsn = image.lsn
