@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,25 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for what a thread of the store does and tells nobody."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
+
+
+class Gate:
+    """A fault that is none: it holds up such operations until it is opened."""
+
+    def __init__(self, disk: FaultyDisk, operation: str, prefix: str) -> None:
+        self._asked = operation, prefix
+        self._entered, self._opened = threading.Event(), threading.Event()
+        disk.fault = self
+
+    def __call__(self, operation: str, name: str) -> None:
+        if operation == self._asked[0] and name.startswith(self._asked[1]):
+            self._entered.set()
+            assert self._opened.wait(30)
+
+    async def entered(self) -> None:
+        """Wait until somebody is held up."""
+        assert await asyncio.to_thread(self._entered.wait, 30)
+
+    def open(self) -> None:
+        """Let everybody go on."""
+        self._opened.set()

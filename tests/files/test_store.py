@@ -1,0 +1,497 @@
+"""The files store from inside: races of its threads with the loop, callers who go away, what is left over."""
+
+import asyncio
+import os
+import random
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.contract.tools import COMPLETE, INTERRUPTED, OPEN, collect, follow, stored, watch
+from tests.files.disks import SEGMENT, Gate, QuickDisk, failing, start, until, written
+
+from loom.errors import LoomError, StoreStopped, StreamExists, StreamFinal, StreamGone, StreamNotFound
+from loom.model import Info, NewStream, Patch, Query, State
+from loom.store.files import FilesStore
+from loom.store.files.commit import most_bytes, records_of
+from loom.store.files.content import content_name
+from loom.store.files.records import encode
+from loom.store.files.stream import Op
+from loom.store.files.writer import FilesWriter
+
+LARGE = SEGMENT // 4
+
+
+async def checkpoint(store: FilesStore) -> None:
+    """Everything committed so far is in its file and in the catalog."""
+    lsn = store._commits.lsn
+    store._images.want_checkpoint()
+    await until(lambda: store._images._checkpoint_lsn >= lsn)
+
+
+def at_rest(store: FilesStore) -> bool:
+    """Nothing is under way, and only what is not final is in memory."""
+    table = store._table
+    assert set(table._ids.values()) == set(table._streams.values())
+    return (
+        not store._changes._tasks
+        and not store._changes._names
+        and store._commits.in_flight == 0
+        and not store._commits._marked
+        and all(not stream.info.state.final for stream in table.all())
+        and all(not (s.recent or s.pending or s.ops or s.sinks or s.opened) for s in table.all())
+        and not (table._changed or table._telling or table._dropped)
+        and not store._parts.content._pins
+    )
+
+
+async def rest(store: FilesStore) -> None:
+    await checkpoint(store)
+    await until(lambda: at_rest(store))
+
+
+# Callers who go away.
+
+
+async def give_up(call: Callable[[], Awaitable[object]], turns: int) -> bool:
+    """Call, and cancel after so many turns of the loop; False if it was over by then."""
+    task = asyncio.ensure_future(call())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if task.done():
+        await asyncio.gather(task, return_exceptions=True)
+        return False
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return True
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_creation_given_up_leaves_nothing_or_an_interrupted_stream(disk, store, turns, replace):
+    old = await written(store, "a", b"old") if replace else None
+    cancelled = await give_up(lambda: store.create(NewStream(id="a"), replace=replace), turns)
+    await until(lambda: not store._changes._tasks)
+    if cancelled:
+        streams = [(info.key, info.state) async for info in store.find(Query())]
+        if old and streams[0][0] == old.key:
+            assert streams == [(old.key, State.LIVE)]
+        else:
+            assert [state for _, state in streams] in ([], [State.INTERRUPTED])
+    new = await store.create(NewStream(id="a"), replace=True)
+    await new.close(COMPLETE)
+    await rest(store)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_takeover_given_up_leaves_the_stream_resumable(store, turns):
+    first = await written(store, "a", b"first")
+    first.append(b" more")
+    await give_up(lambda: store.resume(first.key, 10), turns)
+    await until(lambda: not store._changes._tasks)
+    info = await store.info("a")
+    assert info.state in (State.LIVE, State.INTERRUPTED)
+    second = await store.resume(first.key, 10)
+    second.append(b"!")
+    assert (await second.close(COMPLETE)).size == 11
+    assert await stored(store, "a") == b"first more!"
+    await rest(store)
+
+
+async def test_a_creation_given_up_does_not_end_who_took_over_meanwhile(disk, store):
+    gate = Gate(disk, "sync", "log/")
+    creating = asyncio.ensure_future(store.create(NewStream(id="a")))
+    await gate.entered()
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+    gate.open()
+    await until(lambda: "a" in store._table._ids)
+    info = await store.info("a")
+    second = await store.resume(info.key, 0)
+    await until(lambda: not store._changes._tasks)
+    second.append(b"fine")
+    assert (await second.close(COMPLETE)).size == 4
+
+
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("change", ["close", "change", "delete"])
+async def test_a_change_given_up_happens_wholly_or_not_at_all(store, turns, change):
+    writer = await written(store, "a", b"first")
+    writer.append(b" second")
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "close": lambda: writer.close(COMPLETE),
+        "change": lambda: store.change(writer.key, Patch(metadata="1"), version=1),
+        "delete": lambda: store.delete(writer.key),
+    }
+    await give_up(calls[change], turns)
+    await until(lambda: not store._changes._tasks)
+    try:
+        info = await store.info("a")
+    except StreamNotFound:
+        assert change == "delete"
+    else:
+        assert (info.state, info.version) in ((State.LIVE, 1), (State.LIVE, 2), (State.COMPLETE, 2))
+        if info.state is State.LIVE:
+            await writer.close(COMPLETE)
+        assert await stored(store, "a") == b"first second"
+    await rest(store)
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_an_opening_given_up_leaves_nothing_open(disk, store, held):
+    writer = await written(store, "a", b"first", COMPLETE)
+    await rest(store)
+    await asyncio.to_thread(store._parts.content.close)
+    before = len(os.listdir("/proc/self/fd"))
+    gate = Gate(disk, "open", "content/")
+    opening = asyncio.ensure_future(store.open(writer.key))
+    if held:
+        await gate.entered()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    gate.open()
+    await until(lambda: not store._parts.content._pins)
+    assert at_rest(store)
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # the file itself, kept for the next
+    assert await stored(store, "a") == b"first"
+
+
+# Creations, replacements and deletions at once.
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_replacements_and_deletions_of_one_id_at_once_leave_one_story(starter, seed):
+    store = await starter()
+    chance = random.Random(seed)
+    watcher = watch(store)
+
+    async def act():
+        try:
+            writer = await store.create(NewStream(id="a"), replace=chance.random() < 0.8)
+            writer.append(b"x" * chance.choice([1, 1, 1, LARGE]))
+            if chance.random() < 0.3:
+                await writer.close(COMPLETE)
+            if chance.random() < 0.3:
+                await store.delete(writer.key)
+        except (StreamExists, StreamGone, StreamNotFound):
+            pass
+
+    await asyncio.gather(*(act() for _ in range(60)))
+    assert store.health().ready
+    present: set[str] = set()
+    for change in watcher.events:
+        if change.kind == "created":
+            assert present == set()
+            present.add(change.info.key)
+        elif change.kind == "deleted":
+            present.remove(change.info.key)
+    assert [info.key async for info in store.find(Query())] == list(present)
+    await checkpoint(store)
+    store = await starter()
+    assert [info.key async for info in store.find(Query())] == list(present)
+    numbers = {int(key.split("-")[0], 16) for key in present}
+    files = {path.name for path in (store._parts.disk.root / "content").rglob("*") if path.is_file()}
+    assert files <= {f"{number:09x}" for number in numbers}
+
+
+@pytest.mark.parametrize("size", [100, LARGE])
+@pytest.mark.parametrize("replace", [False, True])
+async def test_a_stream_goes_while_its_bytes_are_on_their_way_and_read(disk, store, size, replace):
+    writer = await written(store, "a", b"x" * 5000)
+    content = await store.open(writer.key)
+    reader = await follow(store, writer.key)
+    gate = Gate(disk, "sync", "log/" if size == 100 else "content/")
+    writer.append(b"y" * size)
+    await gate.entered()
+    writer.append(b"z" * size)
+    gone = asyncio.ensure_future(
+        store.create(NewStream(id="a"), replace=True) if replace else store.delete(writer.key)
+    )
+    await asyncio.sleep(0)
+    gate.open()
+    await gone
+    with pytest.raises(StreamGone):
+        writer.append(b"late")
+    assert isinstance(await reader.error(), StreamGone)
+    shown = b"x" * 5000 + reader.data
+    store._images.want_checkpoint()
+    await until(lambda: not store._table._dropped)
+    assert await collect(content, 0, len(shown)) == shown
+    content.close()
+    await rest(store)
+    assert not (disk.root / content_name(1)).exists()
+
+
+# Reading while images are written.
+
+
+async def test_bytes_read_while_their_image_is_written_are_right_at_every_boundary(disk, store):
+    chunks = [bytes([index]) * size for index, size in enumerate((1, 7, 64, 3), start=1)]
+    writer = await written(store, "a")
+    whole = b""
+    async with await store.open(writer.key) as content:
+
+        async def check() -> None:
+            for begin in range(len(whole) + 1):
+                for end in range(begin, len(whole) + 1, 5):
+                    assert await collect(content, begin, end) == whole[begin:end]
+
+        for chunk in chunks:
+            gate = Gate(disk, "write", "content/")
+            whole += chunk
+            writer.append(chunk)
+            await writer.flushed(len(whole))
+            await check()
+            store._images.want_checkpoint()
+            await gate.entered()
+            whole += b"-"
+            writer.append(b"-")
+            await writer.flushed(len(whole))
+            await check()
+            gate.open()
+            await checkpoint(store)
+            assert content.filed == len(whole)
+            await check()
+
+
+async def test_a_large_write_overtakes_an_image_of_what_came_before(disk, store):
+    writer = await written(store, "a", b"small")
+    gate = Gate(disk, "write", "content/")
+    store._images.want_checkpoint()
+    await gate.entered()
+    writer.append(b"L" * LARGE)
+    await asyncio.sleep(0.05)
+    gate.open()
+    await writer.flushed(5 + LARGE)
+    writer.append(b"small again")
+    await writer.flushed(writer.accepted)
+    await checkpoint(store)
+    assert await stored(store, "a") == b"small" + b"L" * LARGE + b"small again"
+    assert await asyncio.to_thread((disk.root / content_name(1)).read_bytes) == await stored(store, "a")
+
+
+async def test_a_content_opened_before_its_first_image_finds_the_file_later(disk, store):
+    store._parts.content._max_open = 0
+    writer = await written(store, "a", b"first")
+    content = await store.open(writer.key)
+    await checkpoint(store)
+    assert content.filed == 5
+    assert await collect(content, 0, 5) == b"first"
+    content.close()
+    await writer.close(COMPLETE)
+    await rest(store)
+
+
+# What the catalog does not know yet.
+
+
+async def test_a_stream_is_never_seen_as_it_was_while_the_catalog_is_being_told(disk, store):
+    """Reading lets go of final streams; the catalog may not stand in for one it has not been told of."""
+    done, gone = await written(store, "done", b"x"), await written(store, "gone", b"x")
+    other = await written(store, "other")
+    await checkpoint(store)
+    await done.close(COMPLETE)
+    fresh = await written(store, "fresh", b"", COMPLETE)
+    await store.delete(gone.key)
+    gate = Gate(disk, "write", "content/")
+    other.append(b"holds the image up")
+    store._images.want_checkpoint()
+    await gate.entered()
+    for _ in range(2):
+        assert (await store.info("done")).state is State.COMPLETE
+        assert await stored(store, "done") == b"x"
+        assert (await store.info("fresh")).key == fresh.key
+        with pytest.raises(StreamNotFound):
+            await store.info("gone")
+        seen = {info.id: info.state async for info in store.find(Query())}
+        assert seen == {"fresh": State.COMPLETE, "other": State.LIVE, "done": State.COMPLETE}
+    gate.open()
+    await rest(store)
+    assert (await store.info("done")).state is State.COMPLETE
+
+
+async def test_a_checkpoint_covers_no_commit_that_has_not_been_applied(disk, store):
+    """The committer may be a cycle ahead of the loop; what it wrote then is in no image."""
+    writer = await written(store, "a", b"first")
+    await checkpoint(store)
+    writer.append(b"second")
+    while store._commits._marked:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    applied, log = store._commits.lsn, store._parts.log
+    while log.lsn == applied:
+        time.sleep(0.001)  # the loop stands still: the commit is durable and nobody knows
+    image = store._images._prepare()
+    assert image.lsn == applied < log.lsn
+    store._table.give_back()
+    await writer.flushed(11)
+    await checkpoint(store)
+
+
+async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
+    store = await starter()
+    keys = {}
+    for index in range(50):
+        writer = await written(store, f"{index}", b"%d" % index, COMPLETE if index % 5 else OPEN)
+        keys[f"{index}"] = writer.key
+    await rest(store)
+    assert len(store._table.all()) == 10
+    for index in range(50):
+        assert (await store.info(f"{index}")).key == keys[f"{index}"]
+        assert await stored(store, f"{index}") == b"%d" % index
+        reader = await follow(store, keys[f"{index}"])
+        reader.following.close()
+        if index % 5:
+            with pytest.raises(StreamFinal):
+                await store.resume(keys[f"{index}"], 1)
+            with pytest.raises(StreamFinal):
+                await store.change(keys[f"{index}"], Patch(metadata="1"), version=2)
+            with pytest.raises(StreamExists):
+                await store.create(NewStream(id=f"{index}"))
+        for key in (keys[f"{index}"][:-1], keys[f"{index}"] + "0", "ffffffffffffffffffff-0"):
+            with pytest.raises(StreamNotFound):
+                await store.open(key)
+    await rest(store)
+    assert len(store._table.all()) == 10
+    for key in keys.values():
+        await store.delete(key)
+    await rest(store)
+    assert store._table.all() == []
+
+
+# The order of things in a cycle.
+
+
+async def test_an_end_comes_behind_all_bytes_however_many_are_in_a_cycle(starter):
+    store = await starter()
+    writers = [await store.create(NewStream(id=f"{index}")) for index in range(30)]
+    for index, writer in enumerate(writers):
+        writer.append(b"x" * (1000 + 400 * index))
+    infos = await asyncio.gather(*(writer.close(COMPLETE) for writer in writers))
+    assert [info.size for info in infos] == [1000 + 400 * index for index in range(30)]
+    store = await starter()
+    for index in range(30):
+        assert len(await stored(store, f"{index}")) == 1000 + 400 * index
+
+
+texts = st.text(max_size=60)
+
+
+@given(st.builds(Info, key=st.just("f" * 20), id=texts, epoch=st.integers(1, 1 << 40),
+                 state=st.sampled_from(State), reason=texts, metadata=texts, content_type=texts,
+                 created=st.floats(0, 1e12), deadline=st.floats(0, 1e12)))  # fmt: skip
+def test_an_operation_takes_no_more_in_the_log_than_was_reckoned(info):
+    loop = asyncio.new_event_loop()
+    op = Op(None, info, None, loop.create_future(), size=1 << 62)  # type: ignore[arg-type]
+    op.stream = type("Stream", (), {"number": 1 << 50})()
+    assert sum(len(part) for record in records_of(op) for part in encode(record)) <= most_bytes(op)
+    loop.close()
+
+
+async def test_thousands_of_creations_with_all_they_may_carry_fit_into_the_log(starter):
+    store = await starter(segment_size=4 * SEGMENT)
+    new = [
+        NewStream(id="\U0001f600" * 250 + f"{index}", metadata='"' * 4000, content_type="é" * 2000)
+        for index in range(100)
+    ]
+    await asyncio.gather(*map(store.create, new))
+    assert store.health().ready
+
+
+# The end.
+
+
+async def test_closing_ends_producers_takes_nothing_more_and_may_be_repeated(disk, starter):
+    store = await starter()
+    writer = await written(store, "a", b"first")
+    writer.append(b" second")
+    gate = Gate(disk, "sync", "log/")
+    creating = [asyncio.ensure_future(store.create(NewStream(id=f"c{index}"))) for index in range(3)]
+    await asyncio.sleep(0)
+    closing = asyncio.gather(store.close(), store.close())
+    await gate.entered()
+    with pytest.raises(StoreStopped):
+        await store.create(NewStream(id="late"))
+    gate.open()
+    await closing
+    await store.close()
+    for made in await asyncio.gather(*creating, return_exceptions=True):
+        assert isinstance(made.error if isinstance(made, FilesWriter) else made, StoreStopped)
+    assert isinstance(writer.error, StoreStopped)
+    disk.fault = failing(0, "-")
+    store = await starter()
+    assert await stored(store, "a") == b"first second"
+    states = {info.state async for info in store.find(Query())}
+    assert states == {State.INTERRUPTED}
+
+
+async def test_a_store_left_and_found_again_leaves_no_descriptor_thread_or_task(place):
+    import threading
+
+    before = len(os.listdir("/proc/self/fd")), threading.active_count(), len(asyncio.all_tasks())
+    for index in range(3):
+        store = await start(QuickDisk(place / "data"))
+        writer = await written(store, f"{index}", b"x" * 1000)
+        content = await store.open(writer.key)
+        await store.close()
+        content.close()
+        await until(lambda: threading.active_count() <= before[1] + 4)  # asyncio.to_thread keeps some
+    assert len(os.listdir("/proc/self/fd")) == before[0]
+    assert len(asyncio.all_tasks()) == before[2]
+
+
+# Without flushes.
+
+
+async def test_without_flushes_a_killed_process_loses_nothing(disk, place, starter):
+    store = await starter(durability="os")
+
+    def no_file_is_flushed(operation: str, name: str) -> OSError | None:
+        return OSError(5, name) if operation == "sync" and (disk.root / name).is_file() else None
+
+    disk.fault = no_file_is_flushed
+    assert store.health().durability == "os"
+    writers = [await written(store, f"{index}", b"x" * size) for index, size in enumerate((10, LARGE, 500))]
+    await writers[2].close(COMPLETE)
+    await asyncio.to_thread(shutil.copytree, disk.root, place / "copy")
+    disk.fault = failing(0, "-")
+    copy = await start(QuickDisk(place / "copy"))
+    for index, size in enumerate((10, LARGE, 500)):
+        assert await stored(copy, f"{index}") == b"x" * size
+    await copy.close()
+
+
+@pytest.mark.parametrize("durability", ["os", "disk"])
+async def test_without_flushes_a_hole_in_the_log_ends_it_there_and_the_store_starts(
+    disk, place, starter, durability
+):
+    """A power loss may leave a later commit and not an earlier one."""
+    store = await starter(durability="os")
+    await written(store, "early", b"x" * 100, INTERRUPTED)
+    hole = store._parts.log._place
+    for index in range(5):
+        await written(store, f"{index}", b"y" * 100)
+    await asyncio.to_thread(shutil.copytree, disk.root, place / "copy")
+    with (place / "copy/log/000").open("r+b") as file:
+        file.seek(hole + 20)
+        file.write(bytes(40))
+    copy = await start(QuickDisk(place / "copy"), durability=durability)
+    assert [info.id async for info in copy.find(Query())] == ["early"]
+    assert await stored(copy, "early") == b"x" * 100
+    await written(copy, "new", b"z", COMPLETE)
+    await copy.close()
+    copy = await start(QuickDisk(place / "copy"))
+    assert [info.id async for info in copy.find(Query())] == ["new", "early"]
+    await copy.close()
+
+
+async def test_one_error_reaches_everybody_who_waits(store, disk):
+    writer = await written(store, "a")
+    disk.fault = failing(5, "sync", "log/")
+    writer.append(b"x")
+    waiting = await asyncio.gather(*(writer.flushed(1) for _ in range(20)), return_exceptions=True)
+    assert all(isinstance(error, LoomError) for error in waiting)
