@@ -16,6 +16,7 @@ class Action(StrEnum):
 
     READ = "read"
     WRITE = "write"
+    DELETE = "delete"
     SPY = "spy"
 
 

@@ -263,6 +263,20 @@ class Service:
                     raise StreamNotFound(id) from None
                 tried = info.key
 
+    async def delete(self, id: str) -> Info:
+        """Delete the stream of that id, durably; its producer and its followers are cut.
+
+        Returns it as it was. Raises StreamNotFound, StoreStopped.
+        """
+        while True:
+            self._check()
+            info = await self._store.info(id)
+            try:
+                await self._store.delete(info.key)
+            except StreamNotFound:
+                continue  # replaced between the two looks, or deleted: the next look tells
+            return info
+
     def health(self) -> Health:
         """How the store is; not ready once draining."""
         health = self._store.health()

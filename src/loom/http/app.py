@@ -37,7 +37,7 @@ def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASG
     routes = [
         Route("/stream", Resource(POST=streams.create_new)),
         Route("/stream/", Resource(POST=streams.create_new)),
-        Route("/stream/{id:path}", Resource(GET=streams.read, POST=streams.create)),
+        Route("/stream/{id:path}", Resource(GET=streams.read, POST=streams.create, DELETE=streams.delete)),
         Route("/spy", Resource(GET=SpyHole(spy).read)),
         Route("/healthz", Resource(GET=ops.alive)),
         Route("/readyz", Resource(GET=ops.ready)),

@@ -13,7 +13,14 @@ from starlette.types import Message, Receive
 from loom.auth import Action
 from loom.errors import ProducerIdle, WriterLost
 from loom.http.exchange import Disconnected, Exchange, body_part, interruptible
-from loom.http.headers import answers_early, check_encoding, content_type_of, created_headers, stream_headers
+from loom.http.headers import (
+    NO_STORE,
+    answers_early,
+    check_encoding,
+    content_type_of,
+    created_headers,
+    stream_headers,
+)
 from loom.http.metadata import parse_metadata
 from loom.model import NewStream, State, new_id, parse_id, quote_id
 from loom.service import FileSlice, Piece, Producer, Service
@@ -60,6 +67,14 @@ class Streams:
             await begin(200, stream_headers(reading.info, reading.stop))
             slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
             await exchange.relay(reading.pieces(slices=slices), _part)
+
+    async def delete(self, exchange: Exchange) -> None:
+        """DELETE /stream/{id}: a producer and followers are cut; answered when it can not come back."""
+        id = _id(exchange)
+        exchange.require(Action.DELETE, id)
+        info = await self._service.delete(id)
+        exchange.record.stream, exchange.record.state = quote_id(id), info.state
+        await exchange.respond(204, [NO_STORE])
 
     async def _create(self, exchange: Exchange, id: str) -> None:
         exchange.require(Action.WRITE, id)

@@ -1,0 +1,46 @@
+"""Deleting by id, while others create, replace and delete."""
+
+import asyncio
+
+import pytest
+from tests.unit.stores import ManualClock, TestStore, created
+
+from loom.errors import StreamNotFound
+from loom.hub import Hub
+from loom.model import NewStream
+from loom.service import Service
+from loom.store.base import Writer
+
+
+@pytest.fixture
+def store() -> TestStore:
+    return TestStore(ManualClock())
+
+
+@pytest.fixture
+async def service(store: TestStore) -> Service:
+    return Service(store, Hub(store), ManualClock())
+
+
+async def test_a_stream_replaced_between_two_looks_is_deleted_as_it_stands(
+    service: Service, store: TestStore
+):
+    await created(store, "a", b"old")
+    replacing: asyncio.Task[Writer] = asyncio.create_task(store.create(NewStream(id="a"), replace=True))
+    with store.held():
+        await asyncio.sleep(0)  # the replacement is asked for first
+        deleting = asyncio.create_task(service.delete("a"))
+        await asyncio.sleep(0)
+    new = await replacing
+    assert (await deleting).key == new.key
+    with pytest.raises(StreamNotFound):
+        await store.info("a")
+
+
+async def test_of_two_deletions_the_loser_is_told_the_id_that_it_asked_for(
+    service: Service, store: TestStore
+):
+    await created(store, "a")
+    told = await asyncio.gather(service.delete("a"), service.delete("a"), return_exceptions=True)
+    assert [type(each) for each in told[1:]] == [StreamNotFound]
+    assert str(told[1]) == "The stream with ID a does not exist"
