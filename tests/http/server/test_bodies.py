@@ -204,6 +204,22 @@ async def test_refusal_needs_no_continue():
         assert await client.ended() == b"taken"
 
 
+async def test_body_is_not_asked_for_once_it_is_refused():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(409, [(b"content-length", b"5")]))
+        await send(part(b"ta"))
+        watching = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await send(part(b"ken", more=False))
+        assert (await watching)["type"] == "http.disconnect"
+
+    async with served(app) as dial:
+        client = await dial()
+        await client.send(EXPECTING)
+        await client.answer()
+        assert await client.ended() == b"taken"
+
+
 async def test_http_1_0_has_no_continue():
     async with served(Seen()) as dial:
         client = await dial()

@@ -5,6 +5,7 @@ import ctypes
 import socket
 import struct
 import sys
+import tempfile
 
 import psutil
 import pytest
@@ -27,6 +28,11 @@ def pull_the_plug(client: Wire) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
 
 
+async def wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 class Ticker:
     """An app that goes on sending until its client leaves, which sets `left`."""
 
@@ -44,8 +50,7 @@ class Ticker:
                 await asyncio.sleep(self.interval)
 
         ticking = asyncio.create_task(tick())
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await wait_for_disconnect(receive)
         self.left.set()
         ticking.cancel()
 
@@ -58,6 +63,26 @@ async def test_dead_reader_is_noticed():
         await ticker.started.wait()
         pull_the_plug(client)
         await ticker.left.wait()
+
+
+async def test_sending_a_file_to_a_dead_reader_ends():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        leaving = asyncio.create_task(wait_for_disconnect(receive))
+        await send(start(200))
+        while not leaving.done():
+            await send({"type": "http.response.zerocopysend", "file": file, "more_body": True})
+            started.set()
+        ended.set()
+
+    started, ended = asyncio.Event(), asyncio.Event()
+    with tempfile.TemporaryFile() as file:
+        file.truncate(1 << 20)
+        async with served(app, dead_timeout=0.3, dead_check=0.05) as dial:
+            client = await dial()
+            await client.send(GET)
+            await started.wait()
+            pull_the_plug(client)
+            await ended.wait()
 
 
 async def test_reader_that_only_holds_still_is_not_taken_for_dead():

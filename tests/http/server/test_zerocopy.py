@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+import socket
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.http.server.support import GET, Seen, descriptors, part, served, start, until
 from tests.http.wire import Cut
+
+from loom.http.server import Limits
+from loom.http.server.wire import Wire
 
 CONTENT = os.urandom(1 << 20) * 24
 GET_1_0 = GET.replace(b"1.1", b"1.0")
@@ -55,6 +59,36 @@ async def test_pieces_of_files_and_of_memory_keep_their_order(file):
             await client.answer()
             chunks = [await client.read_chunk() for _ in range(6)]
             assert chunks == [b"a", CONTENT[5:15], big, CONTENT[1:9_000_001], b"c", b""]
+
+
+async def test_file_waits_for_what_the_transport_still_holds(file):
+    class Sender(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.wire = Wire(cast(asyncio.Transport, transport), loop, Limits())
+
+        def pause_writing(self) -> None:
+            self.wire.pause_writing()
+
+        def resume_writing(self) -> None:
+            self.wire.resume_writing()
+
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reader, writer = await asyncio.open_connection(*listener.getsockname(), limit=1000)
+        accepted, _ = listener.accept()
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+    transport, sender = await loop.connect_accepted_socket(Sender, accepted)
+    fill = 0
+    while not transport.get_write_buffer_size():
+        sender.wire.write(bytes(20_000))
+        fill += 20_000
+    sending = asyncio.create_task(sender.wire.send_file(file.fileno(), 0, 100_000))
+    assert await reader.readexactly(fill) == bytes(fill)
+    assert await reader.readexactly(100_000) == CONTENT[:100_000]
+    await sending
+    sender.wire.lost()
+    transport.close()
+    writer.close()
 
 
 @pytest.mark.parametrize("request_", [GET, GET_1_0])

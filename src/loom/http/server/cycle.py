@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import lru_cache
 
 import structlog
 from starlette.types import ASGIApp, Message, Scope, Send
@@ -119,6 +120,7 @@ class Cycle:
         if wire.write_paused:
             await wire.drain()
         if wire.gone:
+            await asyncio.sleep(0)  # let an app that only sends be told, or cancelled
             return
         kind = message["type"]
         if self.framing is None:
@@ -212,7 +214,7 @@ class Cycle:
         out, self._unsent = self._unsent, []
         if self.framing is CHUNKED:
             if 0 < size < COPIED_BELOW:
-                out.append(b"%x\r\n%b\r\n" % (size, body))
+                out.append(chunk_of(body))
             elif size:
                 out += (b"%x\r\n" % size, body, b"\r\n")
             if not more:
@@ -270,6 +272,12 @@ class Cycle:
         self._parts.clear()
         self._news.set()
         self._on_over(self)
+
+
+@lru_cache(maxsize=16)
+def chunk_of(data: bytes) -> bytes:
+    """A chunk of the chunked coding. All followers of a stream send the same bytes: they share this too."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def answer(send: Send, told: tuple[int, Headers, bytes]) -> None:

@@ -31,10 +31,12 @@ asyncio's loop sets no delay off only where the listening socket names its proto
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-# struct tcp_info of linux/tcp.h: the state, then the fields at these places; times in milliseconds.
+# struct tcp_info of linux/tcp.h: where its fields are. Times in milliseconds; PROBES counts those unanswered.
 TCP_INFO_SIZE = 60
-TCP_ESTABLISHED = 1
+STATE, PROBES = 0, 3
 UNACKED, LAST_DATA_RECEIVED, LAST_ACK_RECEIVED = 24, 52, 56
+TCP_ESTABLISHED = 1
+MANY_PROBES = 3
 
 
 class Wire(FlowControl):
@@ -64,11 +66,8 @@ class Wire(FlowControl):
             return
         if reset:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        if self._transport.get_write_buffer_size():
-            self._transport.close()
-            self._loop.call_later(self._limits.cut_timeout, self._transport.abort)
-        else:
-            self._transport.abort()
+        self._transport.close()
+        self._loop.call_later(self._limits.cut_timeout, self._transport.abort)
         self.lost()
 
     def lost(self) -> None:
@@ -81,16 +80,18 @@ class Wire(FlowControl):
             self._duplicate = None
 
     def peer_is_dead(self, *, expect_more: bool) -> bool:
-        """True if what was sent stays unacknowledged in silence, or the peer ended while we do not read.
+        """True if what was sent is met with silence, or the peer ended while we do not read.
 
-        TCP_USER_TIMEOUT is no help: it also ends readers that are well and only hold still, like a pager.
-        With `expect_more` the peer's end is for the one who reads to find, behind bytes still unread.
+        A reader that is well and only holds still answers the probes of its closed window; TCP_USER_TIMEOUT
+        would end it too. With `expect_more` the peer's end is for the one who reads to find, behind bytes
+        still unread.
         """
         info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
         silent = min(_field(info, LAST_DATA_RECEIVED), _field(info, LAST_ACK_RECEIVED)) / 1000
-        if _field(info, UNACKED) and silent > self._limits.dead_timeout:
+        unanswered = _field(info, UNACKED) or info[PROBES] >= MANY_PROBES
+        if unanswered and silent > self._limits.dead_timeout:
             return True
-        return self.read_paused and not expect_more and info[0] != TCP_ESTABLISHED
+        return self.read_paused and not expect_more and info[STATE] != TCP_ESTABLISHED
 
     async def send_file(self, file: int, offset: int, count: int) -> None:
         """Send file[offset, offset + count) behind all that was written before; returns early when gone.
