@@ -19,6 +19,7 @@ async def talk(client: socket.socket) -> None:
         client.send(b"HTTP/1.1 200 OK\r\n\r\n")
         followers.append(client)
         return
+    client.send(b"HTTP/1.1 201 Created\r\n\r\n")
     while data := await loop.sock_recv(client, 65536):
         for follower in followers:
             follower.send(data)

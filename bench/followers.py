@@ -54,7 +54,8 @@ class Crowd:
         for _ in range(count):
             client = connect(self.server.port)
             client.sendall(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            assert client.recv(4096).startswith(b"HTTP/1.1 200")
+            answer = client.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200"), answer
             self._clients[client.fileno()] = client
             self._poll.register(client, select.EPOLLIN)
 
@@ -76,6 +77,7 @@ def sender(port: int, head: str, data: bytes, *, answered: bool = False) -> Call
     client = connect(port)
     if not answered:
         client.sendall(f"{head}\r\n\r\n".encode())
+        client.recv(4096)
 
     def send() -> None:
         client.sendall(data)
@@ -111,7 +113,6 @@ def main() -> None:
     many_files()
     with ExitStack() as stack:
         contenders = crowds(stack)
-        time.sleep(0.5)
         for crowd in contenders:
             crowd.gather(options.followers)
             for _ in range(WARM_UP):
