@@ -80,24 +80,37 @@ class Exchange(HTTPConnection):
         await self.send(body_part(first))
 
     async def relay(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
-        """Send the rest of a begun answer, and its end. Raises Disconnected as soon as the client leaves."""
-        async with aclosing(pieces), interruptible() as interrupt:
-            watching = asyncio.create_task(self._watch(interrupt))
-            try:
-                async for piece in pieces:
-                    await self.send(part(piece))
-                await self.end()
-            finally:
-                watching.cancel()
+        """Send the rest of a begun answer, and its end. Raises Disconnected as soon as the client leaves.
+
+        A task of its own sends. Whenever a task goes on, it does so through every coroutine that awaits the
+        next, and around a handler there are a dozen: too many for every piece of every follower.
+        """
+        sending = asyncio.create_task(self._send_all(pieces, part))
+        watching = asyncio.create_task(self._disconnected())
+        try:
+            await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                await watching
+                raise Disconnected
+            await sending
+        finally:
+            sending.cancel()
+            watching.cancel()
+            await asyncio.gather(sending, watching, return_exceptions=True)
 
     async def end(self) -> None:
         """End a begun answer: it was all of it."""
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _watch(self, interrupt: Interrupt) -> None:
+    async def _send_all(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await self.send(part(piece))
+        await self.end()
+
+    async def _disconnected(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        interrupt(Disconnected())
 
 
 async def respond(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
