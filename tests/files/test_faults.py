@@ -156,6 +156,40 @@ async def test_a_full_disk_ends_the_streams_that_grow_and_nothing_else(disk, sta
     assert await stored(again, "new") == b"z" * LARGE
 
 
+async def test_a_full_disk_and_a_full_log_end_producers_and_leave_room_for_ends_and_deletes(disk, starter):
+    """All that is in the log waits for space in the content files, so nothing of it can be released."""
+    store = await starter()
+    idle = [await written(store, f"idle {index}", b"kept") for index in range(20)]
+    await until(lambda: all(writer.stream.filed == 4 for writer in idle))
+    disk.fault = failing(errno.ENOSPC, "write", "content/", times=1 << 30)
+    kept = {}
+
+    async def fill(id):
+        writer = await store.create(NewStream(id=id))
+        kept[id] = 0
+        while True:
+            writer.append(b"x" * 1000)
+            kept[id] = await writer.flushed(writer.accepted)
+
+    await every(*(fill(f"{index}") for index in range(10)))
+    for index, writer in enumerate(idle):
+        if index % 2:
+            await store.delete(writer.key)
+        else:
+            assert (await writer.close(COMPLETE)).size == 4
+    await until(lambda: not any(store._table._ids[id].writer for id in kept))
+    for id, size in kept.items():
+        assert await stored(store, id) == b"x" * size
+        await store.delete((await store.info(id)).key)
+    assert store.health().ready
+    disk.fault = failing(0, "-")
+    await until(lambda: not store._images.full)
+    await written(store, "after", b"y" * LARGE, COMPLETE)
+    again = await starter()
+    assert [await stored(again, f"idle {index}") for index in range(0, 20, 2)] == [b"kept"] * 10
+    assert await stored(again, "after") == b"y" * LARGE
+
+
 async def test_deleting_a_stream_whose_bytes_fail_at_this_moment_succeeds(disk, store):
     writer = await written(store, "a", b"first")
     disk.fault = failing(errno.ENOSPC, "write", "content/")
@@ -200,14 +234,13 @@ async def test_too_little_space_or_inodes_refuse_new_streams(disk, starter):
 
 async def test_the_ballast_is_given_up_on_a_full_disk_and_taken_again(disk, store):
     ballast = disk.root / "ballast"
-    await until(ballast.exists)
+    await until(lambda: ballast.exists() and ballast.stat().st_size == 8 << 20)
     writer = await written(store, "a", b"x")
     disk.fault = failing(errno.ENOSPC, "write", "content/", times=1 << 30)
     store._images.want_checkpoint()
     await until(lambda: not ballast.exists())
     disk.fault = failing(0, "-")
-    await until(ballast.exists)
-    assert ballast.stat().st_size == 8 << 20
+    await until(lambda: ballast.exists() and ballast.stat().st_size == 8 << 20)
     assert writer.stream.info.state is State.ABORTED
 
 

@@ -9,6 +9,8 @@ range and checksum only.
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -53,7 +55,8 @@ class Commits:
     """The queue and its thread.
 
     `on_batch` is called on the loop for each durable batch, `on_failure` once if the log or a flush failed:
-    nothing is committed after that. `needs_checkpoint` is called while the log has no room.
+    nothing is committed after that. `needs_checkpoint` is called while the log has no room. If `exhausted`
+    says that none will come, the disk being full, bytes fail and what is left is for ends and deletes.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Commits:
         on_batch: Callable[[Batch], None],
         on_failure: Callable[[BaseException], None],
         needs_checkpoint: Callable[[], None],
+        exhausted: Callable[[], bool],
     ) -> None:
         self.in_flight = 0
         self.lsn = log.lsn
@@ -75,6 +79,7 @@ class Commits:
         self._on_batch = on_batch
         self._on_failure = on_failure
         self._needs_checkpoint = needs_checkpoint
+        self._exhausted = exhausted
         self._budget = log.segment_size // 5
         self._large = min(LARGE, self._budget)
         self._marked: dict[Stream, None] = {}
@@ -127,8 +132,7 @@ class Commits:
                 await self._work.wait()
                 self._work.clear()
                 while self._marked:
-                    await self._make_room()
-                    batch = self._take()
+                    batch = self._take(room=await self._make_room())
                     await loop.run_in_executor(self._thread, self._commit, batch)
                     self._apply(batch)
         except Exception as error:
@@ -148,19 +152,26 @@ class Commits:
         self._work.set()
         self._room.set()
 
-    async def _make_room(self) -> None:
-        while not self._halted and not self._log.room(self._log.segment_size // 2):
+    async def _make_room(self) -> bool:
+        """Wait until the log can take a batch; False if it can take no bytes for want of disk space."""
+        while not self._halted and not self._log.room(self._log.segment_size // 4 * 3):
+            if self._exhausted() and self._log.room(self._budget):
+                return False
             self._room.clear()
             self._needs_checkpoint()
             await self._room.wait()
+        return True
 
-    def _take(self) -> Batch:
+    def _take(self, *, room: bool) -> Batch:
         batch = Batch()
         small = ops = self._budget
         large = LARGE_BATCH
         for stream in tuple(self._marked):
             size = stream.accepted - stream.taken
-            if size >= self._large and large > 0:
+            if size and not room:
+                batch.writes.append(self._take_bytes(stream, size, large=True))
+                batch.writes[-1].error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            elif size >= self._large and large > 0:
                 large -= size
                 batch.writes.append(self._take_bytes(stream, size, large=True))
             elif 0 < size <= small and size < self._large:
@@ -234,7 +245,7 @@ class Commits:
                 waiter.set_result(None)
 
     async def release(self, lsn: int) -> None:
-        """Up to this lsn nothing needs the log any more."""
+        """Up to this lsn nothing needs the log any more; who waits for room looks again."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._log.release, lsn)
         self._room.set()
 

@@ -46,14 +46,16 @@ class Image:
     failed: dict[Stream, OSError] = field(default_factory=dict)
     checkpoint: bool = False
     told: bool = False
-    free: bool = True
+    exhausted: bool = False
+    full: bool = False
 
 
 class Images:
     """The rounds and their thread.
 
-    `lsn` says up to where is committed, `release` is awaited with the lsn of each checkpoint, `on_unwritten`
-    is called whenever a stream's bytes could not be written, `on_failure` once when a flush failed.
+    `lsn` says up to where is committed, `release` is awaited after each round with the lsn of the newest
+    checkpoint, `on_unwritten` is called whenever a stream's bytes could not be written, `on_failure` once
+    when a flush failed.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Images:
     ) -> None:
         self.full = False
         """Too little space is left: nothing new is to be taken."""
+        self.exhausted = False
+        """No space is left at all: the log cannot be released."""
         self._disk = disk
         self._content = content
         self._catalog = catalog
@@ -84,7 +88,7 @@ class Images:
         self._large_bytes = 0
         self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
         self._checkpoint_lsn = lsn()
-        self._wanted = False
+        self._wanted = self._missed = False
         self._closing = self._halted = False
         self._wake = asyncio.Event()
         self._wake.set()
@@ -108,7 +112,7 @@ class Images:
         loop = asyncio.get_running_loop()
         try:
             while not self._closing:
-                await asyncio.sleep(HURRY if not self._wanted else 0)
+                await asyncio.sleep(0 if self._wanted and not self._missed else HURRY)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), INTERVAL)
                 self._wake.clear()
@@ -161,7 +165,7 @@ class Images:
                 image.failed[stream] = error
         for number in image.dropped:
             self._content.remove(number)
-        image.free = not any(error.errno in NO_SPACE for error in image.failed.values())
+        image.exhausted = any(error.errno in NO_SPACE for error in image.failed.values())
         self._flush(image)
         if image.rows or image.dropped or image.checkpoint:
             image.told = self._tell(image)
@@ -188,7 +192,7 @@ class Images:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
-            image.free = False
+            image.exhausted = True
             return False
         return True
 
@@ -196,17 +200,18 @@ class Images:
         """With no space at all give up the ballast, so that ends and deletes can still be recorded."""
         space, inodes = self._disk.free()
         least, least_inodes = self._min_free
-        if not image.free:
+        if image.exhausted:
             self._disk.remove(BALLAST)
         elif self._disk.size(BALLAST) is None and space > least + 2 * BALLAST_SIZE:
             try:
                 self._disk.reserve(BALLAST, BALLAST_SIZE)
             except OSError:
                 self._disk.remove(BALLAST)
-        image.free = image.free and space >= least and (inodes is None or inodes >= least_inodes)
+        short = space < least or (inodes is not None and inodes < least_inodes)
+        image.full = image.exhausted or short
 
     async def _apply(self, image: Image) -> None:
-        self.full = not image.free
+        self.full, self.exhausted = image.full, image.exhausted
         for stream, offset, chunks in image.writes:
             if stream in image.failed:
                 self._recent[stream] = None
@@ -219,12 +224,13 @@ class Images:
             self._table.told(image.dropped)
         else:
             self._table.give_back()
-        self._wanted = self._wanted or (image.due and not image.checkpoint)
+        self._missed = image.due and not image.checkpoint
+        self._wanted = self._wanted or self._missed
         if image.checkpoint:
             self._large_bytes = 0
             self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
             self._checkpoint_lsn = image.lsn
-            await self._release(image.lsn)
+        await self._release(self._checkpoint_lsn)
 
     async def close(self) -> None:
         """Write and flush a last round, so that the next start has nothing to replay; end the thread."""

@@ -60,6 +60,7 @@ class FilesStore(Store):
             on_batch=self._on_batch,
             on_failure=self._stop,
             needs_checkpoint=lambda: self._images.want_checkpoint(),
+            exhausted=lambda: self._images.exhausted,
         )
         self._images = Images(
             parts.disk,
