@@ -340,6 +340,9 @@ async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
         keys[f"{index}"] = writer.key
     await rest(store)
     assert len(store._table.all()) == 10
+    for key in keys.values():
+        (await follow(store, key)).following.close()
+    assert len(store._table.all()) == 10
     for index in range(50):
         assert (await store.info(f"{index}")).key == keys[f"{index}"]
         assert await stored(store, f"{index}") == b"%d" % index

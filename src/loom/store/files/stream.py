@@ -182,6 +182,8 @@ class Following:
         self._open = not self.info.state.final
         if self._open:
             stream.sinks.append(self)
+        else:
+            on_close(stream)
 
     def grow(self, offset: int, data: bytes) -> None:
         """See Sink."""
