@@ -14,6 +14,8 @@ LoomError
 │   ├── StreamFinal           409  the stream has ended for good
 │   ├── OffsetMismatch        409  carries the right offset
 │   └── VersionMismatch       409  a compare-and-set lost
+├── PreconditionFailed        412  the request names another stream than this
+├── RangeNotSatisfiable       416  carries the size there is
 ├── Misdirected               421
 ├── WriterLost                     a producer may not go on
 │   ├── Fenced                409  another producer took over
@@ -133,6 +135,24 @@ class VersionMismatch(Conflict):
     """Someone else changed the stream first."""
 
     code = "version_mismatch"
+
+
+class PreconditionFailed(LoomError):
+    """A condition of the request does not hold (RFC 9110 section 13)."""
+
+    code = "precondition_failed"
+    status = 412
+
+
+class RangeNotSatisfiable(LoomError):
+    """A Range with no byte in it; `size` is how many there are (RFC 9110 section 15.5.17)."""
+
+    code = "range_not_satisfiable"
+    status = 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The stream has {size} bytes, none of them in that range.")
+        self.size = size
 
 
 class Misdirected(LoomError):

@@ -4,17 +4,18 @@ Knows the store and the hub by their contracts; nothing of HTTP, tokens or setti
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from dataclasses import replace as updated
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import structlog
 
 from loom.errors import Fenced, LoomError, StoreStopped, StreamAborted, StreamGone, StreamNotFound
 from loom.hub import Hub, Tail
 from loom.model import Clock, Info, NewStream, Patch, State
+from loom.ranges import WHOLE, Part, Search, skip_lines
 from loom.store.base import Content, Health, Store, Writer
 
 logger = structlog.get_logger("loom")
@@ -36,6 +37,10 @@ class FileSlice:
 
 
 Piece = bytes | FileSlice
+Choose = Callable[[Info], Part | Search]
+"""Says which part of a stream is meant, as the stream is now; may refuse it with an error of its own."""
+
+T = TypeVar("T")
 
 STOPPED = "the server stopped"
 
@@ -119,19 +124,18 @@ class Producer:
 
 
 class Reading:
-    """One consumer's way through a stream; an async context manager.
+    """One consumer's way through a part of a stream; an async context manager.
 
-    Ends at `stop`; where that is None it follows the stream to its end. Content is held open by who has a
-    `stop`, so that neither replace nor delete can shorten the answer, and by a follower only while it is
-    behind the ring of its tail: a thousand followers of a live stream hold no descriptor.
+    Ends at the part's `stop`; where that is None it follows the stream to its end. Content is held open by
+    who has a `stop`, so that neither replace nor delete can shorten the answer, and by a follower only while
+    it is behind the ring of its tail: a thousand followers of a live stream hold no descriptor.
     """
 
-    def __init__(self, info: Info, store: Store, hub: Hub, source: Content | Tail) -> None:
+    def __init__(self, info: Info, part: Part, store: Store, hub: Hub, source: Content | Tail) -> None:
         self.info = info
         """The stream as it was when opened."""
-        self.start = 0
-        self.stop = None if isinstance(source, Tail) else info.size
-        self._offset = self.start
+        self.part = part
+        self._offset = part.start
         self._store = store
         self._hub = hub
         self._tail = source if isinstance(source, Tail) else None
@@ -140,12 +144,16 @@ class Reading:
     async def pieces(self, *, slices: bool = False) -> AsyncGenerator[Piece, None]:
         """The bytes in order; with `slices` those that are on file as slices of a descriptor.
 
-        Ends at `stop`, or with a stream that is complete. Raises StreamAborted, StreamGone, StoreStopped,
-        StreamDamaged or Busy where the answer must be cut, but first gives the bytes that are at hand.
+        Ends at the part's `stop`, or with a stream that is complete. Raises StreamAborted, StreamGone,
+        StoreStopped, StreamDamaged or Busy where the answer must be cut, but first gives the bytes at hand.
         """
-        while (piece := await self._next(slices)) is not None:
+        skip = self.part.skip
+        while (piece := await self._next(slices and not skip)) is not None:
             self._offset += len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
-            yield piece
+            if skip and isinstance(piece, bytes):
+                skip, piece = skip_lines(piece, skip)
+            if piece:
+                yield piece
 
     async def prepare(self) -> None:
         """Open the content now if that is needed first, so that a failure comes in time to be told."""
@@ -170,8 +178,9 @@ class Reading:
     async def _next(self, slices: bool) -> Piece | None:
         tail = self._tail
         if tail is None:
-            assert self.stop is not None, "closed"
-            return await self._stored(self.stop, slices) if self._offset < self.stop else None
+            stop = self.part.stop
+            assert stop is not None, "closed"
+            return await self._stored(stop, slices) if self._offset < stop else None
         while self._offset >= tail.end:
             if tail.ended:
                 _check_end(tail)
@@ -196,15 +205,18 @@ class Reading:
         filed = min(content.filed, stop, self._offset + LONGEST_SLICE)
         if slices and filed - self._offset >= SHORTEST_SLICE and (fileno := content.fileno()) is not None:
             return FileSlice(fileno, self._offset, filed)
-        stop = min(stop, self._offset + PIECE)
-        piece = b"".join([part async for part in content.read(self._offset, stop)])
-        assert piece, "the content gave nothing"
-        return piece
+        return await _read(content, self._offset, min(stop, self._offset + PIECE))
 
     def _close_content(self) -> None:
         if self._content is not None:
             self._content.close()
             self._content = None
+
+
+async def _read(content: Content, start: int, stop: int) -> bytes:
+    data = b"".join([piece async for piece in content.read(start, stop)])
+    assert len(data) == stop - start, "the content gave less"
+    return data
 
 
 def _check_end(tail: Tail) -> None:
@@ -214,6 +226,10 @@ def _check_end(tail: Tail) -> None:
     if tail.info.state is not State.COMPLETE:
         assert tail.error is not None
         raise tail.error.with_traceback(None)
+
+
+def _whole(info: Info) -> Part:
+    return WHOLE.of(info, tail=True)
 
 
 class Service:
@@ -226,6 +242,7 @@ class Service:
         self._resume_window = resume_window
         self._producers: set[Producer] = set()
         self._stopping: StoreStopped | None = None
+        self._searching = asyncio.Lock()
 
     async def create(self, new: NewStream, *, replace: bool = False) -> Producer:
         """Create a stream to write to, with this service's resume window.
@@ -246,22 +263,28 @@ class Service:
         """The stream of that id. Raises StreamNotFound, StoreStopped."""
         return await self._store.info(id)
 
-    async def read(self, id: str, *, tail: bool = True) -> Reading:
-        """Read a stream from its start to its end, or with `tail` false to where it ends now.
+    async def locate(self, id: str, choose: Choose = _whole) -> tuple[Info, Part]:
+        """The stream of that id and which part of it `choose` means; nothing is opened for reading.
 
         Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
         """
-        tried = ""
-        while True:
-            self._check()
-            info = await self._store.info(id)
-            try:
-                return await self._open(info, tail)
-            except (StreamNotFound, StreamGone):
-                # Replaced between the two looks: what stands there now is what was asked for.
-                if info.key == tried:
-                    raise StreamNotFound(id) from None
-                tried = info.key
+
+        async def located(info: Info) -> tuple[Info, Part]:
+            return info, await self._located(info, choose(info))
+
+        return await self._standing(id, located)
+
+    async def read(self, id: str, choose: Choose = _whole) -> Reading:
+        """Read the part of a stream that `choose` means; unless told otherwise all of it, to its end.
+
+        Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
+        """
+
+        async def opened(info: Info) -> Reading:
+            return await self._open(info, await self._located(info, choose(info)))
+
+        self._check()
+        return await self._standing(id, opened)
 
     async def delete(self, id: str) -> Info:
         """Delete the stream of that id, durably; its producer and its followers are cut.
@@ -305,10 +328,40 @@ class Service:
         if self._stopping is not None:
             raise self._stopping.with_traceback(None)
 
-    async def _open(self, info: Info, tail: bool) -> Reading:
-        if info.state.final or not tail:
-            return Reading(info, self._store, self._hub, await self._store.open(info.key))
-        reading = Reading(info, self._store, self._hub, await self._hub.attach(info.key))
+    async def _standing(self, id: str, use: Callable[[Info], Awaitable[T]]) -> T:
+        """Use the stream that stands under that id."""
+        tried = ""
+        while True:
+            info = await self._store.info(id)
+            try:
+                return await use(info)
+            except (StreamNotFound, StreamGone):
+                # Replaced between the two looks: what stands there now is what was asked for.
+                if info.key == tried:
+                    raise StreamNotFound(id) from None
+                tried = info.key
+
+    async def _located(self, info: Info, part: Part | Search) -> Part:
+        """The part, once it is found.
+
+        One piece is searched in each turn of the event loop, whoever it is for: however long streams are and
+        however many search, nobody else waits for longer. A thread would keep the interpreter just as busy.
+        """
+        if isinstance(part, Part):
+            return part
+        if part.part is None:
+            async with await self._store.open(info.key) as content:
+                while part.part is None:
+                    async with self._searching:
+                        self._check()
+                        part.feed(await _read(content, *part.wanted))
+                        await asyncio.sleep(0)
+        return part.part
+
+    async def _open(self, info: Info, part: Part) -> Reading:
+        if part.stop is not None:
+            return Reading(info, part, self._store, self._hub, await self._store.open(info.key))
+        reading = Reading(info, part, self._store, self._hub, await self._hub.attach(info.key))
         try:
             await reading.prepare()
         except BaseException:

@@ -64,10 +64,10 @@ async def test_a_method_that_is_not_there_is_405_with_allow(loom: Loom, method, 
 
 @ONE_STORE
 async def test_a_bug_is_500_without_a_word_of_it(loom: Loom, monkeypatch):
-    async def broken(_id: str) -> Info:
+    async def broken(*_: object) -> Info:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(loom.service, "info", broken)
+    monkeypatch.setattr(loom.service, "locate", broken)
     wire = await loom.ask("HEAD", "/stream/a")
     assert wire.head.status == 500
     monkeypatch.setattr(loom.service, "read", broken)

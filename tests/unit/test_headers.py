@@ -1,6 +1,7 @@
 import pytest
 
 from loom.errors import BadRequest, UnsupportedEncoding
+from loom.http.conditions import Validators, validators_of
 from loom.http.headers import (
     MAX_CONTENT_TYPE,
     answers_early,
@@ -10,6 +11,7 @@ from loom.http.headers import (
     stream_headers,
 )
 from loom.model import DEFAULT_CONTENT_TYPE, Info, State
+from loom.ranges import Part
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,8 @@ def test_a_creation_tells_id_and_place_percent_encoded():
 
 @pytest.mark.parametrize("state", State)
 def test_only_what_is_final_may_be_cached(state):
-    headers = dict(stream_headers(Info(key="k", id="a", epoch=1, state=state, size=3), 3))
+    info = Info(key="k", id="a", epoch=1, state=state, size=3)
+    headers = dict(stream_headers(info, Part(0, 3), validators_of(info)))
     cached = (
         (b"private, no-cache, no-transform", b'"k"') if state.final else (b"no-store, no-transform", None)
     )
@@ -111,6 +114,6 @@ def test_only_what_is_final_may_be_cached(state):
 
 def test_an_answer_without_known_end_asks_proxies_not_to_wait_for_it():
     info = Info(key="k", id="a", epoch=1, state=State.LIVE, size=3)
-    live, now = dict(stream_headers(info, None)), dict(stream_headers(info, 3))
+    live, now = (dict(stream_headers(info, Part(0, stop), Validators())) for stop in (None, 3))
     assert (live.get(b"x-accel-buffering"), live.get(b"content-length")) == (b"no", None)
     assert (now.get(b"x-accel-buffering"), now.get(b"content-length")) == (None, b"3")

@@ -17,6 +17,7 @@ from loom.errors import (
 )
 from loom.hub import Hub
 from loom.model import NewStream, Patch, State
+from loom.ranges import Part
 from loom.service import FileSlice, Producer, Reading, Service
 
 
@@ -197,7 +198,7 @@ async def test_finished_stream_is_a_snapshot(service: Service):
     producer = await begun(service, b"abc")
     await producer.complete()
     reading = await service.read("a")
-    assert (reading.start, reading.stop, reading.info.state) == (0, 3, State.COMPLETE)
+    assert (reading.part, reading.info.state) == (Part(0, 3), State.COMPLETE)
     assert await consumed(reading) == (b"abc", None)
 
 
@@ -206,15 +207,15 @@ async def test_aborted_stream_is_a_snapshot_too(service: Service, store: TestSto
     info = await service.info("a")
     await store.change(producer.info.key, Patch(state=State.ABORTED), version=info.version)
     reading = await service.read("a")
-    assert reading.stop == 3
+    assert reading.part.stop == 3
     assert await consumed(reading) == (b"abc", None)
 
 
 async def test_notail_is_what_is_there_now_and_not_a_byte_more(service: Service):
     producer = await begun(service, b"abc")
-    reading = await service.read("a", tail=False)
+    reading = await service.read("a", lambda info: Part(0, info.size))
     await sent(producer, b"def")
-    assert reading.stop == 3
+    assert reading.part.stop == 3
     assert await consumed(reading) == (b"abc", None)
 
 
@@ -272,7 +273,7 @@ async def test_unknown_id(service: Service):
 async def test_follower_gets_the_stored_then_the_live_bytes_then_the_end(service: Service):
     producer = await begun(service, b"stored ")
     reading = await service.read("a")
-    assert reading.stop is None
+    assert reading.part.stop is None
     consumer = Consumer(reading)
     await settled()
     assert consumer.got == b"stored "

@@ -98,6 +98,21 @@ class Exchange(HTTPConnection):
             watching.cancel()
             await asyncio.gather(sending, watching, return_exceptions=True)
 
+    @asynccontextmanager
+    async def attended(self) -> AsyncIterator[None]:
+        """Raise Disconnected from the block as soon as the client leaves."""
+
+        async def watch() -> None:
+            await self._disconnected()
+            interrupt(Disconnected())
+
+        async with interruptible() as interrupt:
+            watching = asyncio.create_task(watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+
     async def end(self) -> None:
         """End a begun answer: it was all of it."""
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})

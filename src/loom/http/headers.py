@@ -3,22 +3,25 @@
 from collections.abc import Iterable, Sequence
 
 from loom.errors import BadRequest, UnsupportedEncoding
+from loom.http.conditions import Validators
 from loom.http.problem import Headers
 from loom.model import DEFAULT_CONTENT_TYPE, Info, quote_id
+from loom.ranges import Part
 
 MAX_CONTENT_TYPE = 255
 """Characters. Twice what RFC 6838 allows for a type's name, and far less than a proxy's limit on a header."""
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
+REVALIDATED = (b"cache-control", b"private, no-cache, no-transform")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 SANDBOX = (b"content-security-policy", b"sandbox; default-src 'none'")
 """A producer may have stored HTML: shown by a browser it runs no script and belongs to no origin."""
 UNBUFFERED = (b"x-accel-buffering", b"no")
 
 EXPOSED = (
-    *("X-Stream-Id", "X-Stream-Metadata", "X-Stream-State", "X-Stream-Replaced"),
+    *("X-Stream-Id", "X-Stream-Metadata", "X-Stream-State", "X-Stream-Replaced", "X-Stream-Offset"),
     *("Upload-Offset", "Upload-Complete", "Upload-Limit"),
-    *("Location", "Content-Range", "ETag", "Repr-Digest"),
+    *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),
 )
 """What a page of another origin may read."""
 
@@ -76,23 +79,25 @@ def created_headers(info: Info, *, replaced: bool, early: bool) -> Headers:
     return headers
 
 
-def stream_headers(info: Info, stop: int | None) -> Headers:
-    """The answer that shows a stream up to `stop`; None: to an end that is still to come."""
+def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
+    """The answer that shows a part of a stream. Without validators it is not to be stored."""
     headers = [
         (b"content-type", info.content_type.encode("latin-1")),
         (b"x-stream-id", quote_id(info.id).encode()),
         (b"x-stream-state", info.state.encode()),
         (b"x-stream-metadata", info.metadata.encode()),
-        SANDBOX,
-        NOSNIFF,
+        *unchanged_headers(validators),
     ]
-    if info.state.final:
-        # The bytes of a key that is final never change: the key alone is a strong validator.
-        headers += [
-            (b"cache-control", b"private, no-cache, no-transform"),
-            (b"etag", b'"%b"' % info.key.encode()),
-        ]
-    else:
-        headers.append(NO_STORE)
-    headers.append(UNBUFFERED if stop is None else (b"content-length", b"%d" % stop))
+    if not part.skip:
+        headers.append((b"x-stream-offset", b"%d" % part.start))
+    if part.content_range:
+        headers.append((b"content-range", part.content_range.encode()))
+    length = None if part.stop is None else part.stop - part.start
+    headers.append(UNBUFFERED if length is None else (b"content-length", b"%d" % length))
     return headers
+
+
+def unchanged_headers(validators: Validators) -> Headers:
+    """What an answer and the 304 in its place have in common (RFC 9110 section 15.4.5)."""
+    cached = NO_STORE if validators.etag is None else REVALIDATED
+    return [cached, *validators.headers, SANDBOX, NOSNIFF]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from loom.errors import LoomError, OffsetMismatch, Unauthorized
+from loom.errors import LoomError, OffsetMismatch, RangeNotSatisfiable, Unauthorized
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -47,6 +47,9 @@ def problem_of(
     if isinstance(error, OffsetMismatch):
         members["offset"] = error.offset
         extra.append((b"upload-offset", str(error.offset).encode("ascii")))
+    if isinstance(error, RangeNotSatisfiable):
+        members["size"] = error.size
+        extra.append((b"content-range", b"bytes */%d" % error.size))
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         extra.append((b"retry-after", b"1"))
     return problem(error.status, error.code, str(error), headers=extra, **members)

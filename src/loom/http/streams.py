@@ -6,12 +6,13 @@ Knows nothing of how streams are stored or followed.
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from starlette.types import Message, Receive
 
 from loom.auth import Action
 from loom.errors import ProducerIdle, WriterLost
+from loom.http.conditions import NotModified
 from loom.http.exchange import Disconnected, Exchange, body_part, interruptible
 from loom.http.headers import (
     NO_STORE,
@@ -19,9 +20,9 @@ from loom.http.headers import (
     check_encoding,
     content_type_of,
     created_headers,
-    stream_headers,
 )
 from loom.http.metadata import parse_metadata
+from loom.http.selection import Selection
 from loom.model import NewStream, State, new_id, parse_id, quote_id
 from loom.service import FileSlice, Piece, Producer, Service
 
@@ -51,20 +52,27 @@ class Streams:
         await self._create(exchange, _id(exchange))
 
     async def read(self, exchange: Exchange) -> None:
-        """GET and HEAD /stream/{id}: what is stored, then what comes, until the stream's end."""
+        """GET and HEAD /stream/{id}: all or a part of what is stored, then what comes, to the end."""
         id = _id(exchange)
         exchange.require(Action.READ, id)
-        tail = not exchange.given("notail")
-        if exchange.head:
-            info = await self._service.info(id)
-            stop = None if tail and not info.state.final else info.size
-            await exchange.respond(200, stream_headers(info, stop))
+        selection = Selection(exchange.query_params.multi_items(), exchange)
+        attended = exchange.attended() if selection.searches else nullcontext()
+        try:
+            if exchange.head:
+                async with attended:
+                    info, part = await self._service.locate(id, selection.choose)
+                await exchange.respond(*selection.answer(info, part))
+                return
+            async with attended:
+                reading = await self._service.read(id, selection.choose)
+        except NotModified as same:
+            await exchange.respond(*selection.unchanged(same.info))
             return
-        async with await self._service.read(id, tail=tail) as reading:
+        async with reading:
             exchange.record.state = reading.info.state
             # Of what is there already, head and first bytes leave together.
-            begin = exchange.begin if reading.stop is None else exchange.start
-            await begin(200, stream_headers(reading.info, reading.stop))
+            begin = exchange.begin if reading.part.stop is None else exchange.start
+            await begin(*selection.answer(reading.info, reading.part))
             slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
             await exchange.relay(reading.pieces(slices=slices), _part)
 

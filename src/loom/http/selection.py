@@ -1,0 +1,50 @@
+"""What one GET or HEAD of a stream asks for, by query and headers, and how its answer tells that. Pure."""
+
+from collections.abc import Iterable
+
+from loom.http.conditions import Fields, Validators, check_conditions, range_is_wanted, validators_of
+from loom.http.headers import stream_headers, unchanged_headers
+from loom.http.problem import Headers
+from loom.model import Info
+from loom.ranges import WHOLE, FromLine, LastLines, Part, Search, parse_place, parse_range
+
+
+class Selection:
+    """A place in the query makes Range be ignored; such an answer and that to `notail` are not to be cached.
+
+    Raises BadRequest.
+    """
+
+    def __init__(self, query: Iterable[tuple[str, str]], fields: Fields) -> None:
+        query = list(query)
+        self._fields = fields
+        self._tail = all(name != "notail" for name, _ in query)
+        self._place = parse_place(query)
+        self._range = None if self._place else parse_range(fields.all(b"range"))
+
+    @property
+    def searches(self) -> bool:
+        """True if lines have to be found first, which may take long."""
+        return isinstance(self._place, LastLines | FromLine)
+
+    def choose(self, info: Info) -> Part | Search:
+        """See service.Choose. Raises NotModified, PreconditionFailed, RangeNotSatisfiable, in that order."""
+        validators = self._validators(info)
+        check_conditions(self._fields, info, validators)
+        if self._range and range_is_wanted(self._fields, validators):
+            return self._range.of(info, self._tail)
+        return (self._place or WHOLE).of(info, self._tail)
+
+    def answer(self, info: Info, part: Part) -> tuple[int, Headers]:
+        """Status and headers of the answer that gives `part`."""
+        headers = stream_headers(info, part, self._validators(info))
+        if self._place is None:
+            headers.append((b"accept-ranges", b"bytes"))
+        return 206 if part.content_range else 200, headers
+
+    def unchanged(self, info: Info) -> tuple[int, Headers]:
+        """Status and headers of the answer that the client has the bytes already."""
+        return 304, unchanged_headers(self._validators(info))
+
+    def _validators(self, info: Info) -> Validators:
+        return validators_of(info) if self._tail and self._place is None else Validators()
