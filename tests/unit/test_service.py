@@ -177,6 +177,7 @@ async def test_creation_given_up_on_the_way_leaves_no_live_stream(service: Servi
         await settled()
     await asyncio.gather(creating, return_exceptions=True)
     assert creating.cancelled()
+    await settled()
     assert (await service.info("a")).state is State.INTERRUPTED
 
 
