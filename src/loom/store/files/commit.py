@@ -19,7 +19,7 @@ from loom.errors import StoreStopped
 from loom.model import Info
 from loom.store.files.content import ContentFiles
 from loom.store.files.log import Log
-from loom.store.files.records import Append, Delete, Extent, Put, Record, digest_of, encode
+from loom.store.files.records import Delete, Extent, Put, Record, digest_of, encode, encode_append
 from loom.store.files.stream import Op, Stream
 
 LARGE = 256 << 10
@@ -209,18 +209,19 @@ class Commits:
         for write in large if self._flush else ():
             self._try(write, lambda each: self._content.sync(each.stream.number))
         failed = {write.stream for write in large if write.error}
-        records: list[Record] = []
+        parts: list[bytes] = []
         for write in batch.writes:
             number = write.stream.number
             if not write.large:
-                records.append(Append(number, write.offset, write.chunks))
+                parts += encode_append(number, write.offset, write.chunks)
             elif write.error is None:
-                records.append(Extent(number, write.offset, write.size, digest_of(write.chunks)))
+                parts += encode(Extent(number, write.offset, write.size, digest_of(write.chunks)))
         for op in batch.ops:
             if op.stream not in failed:
-                records += records_of(op)
-        if records:
-            batch.lsn = self._log.append([b"".join(part for record in records for part in encode(record))])
+                for record in records_of(op):
+                    parts += encode(record)
+        if parts:
+            batch.lsn = self._log.append([b"".join(parts)])
 
     def _try(self, write: Write, act: "Callable[[Write], None]") -> None:
         if write.error is None:

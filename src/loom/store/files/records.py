@@ -26,6 +26,7 @@ HEADER = struct.Struct("<4sIQQ")
 HEAD = struct.Struct("<BQ")
 PUT_LENGTH = struct.Struct("<I")
 APPEND_HEAD = struct.Struct("<QI")
+APPEND_RECORD = struct.Struct("<BQQI")
 EXTENT_HEAD = struct.Struct("<QIQ")
 PUT, APPEND, EXTENT, DELETE = 1, 2, 3, 4
 
@@ -81,9 +82,7 @@ def encode(record: Record) -> list[bytes]:
     """One record; appended bytes stay the objects they are."""
     match record:
         case Append(number, offset, data):
-            parts = [bytes(data)] if isinstance(data, memoryview) else list(data)
-            length = sum(map(len, parts))
-            return [HEAD.pack(APPEND, number) + APPEND_HEAD.pack(offset, length), *parts]
+            return encode_append(number, offset, [bytes(data)] if isinstance(data, memoryview) else data)
         case Put(number, info):
             row = json.dumps(asdict(info), separators=(",", ":")).encode("ascii")
             return [HEAD.pack(PUT, number) + PUT_LENGTH.pack(len(row)) + row]
@@ -91,6 +90,11 @@ def encode(record: Record) -> list[bytes]:
             return [HEAD.pack(EXTENT, number) + EXTENT_HEAD.pack(offset, length, digest)]
         case Delete(number):
             return [HEAD.pack(DELETE, number)]
+
+
+def encode_append(number: int, offset: int, parts: Sequence[bytes]) -> list[bytes]:
+    """What `encode` makes of an Append; in a cycle there may be one for each of thousands of streams."""
+    return [APPEND_RECORD.pack(APPEND, number, offset, sum(map(len, parts))), *parts]
 
 
 def frame(seed: int, lsn: int, parts: Sequence[bytes]) -> bytes:
