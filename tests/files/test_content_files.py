@@ -188,6 +188,35 @@ def test_two_threads_write_and_flush_the_same_files(disk):
     files.close()
 
 
+@pytest.mark.parametrize("pinned", [False, True])
+def test_closing_a_removed_file_holds_nobody_up(disk, pinned):
+    """It frees the blocks, which takes its time."""
+    files = ContentFiles(disk, max_open=4)
+    files.write(1, 0, [b"x"])
+    if pinned:
+        files.pin(1, exists=True)
+    close = disk.close
+    others = threading.Thread(target=files.write, args=(2, 0, [b"y"]))
+
+    def close_slowly(fd: int) -> None:
+        disk.close = close
+        others.start()
+        others.join(10)
+        assert not others.is_alive()
+        close(fd)
+
+    if pinned:
+        files.remove(1)
+    disk.close = close_slowly
+    if pinned:
+        files.unpin(1)
+    else:
+        files.remove(1)
+    assert disk.close == close
+    assert files.read(2, 0, 9) == b"y"
+    files.close()
+
+
 def test_new_and_removed_names_are_flushed_with_the_next_flush(disk):
     files = ContentFiles(disk, max_open=4)
     place = os.path.realpath(disk.root / "content" / "000" / "000")

@@ -86,7 +86,7 @@ async def test_every_crash_keeps_what_was_promised_and_the_store_lives_on(place,
         disk = await lives(root, history, 10 * seed + generation)
         assert len(disk.snapshots) > 50
         shutil.rmtree(root)
-        last = await asyncio.to_thread(crash, disk.snapshots, history, place, chance, count=40)
+        last = await asyncio.to_thread(crash, disk.snapshots, history, place, chance, count=25)
         root = last.rename(place / f"generation {generation}")
         history.recovered(await asyncio.to_thread(rows, root))
 

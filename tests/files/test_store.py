@@ -1,6 +1,7 @@
 """The files store from inside: races of its threads with the loop, callers who go away, what is left over."""
 
 import asyncio
+import errno
 import os
 import random
 import shutil
@@ -105,13 +106,18 @@ async def test_a_takeover_given_up_leaves_the_stream_resumable(store, turns):
 async def test_a_creation_given_up_does_not_end_who_took_over_meanwhile(disk, store):
     gate = Gate(disk, "sync", "log/")
     creating = asyncio.ensure_future(store.create(NewStream(id="a")))
+    takers: list[asyncio.Future[FilesWriter]] = []
+    watching = store.watch(
+        lambda change: takers.append(asyncio.ensure_future(store.resume(change.info.key, 0)))
+    )
     await gate.entered()
     creating.cancel()
-    await asyncio.gather(creating, return_exceptions=True)
+    with pytest.raises(asyncio.CancelledError):
+        await creating
     gate.open()
-    await until(lambda: "a" in store._table._ids)
-    info = await store.info("a")
-    second = await store.resume(info.key, 0)
+    await until(lambda: bool(takers))
+    watching.close()
+    second = await takers[0]
     await until(lambda: not store._changes._tasks)
     second.append(b"fine")
     assert (await second.close(COMPLETE)).size == 4
@@ -364,6 +370,18 @@ async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
         await store.delete(key)
     await rest(store)
     assert store._table.all() == []
+
+
+async def test_a_stream_that_ended_before_its_image_could_be_written_is_forgotten_after_it(disk, store):
+    writer = await written(store, "a", b"x" * 100)
+    disk.fault = failing(errno.EMFILE, "open", "content/", times=1 << 30)
+    await writer.close(COMPLETE)
+    store._images.want_checkpoint()
+    await until(lambda: store._table.told_times > 0 and not store._table._changed)
+    disk.fault = failing(0, "-")
+    await rest(store)
+    assert store._table.all() == []
+    assert await stored(store, "a") == b"x" * 100
 
 
 # The order of things in a cycle.
