@@ -79,13 +79,13 @@ class Server:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]
 
-    async def traced(self) -> tuple[int, int]:
-        """Bytes its Python objects hold, and what tracing them costs; of a server that is traced."""
+    async def traced(self) -> tuple[int, int, int]:
+        """Bytes its Python objects hold, how many containers, and what tracing costs; if it is traced."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(b"\n")
-        held, cost = (await self._process.stdout.readline()).split()
-        return int(held), int(cost)
+        held, objects, cost = map(int, (await self._process.stdout.readline()).split())
+        return held, objects, cost
 
 
 async def until(what: str, holds: Callable[[], bool], patience: float = PATIENCE) -> None:

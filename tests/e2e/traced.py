@@ -1,5 +1,5 @@
-"""The program `loom` with its memory traced: a line on standard input is answered with a line of two numbers,
-the bytes its Python objects hold and those that tracing costs.
+"""The program `loom` with its memory traced: a line on standard input is answered with a line of numbers, the
+bytes its Python objects hold, how many containers there are, and the bytes that tracing costs.
 """
 
 import gc
@@ -13,7 +13,8 @@ from loom.cli.main import main
 def answer() -> None:
     for _ in sys.stdin:
         gc.collect()
-        sys.stdout.write(f"{tracemalloc.get_traced_memory()[0]} {tracemalloc.get_tracemalloc_memory()}\n")
+        held, objects = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
+        sys.stdout.write(f"{held} {objects} {tracemalloc.get_tracemalloc_memory()}\n")
         sys.stdout.flush()
 
 
