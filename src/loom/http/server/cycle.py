@@ -20,8 +20,8 @@ from loom.errors import LoomError
 from loom.http.problem import Headers, problem, problem_of
 from loom.http.server.wire import Wire
 
-COPIED_BELOW = 16 << 10
-"""A piece smaller than this is copied into its frame; a larger one is handed on as it is."""
+SHARED_BELOW = 16 << 10
+"""A piece smaller is framed once for all who send it; hashing a larger one costs more than a copy."""
 
 log = structlog.get_logger("loom")
 
@@ -213,7 +213,7 @@ class Cycle:
         size = len(body)
         out, self._unsent = self._unsent, []
         if self.framing is CHUNKED:
-            if 0 < size < COPIED_BELOW:
+            if 0 < size < SHARED_BELOW:
                 out.append(chunk_of(body))
             elif size:
                 out += (b"%x\r\n" % size, body, b"\r\n")
@@ -224,7 +224,7 @@ class Cycle:
             out.append(body)
         if self._left and not more:
             raise RuntimeError("The answer is shorter than its Content-Length.")
-        self.wire.write_all(out)
+        self.wire.write(b"".join(out))  # asyncio's writelines knows no backpressure and spins on empty parts
         if not more:
             self._leave()
 
@@ -244,7 +244,7 @@ class Cycle:
         else:
             self._count(count)
         try:
-            self.wire.write_all(out)
+            self.wire.write(b"".join(out))
             await self.wire.send_file(file, offset, count)
         except BaseException:
             self._cut()

@@ -47,7 +47,6 @@ class Wire(FlowControl):
         self.gone = False
         self.zero_copy = transport.get_extra_info("sslcontext") is None
         self.write = transport.write
-        self.write_all = transport.writelines
         self._transport = transport
         self._loop = loop
         self._limits = limits
