@@ -18,6 +18,7 @@ class FlushingDisk(QuickDisk):
 
     def __init__(self, root):
         super().__init__(root)
+        self._lock = threading.Lock()
         self.flushed: dict[int, bytes] = {}
         self.closed: list[int] = []
         self.directories: list[str] = []
@@ -27,7 +28,9 @@ class FlushingDisk(QuickDisk):
         if os.path.isdir(f"/proc/self/fd/{fd}"):
             self.directories.append(os.readlink(f"/proc/self/fd/{fd}"))
         else:
-            self.flushed[found.st_ino] = os.pread(fd, found.st_size, 0)
+            content = os.pread(fd, found.st_size, 0)
+            with self._lock:  # of two flushes at once the later one may have begun earlier
+                self.flushed[found.st_ino] = max(content, self.flushed.get(found.st_ino, b""), key=len)
 
     def close(self, fd: int) -> None:
         if not os.path.isdir(f"/proc/self/fd/{fd}"):

@@ -492,11 +492,13 @@ async def test_without_flushes_a_hole_in_the_log_ends_it_there_and_the_store_sta
 ):
     """A power loss may leave a later commit and not an earlier one."""
     store = await starter(durability="os")
+    gate = Gate(disk, "write", "content/")
     await written(store, "early", b"x" * 100, INTERRUPTED)
     hole = store._parts.log._place
     for index in range(5):
         await written(store, f"{index}", b"y" * 100)
     await asyncio.to_thread(shutil.copytree, disk.root, place / "copy")
+    gate.open()
     with (place / "copy/log/000").open("r+b") as file:
         file.seek(hole + 20)
         file.write(bytes(40))
