@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from starlette.types import Message, Receive
 
-from loom.http.exchange import interruptible
+from loom.http.access import RECORD, Record
+from loom.http.exchange import Disconnected, Exchange, interruptible
 
 
 class Woken(Exception): ...
@@ -63,3 +65,40 @@ async def test_a_cancellation_by_others_stays_one(interrupts):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def exchange(receive: Receive) -> Exchange:
+    async def send(_: Message) -> None: ...
+
+    return Exchange({"type": "http", "method": "GET", "headers": [], RECORD: Record()}, receive, send)
+
+
+async def test_what_a_client_waits_for_ends_with_it():
+    left = asyncio.Event()
+
+    async def receive() -> Message:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    asyncio.get_running_loop().call_soon(left.set)
+    with pytest.raises(Disconnected):
+        async with exchange(receive).attended():
+            await asyncio.Event().wait()
+
+
+async def test_after_the_wait_nobody_asks_after_the_client():
+    asking = 0
+
+    async def receive() -> Message:
+        nonlocal asking
+        asking += 1
+        try:
+            return await asyncio.Future()
+        finally:
+            asking -= 1
+
+    async with exchange(receive).attended():
+        await asyncio.sleep(0)
+        assert asking == 1
+    await asyncio.sleep(0)
+    assert asking == 0

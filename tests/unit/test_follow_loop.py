@@ -13,6 +13,7 @@ from tests.unit.stores import ManualClock, TestStore, created, settled
 from loom.errors import LoomError, StreamAborted, StreamGone
 from loom.hub import Hub
 from loom.model import NewStream, Patch, State
+from loom.ranges import FromOffset, LastBytes
 from loom.service import FileSlice, Reading, Service
 from loom.store.base import Writer
 
@@ -21,7 +22,10 @@ BYTES = random.Random(0).randbytes(40 * 300_000)
 SIZES = st.sampled_from([1, 7, 100, 5_000, 70_000, 300_000])
 FEED = st.tuples(st.just("feed"), SIZES)
 READ = st.tuples(st.just("read"), st.integers(0, 3))
-JOIN = st.tuples(st.just("join"), st.booleans())
+PLACES = st.builds(FromOffset, st.sampled_from([0, 0, 1, 5_000, 300_001, 2_000_000])) | st.builds(
+    LastBytes, st.sampled_from([0, 1, 70_001])
+)
+JOIN = st.tuples(st.just("join"), st.tuples(PLACES, st.booleans()))
 RARE = st.tuples(st.sampled_from(["hold", "commit", "press", "resume"]), st.none())
 STEPS = st.tuples(st.one_of(FEED, FEED, READ, READ, JOIN, RARE), st.integers(0, 4))
 """What happens, and how many turns of the event loop pass then."""
@@ -32,7 +36,7 @@ class Reader:
     """Takes a piece for each step it is let go, and checks each byte of it against its offset."""
 
     def __init__(self, world: "World", reading: Reading, slices: bool) -> None:
-        self.offset = 0
+        self.start = self.offset = reading.part.start
         self.error: LoomError | None = None
         self.reading = reading
         self._world = world
@@ -91,7 +95,9 @@ class World:
         elif what == "read" and self.readers:
             self.readers[argument % len(self.readers)].step()
         elif what == "join":
-            self.readers.append(Reader(self, await self.service.read("a"), argument))
+            place, slices = argument
+            reading = await self.service.read("a", lambda info: place.of(info, True))
+            self.readers.append(Reader(self, reading, slices))
         elif what == "hold":
             self.holds.enter_context(self.store.held())
         elif what == "commit":
@@ -141,7 +147,7 @@ async def test_no_gap_no_repeat_and_an_end_that_tells_the_truth(
     await world.end(end)
     for reader in world.readers:
         if end in ("complete", "abort"):
-            assert reader.offset == world.writer.durable
+            assert reader.offset == max(reader.start, world.writer.durable)
         cut_with = {"complete": type(None), "abort": StreamAborted}.get(end, StreamGone)
         assert isinstance(reader.error, cut_with)
     assert not world.store.contents

@@ -16,9 +16,9 @@ from loom.errors import (
     StreamNotFound,
 )
 from loom.hub import Hub
-from loom.model import NewStream, Patch, State
-from loom.ranges import Part
-from loom.service import FileSlice, Producer, Reading, Service
+from loom.model import Info, NewStream, Patch, State
+from loom.ranges import SCAN, FromLine, LastLines, Part, Wish
+from loom.service import Choose, FileSlice, Producer, Reading, Service
 
 
 @pytest.fixture
@@ -88,6 +88,11 @@ async def consumed(reading: Reading) -> tuple[bytes, LoomError | None]:
     consumer = Consumer(reading)
     await consumer.task
     return consumer.got, consumer.error
+
+
+def chosen(what: Part | Wish) -> Choose:
+    """Whatever stands there, this of it."""
+    return lambda info: what if isinstance(what, Part) else what.of(info, tail=True)
 
 
 # Producing.
@@ -259,6 +264,88 @@ async def test_slices_cover_what_is_on_file_and_bytes_the_rest(service: Service,
     slices = [(piece.start, piece.stop) for piece in consumer.pieces if isinstance(piece, FileSlice)]
     assert slices == [(0, 4 << 20), (4 << 20, 5_000_000)]
     assert await consumed(await service.read("a")) == (data, None), "only where they are asked for"
+
+
+async def test_a_part_comes_from_file_and_memory_as_it_lies(service: Service, store: TestStore):
+    data = os.urandom(500_000)
+    store.filed = 300_000
+    producer = await begun(service, data)
+    await producer.complete()
+    for start, stop in ((0, 500_000), (1, 299_999), (100_000, 400_000), (290_000, 310_000), (300_000, 7)):
+        stop = max(start, stop)
+        consumer = Consumer(await service.read("a", chosen(Part(start, stop))), slices=True)
+        await consumer.task
+        assert consumer.got == data[start:stop]
+        slices = [(piece.start, piece.stop) for piece in consumer.pieces if isinstance(piece, FileSlice)]
+        assert slices == ([(start, min(stop, 300_000))] if start < 290_000 else [])
+
+
+async def test_what_is_chosen_is_chosen_of_what_stands(service: Service, store: TestStore):
+    first = await begun(service, b"old")
+    infos: list[Info] = []
+
+    def choose(info: Info) -> Part:
+        infos.append(info)
+        return Part(1, info.size)
+
+    store.gate.clear()
+    reading = asyncio.create_task(service.read("a", choose))
+    await store.entered.wait()
+    second = await begun_again(service)
+    store.gate.set()
+    assert await consumed(await reading) == (b"he new bytes", None)
+    assert [info.key for info in infos] == [first.info.key, second.info.key]
+    assert await service.locate("a", choose) == (infos[-1], Part(1, 13))
+
+
+class Refused(Exception): ...
+
+
+async def test_what_is_not_chosen_is_not_opened(service: Service, store: TestStore):
+    def refuse(_: Info) -> Part:
+        raise Refused
+
+    await begun(service, b"abc")
+    for asked in (service.read("a", refuse), service.locate("a", refuse)):
+        with pytest.raises(Refused):
+            await asked
+    assert not store.open_calls
+
+
+async def test_searches_take_turns_with_each_other_and_with_everyone(service: Service, store: TestStore):
+    producer = await begun(service, b"first\n" + bytes(16 * SCAN) + b"\nlast")
+    await producer.complete()
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(turn())
+    wishes: list[Wish] = [LastLines(2), FromLine(3), LastLines(2)]
+    found = await asyncio.gather(*(service.locate("a", chosen(wish)) for wish in wishes))
+    others.cancel()
+    assert [part.start for _, part in found] == [6, 16 * SCAN + 7, 6]
+    assert turns >= 3 * 16
+    assert store.idle
+
+
+async def test_a_search_ends_with_who_asked_and_with_the_server(service: Service, store: TestStore):
+    producer = await begun(service, bytes(64 * SCAN))
+    await producer.complete()
+    first = asyncio.create_task(service.read("a", chosen(LastLines(1))))
+    second = asyncio.create_task(service.locate("a", chosen(FromLine(2))))
+    await settled()
+    assert len(store.contents) == 2
+    first.cancel()
+    await service.close()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    with pytest.raises(StoreStopped):
+        await second
+    assert store.idle
 
 
 async def test_unknown_id(service: Service):

@@ -1,0 +1,98 @@
+"""Conditional GET and HEAD of streams, over real sockets."""
+
+import json
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from tests.http.conftest import ONE_STORE, Loom
+from tests.http.wire import Head
+
+pytestmark = ONE_STORE
+
+DATA = b"0123456789"
+OLD = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+async def finished(loom: Loom) -> Head:
+    """What is told of a finished stream."""
+    await loom.stored("/stream/a", DATA)
+    return (await loom.get("/stream/a")).head
+
+
+async def test_a_finished_stream_says_when_it_ended(loom: Loom):
+    head = await finished(loom)
+    ended = (await loom.service.info("a")).ended
+    assert ended is not None
+    assert head["last-modified"] == formatdate(int(ended), usegmt=True)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_who_has_it_already_is_told_so(loom: Loom, method):
+    head = await finished(loom)
+    asks: list[dict[str, Any]] = [
+        {"if_none_match": f'"x", {head["etag"]}'},
+        {"if_modified_since": head["last-modified"]},
+    ]
+    for asked in asks:
+        wire = await loom.ask(method, "/stream/a", range="bytes=99-", **asked)
+        assert wire.head.status == 304
+        assert {name: wire.head[name] for name in ("etag", "cache-control", "last-modified")} == {
+            name: head[name] for name in ("etag", "cache-control", "last-modified")
+        }
+        assert {"content-length", "content-type", "content-range"}.isdisjoint(wire.head.headers)
+        await wire.request("GET", "/stream/a", if_none_match='"x"', if_modified_since=head["last-modified"])
+        assert (await wire.answer()).status == 200
+        assert await wire.body() == DATA
+
+
+async def test_who_has_another_gets_this_one(loom: Loom):
+    old = await finished(loom)
+    await loom.stored("/stream/a?force=true", b"new")
+    for asked in ({"if_none_match": old["etag"]}, {"if_modified_since": OLD}, {"if_match": "*"}):
+        reader = await loom.get("/stream/a", **asked)
+        assert (reader.head.status, await reader.body()) == (200, b"new")
+    refused = await loom.get("/stream/a", if_match=old["etag"])
+    assert refused.head.status == 412
+    assert json.loads(await refused.body())["code"] == "precondition_failed"
+    assert (await loom.get("/stream/a", if_unmodified_since=OLD)).head.status == 412
+
+
+async def test_a_part_is_given_only_of_what_the_client_began_with(loom: Loom):
+    head = await finished(loom)
+    for validator in (head["etag"], head["last-modified"]):
+        reader = await loom.get("/stream/a", range="bytes=4-", if_range=validator)
+        assert (reader.head.status, await reader.body()) == (206, DATA[4:])
+    await loom.stored("/stream/a?force=true", b"other bytes")
+    for validator in (head["etag"], OLD, "W/" + (await loom.get("/stream/a")).head["etag"], "*"):
+        reader = await loom.get("/stream/a", range="bytes=4-", if_range=validator)
+        assert (reader.head.status, await reader.body()) == (200, b"other bytes")
+
+
+async def test_a_range_that_is_not_there_is_not_missed_by_who_wants_another(loom: Loom):
+    await finished(loom)
+    reader = await loom.get("/stream/a", range="bytes=99-", if_range='"x"')
+    assert (reader.head.status, await reader.body()) == (200, DATA)
+
+
+@pytest.mark.parametrize("query", ["notail", "offset=0", "offset=-3", "lines=1", "line=1", "offset=2&notail"])
+async def test_what_is_not_the_whole_for_good_is_known_by_nothing(loom: Loom, query):
+    head = await finished(loom)
+    reader = await loom.get(f"/stream/a?{query}", if_none_match=head["etag"], if_modified_since=OLD)
+    assert reader.head.status == 200
+    assert reader.head["cache-control"] == "no-store, no-transform"
+    assert {"etag", "last-modified"}.isdisjoint(reader.head.headers)
+
+
+async def test_a_live_stream_is_known_by_nothing(loom: Loom):
+    await loom.live("/stream/a", DATA)
+    key = (await loom.service.info("a")).key
+    reader = await loom.get("/stream/a", if_none_match=f'"{key}"', if_modified_since=formatdate(usegmt=True))
+    assert (reader.head.status, "last-modified" in reader.head) == (200, False)
+    reader = await loom.get("/stream/a", range="bytes=4-", if_range=f'"{key}"')
+    assert reader.head.status == 200
+    assert await reader.take(10) == DATA
+
+
+async def test_what_is_not_there_is_404_whatever_the_condition(loom: Loom):
+    assert (await loom.get("/stream/a", if_match="*", if_none_match="*")).head.status == 404
