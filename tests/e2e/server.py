@@ -1,6 +1,7 @@
 """The server as users run it: a process of its own, seen from outside only."""
 
 import asyncio
+import ctypes
 import os
 import re
 import signal
@@ -15,6 +16,15 @@ TRACED = (sys.executable, str(Path(__file__).with_name("traced.py")))
 MIB = 1 << 20
 PATIENCE = 30.0
 """How long anything may take that usually takes no time, on a machine with other things to do."""
+
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def _die_with_parent() -> None:
+    """In the child: a run of pytest that is killed leaves no server behind."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Server:
@@ -38,6 +48,7 @@ class Server:
                 stdout=PIPE,
                 stderr=err,
                 env=env,
+                preexec_fn=_die_with_parent,
             )
         assert process.stdout
         line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
