@@ -6,6 +6,7 @@ all else is logged.
 
 import asyncio
 import ctypes
+import gc
 import os
 import resource
 import sys
@@ -47,6 +48,7 @@ def serve(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format, settings.tokens)
     keep_large_buffers()
     raise_file_limit()
+    gc.freeze()  # what is loaded stays: no collection needs to look through it again
     return uvloop.run(_open_and_run(settings))
 
 

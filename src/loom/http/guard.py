@@ -8,6 +8,7 @@ tokens it cannot know, it is harmless. Without, two checks hold it off: the Host
 import ipaddress
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -110,6 +111,7 @@ def host_name(host: str) -> str:
     return found[1].strip("[]").rstrip(".").lower() if found else ""
 
 
+@lru_cache
 def is_loopback(name: str) -> bool:
     """True if this host name or address can only mean this machine (RFC 6761 section 6.3)."""
     try:
