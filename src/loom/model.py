@@ -1,6 +1,8 @@
 """The words of Loom as frozen values: ids, states, infos. Owns the rules that hold everywhere; no I/O."""
 
+import json
 import os
+import secrets
 import time
 import unicodedata
 import uuid
@@ -107,14 +109,27 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which streams to list, newest first. An empty `states` means any state."""
+    """Which streams to list, newest first. An empty `states` means any state.
+
+    `metadata` are top-level members and what `member_text` gives for them; `created_after` is a time; `below`
+    the number of a stream, there or not, behind which the listing begins.
+    """
 
     states: frozenset[State] = field(default_factory=frozenset)
     prefix: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    created_after: float | None = None
+    below: int | None = None
 
     def matches(self, info: Info) -> bool:
         """True if the listing holds this stream."""
-        return (not self.states or info.state in self.states) and info.id.startswith(self.prefix)
+        return (
+            (not self.states or info.state in self.states)
+            and info.id.startswith(self.prefix)
+            and (self.created_after is None or info.created > self.created_after)
+            and (self.below is None or number_of(info.key) < self.below)
+            and all(member_text(info.metadata, name) == text for name, text in self.metadata)
+        )
 
 
 FINAL_STATES = frozenset(state for state in State if state.final)
@@ -133,6 +148,37 @@ def new_id(now: float) -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
+
+
+def new_key(number: int) -> str:
+    """A key: the stream's number, which rises with every creation in a store and is never given twice, and
+    enough chance that a store that was set back does not give a key out twice either."""
+    return f"{number:x}-{secrets.token_hex(6)}"
+
+
+def number_of(key: str) -> int:
+    """The number in a key, 0 if it is none of ours."""
+    number, _, chance = key.partition("-")
+    try:
+        return int(number, 16) if chance and len(number) < 16 else 0
+    except ValueError:
+        return 0
+
+
+def member_text(metadata: str, name: str) -> str | None:
+    """A top-level member of JSON metadata as text, None if there is none: of a string the string itself, of a
+    number, true, false and null what stands there, of anything else its shortest JSON."""
+    value = json.loads(metadata, parse_int=_Literal, parse_float=_Literal)
+    if not isinstance(value, dict) or name not in value:
+        return None
+    value = value[name]
+    if isinstance(value, str):
+        return str(value)
+    return json.dumps(json.loads(metadata)[name], ensure_ascii=False, separators=(",", ":"))
+
+
+class _Literal(str):
+    """A JSON number as it is written."""
 
 
 def parse_id(raw: bytes) -> str:

@@ -4,7 +4,7 @@ Knows the store and the hub by their contracts; nothing of HTTP, tokens or setti
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from dataclasses import replace as updated
 from types import TracebackType
@@ -14,7 +14,7 @@ import structlog
 
 from loom.errors import Fenced, LoomError, StoreStopped, StreamAborted, StreamGone, StreamNotFound
 from loom.hub import Hub, Tail
-from loom.model import Clock, Info, NewStream, Patch, State
+from loom.model import Clock, Info, NewStream, Patch, Query, State, number_of
 from loom.ranges import WHOLE, Part, Search, skip_lines
 from loom.store.base import Content, Health, Store, Writer
 
@@ -41,6 +41,8 @@ Choose = Callable[[Info], Part | Search]
 """Says which part of a stream is meant, as the stream is now; may refuse it with an error of its own."""
 
 T = TypeVar("T")
+
+DELETED_AT_ONCE = 500
 
 STOPPED = "the server stopped"
 
@@ -299,6 +301,59 @@ class Service:
             except StreamNotFound:
                 continue  # replaced between the two looks, or deleted: the next look tells
             return info
+
+    async def find(self, query: Query, limit: int) -> tuple[list[Info], int | None]:
+        """Up to `limit` of the streams that match, newest first, and the number to go on `below`, None if
+        there are no more.
+
+        Raises StoreStopped, Busy.
+        """
+        self._check()
+        found: list[Info] = []
+        async for info in self._store.find(query):
+            if len(found) == limit:
+                return found, number_of(found[-1].key)
+            found.append(info)
+        return found, None
+
+    async def count(self, query: Query) -> tuple[int, int]:
+        """How many streams match, and the number that is `below` for them but for none created later.
+
+        Raises StoreStopped, Busy.
+        """
+        self._check()
+        count = below = 0
+        async for info in self._store.find(query):
+            below = below or number_of(info.key) + 1
+            count += 1
+        return count, below
+
+    async def delete_all(self, query: Query) -> int:
+        """Delete the streams that match, some at a time; returns how many, once all of it is durable.
+
+        Who creates such streams meanwhile has to be kept out by `query.below`. Raises StoreStopped, Busy.
+        """
+        deleted = 0
+        while True:  # a listing may miss what changes meanwhile
+            found = 0
+            batch: list[str] = []
+            async for info in self._store.find(query):
+                found += 1
+                batch.append(info.key)
+                if len(batch) == DELETED_AT_ONCE:
+                    deleted += await self._delete_batch(batch)
+                    batch.clear()
+            deleted += await self._delete_batch(batch)
+            if not found:
+                return deleted
+
+    async def _delete_batch(self, keys: Iterable[str]) -> int:
+        self._check()
+        told = await asyncio.gather(*map(self._store.delete, keys), return_exceptions=True)
+        for error in told:
+            if error is not None and not isinstance(error, StreamNotFound):
+                raise error
+        return told.count(None)
 
     def health(self) -> Health:
         """How the store is; not ready once draining."""

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from tests.contract.tools import ABORTED, COMPLETE, INTERRUPTED, NOT_LIVE, Now, found, ids, stream
 
-from loom.model import NewStream, Patch, Query, State
+from loom.model import NewStream, Patch, Query, State, number_of
 from loom.store.base import Store
 
 LAST = "\U0010ffff"
@@ -89,6 +89,56 @@ async def test_what_stays_is_found_once_while_others_come_and_go(store: Store):
     stays = [f"s{number}" for number in reversed(range(0, 100, 2))]
     assert [id for id in seen if id in set(stays)] == stays
     assert len(seen) == len(set(seen))
+
+
+async def test_streams_are_found_by_when_they_were_created(store: Store, clock: Now):
+    for id in ("a", "b", "c"):
+        await stream(store, id, b"", COMPLETE if id == "b" else None)
+        clock.time += 10
+    for after, expected in [(999.9, "cba"), (1000.0, "cb"), (1010.0, "c"), (1020.0, "")]:
+        assert await ids(store, created_after=after) == [*expected]
+    assert await ids(store, created_after=1000.0, states=frozenset({State.COMPLETE})) == ["b"]
+
+
+async def test_a_listing_goes_on_behind_a_stream_even_if_that_is_gone(store: Store):
+    writers = [await stream(store, id, b"", None if id in "be" else COMPLETE) for id in "abcdef"]
+    numbers = [number_of(writer.key) for writer in writers]
+    assert numbers == sorted(set(numbers))
+    await store.delete(writers[3].key)
+    await stream(store, "new")
+    assert await ids(store, below=numbers[3]) == ["c", "b", "a"]
+    assert await ids(store, below=numbers[4], prefix="a") == ["a"]
+    assert await ids(store, below=numbers[4], states=frozenset({State.LIVE})) == ["b"]
+    assert await ids(store, below=1 << 60) == ["new", "f", "e", "c", "b", "a"]
+    assert await ids(store, below=1) == await ids(store, below=0) == []
+
+
+async def test_streams_are_found_by_metadata(store: Store):
+    texts = {
+        "none": "{}",
+        "list": '["os", "linux"]',
+        "text": '{"os": "linux", "n": "1"}',
+        "number": '{"n": 1, "deep": {"os": "linux"}}',
+        "escaped": '{"\\u006fs": "lin\\u0075x", "caf\\u00e9": "\\u00fc\\"%_"}',
+        "other": '{"os": "linux2", "n": 1.0, "none": null, "yes": true}',
+    }
+    for id, metadata in texts.items():
+        writer = await store.create(NewStream(id=id, metadata=metadata))
+        if id != "text":
+            await writer.close(COMPLETE)
+    for wanted, expected in [
+        ({"os": "linux"}, ["escaped", "text"]),
+        ({"os": "linux2"}, ["other"]),
+        ({"os": ""}, []),
+        ({"n": "1"}, ["number", "text"]),
+        ({"n": "1.0"}, ["other"]),
+        ({"café": 'ü"%_'}, ["escaped"]),
+        ({"deep": '{"os":"linux"}'}, ["number"]),
+        ({"none": "null", "yes": "true"}, ["other"]),
+        ({"os": "linux", "n": "1"}, ["text"]),
+        ({"%": "linux"}, []),
+    ]:
+        assert await ids(store, metadata=tuple(wanted.items())) == expected
 
 
 async def test_finding_can_be_left_early(store: Store):

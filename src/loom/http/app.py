@@ -17,6 +17,7 @@ from loom.http.access import RECORD, AccessLog, Record
 from loom.http.exchange import Disconnected, Resource, respond
 from loom.http.guard import Cors, Guard
 from loom.http.headers import SANDBOX
+from loom.http.listing import Listing
 from loom.http.ops import Ops
 from loom.http.problem import problem, problem_of
 from loom.http.spy import SpyHole
@@ -33,11 +34,13 @@ def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASG
         early_response=settings.early_response,
         producer_idle_timeout=settings.producer_idle_timeout,
     )
+    listing = Listing(service)
     ops = Ops(service)
     routes = [
         Route("/stream", Resource(POST=streams.create_new)),
         Route("/stream/", Resource(POST=streams.create_new)),
         Route("/stream/{id:path}", Resource(GET=streams.read, POST=streams.create, DELETE=streams.delete)),
+        Route("/streams", Resource(GET=listing.read, DELETE=listing.delete)),
         Route("/spy", Resource(GET=SpyHole(spy).read)),
         Route("/healthz", Resource(GET=ops.alive)),
         Route("/readyz", Resource(GET=ops.ready)),

@@ -146,7 +146,8 @@ class Content(ABC):
 
 
 class Store(ABC):
-    """Streams by id and key. See the module for what holds of every method."""
+    """Streams by id and key, keys being those of `model.new_key`. See the module for what holds of every
+    method."""
 
     @abstractmethod
     async def create(self, new: NewStream, *, replace: bool = False) -> Writer:

@@ -24,10 +24,10 @@ from loom.errors import (
     StreamNotFound,
     VersionMismatch,
 )
-from loom.model import TRANSITIONS, Clock, Info, NewStream, Patch, State
+from loom.model import TRANSITIONS, Clock, Info, NewStream, Patch, State, new_key
 from loom.store.files.commit import Commits
 from loom.store.files.stream import Stream
-from loom.store.files.table import Table, new_key
+from loom.store.files.table import Table
 from loom.store.files.writer import Bounds, FilesWriter
 
 T = TypeVar("T")

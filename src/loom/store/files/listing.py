@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loom.errors import Busy
 from loom.model import FINAL_STATES, Info, Query
-from loom.store.files.catalog import PAGE, CatalogReader, Row
+from loom.store.files.catalog import CatalogReader, Page
 from loom.store.files.table import Table
 
 
@@ -17,24 +17,23 @@ async def listing(table: Table, path: Path, threads: Executor, query: Query) -> 
     """The matching streams, newest first: numbers fall, so memory and pages merge by them."""
     loop = asyncio.get_running_loop()
     below = table.number + 1
+    if query.below is not None:
+        below = min(below, query.below)
     while below > 0:
         in_catalog = not query.states or bool(query.states & FINAL_STATES)
-        page: list[Row] = []
+        page, least = Page([], 0)
         told = None
         while in_catalog and told != table.told_times:  # else a row may be older than what memory forgot
             told = table.told_times
-            page = await loop.run_in_executor(threads, read_page, path, query, below)
-        least = page[-1][0] if len(page) == PAGE else 0
+            page, least = await loop.run_in_executor(threads, read_page, path, query, below)
         rows = {number: info for number, info in page if not table.hidden(number)}
-        for number, stream in table.loaded(query).items():
-            if least <= number < below:
-                rows[number] = stream.view
+        rows |= {number: row.view for number, row in table.loaded(query, range(least, below)).items()}
         for number in sorted(rows, reverse=True):
             yield rows[number]
         below = least
 
 
-def read_page(path: Path, query: Query, below: int) -> list[Row]:
+def read_page(path: Path, query: Query, below: int) -> Page:
     """One page, over a connection of its own: this runs in a thread. Raises Busy."""
     try:
         with contextlib.closing(CatalogReader(path)) as reader:

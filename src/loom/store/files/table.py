@@ -5,25 +5,9 @@ In memory is every stream that is not final, in use, or ahead of the catalog; th
 forgotten again. What this table says is durable and is what everyone is told.
 """
 
-import secrets
-
-from loom.model import FINAL_STATES, Info, Query
+from loom.model import FINAL_STATES, Info, Query, number_of
 from loom.store.files.catalog import CatalogReader, Row
 from loom.store.files.stream import Stream
-
-
-def new_key(number: int) -> str:
-    """A key: the stream's number, and enough chance that a restored directory does not give it out twice."""
-    return f"{number:x}-{secrets.token_hex(6)}"
-
-
-def number_of(key: str) -> int:
-    """The number in a key, 0 if it is none of ours."""
-    number, _, chance = key.partition("-")
-    try:
-        return int(number, 16) if chance and len(number) < 16 else 0
-    except ValueError:
-        return 0
 
 
 class Table:
@@ -102,10 +86,14 @@ class Table:
         """Every stream in memory."""
         return list(self._streams.values())
 
-    def loaded(self, query: Query) -> dict[int, Stream]:
-        """The streams in memory that match, by number; those the catalog has besides are in its pages."""
+    def loaded(self, query: Query, numbers: range) -> dict[int, Stream]:
+        """The streams in memory that match; those the catalog has besides are in its pages."""
         streams = self._unfinished if query.states and not query.states & FINAL_STATES else self._streams
-        return {number: stream for number, stream in streams.items() if query.matches(stream.info)}
+        return {
+            number: stream
+            for number, stream in streams.items()
+            if number in numbers and query.matches(stream.info)
+        }
 
     def hidden(self, number: int) -> bool:
         """A row of the catalog that is not to be shown: memory knows better."""

@@ -18,7 +18,7 @@ from loom.errors import (
     VersionMismatch,
     WriterLost,
 )
-from loom.model import TRANSITIONS, Change, ChangeKind, Clock, Info, NewStream, Patch, Query, State, new_id
+from loom.model import TRANSITIONS, Change, ChangeKind, Clock, Info, NewStream, Patch, Query, State, new_key
 from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Writer
 from loom.store.memory.commit import Commits
 from loom.store.memory.stream import Follower, Member, MemoryContent, MemoryWriter, Stream, targets
@@ -32,6 +32,7 @@ class MemoryStore(Store):
 
     def __init__(self, clock: Clock, *, writer_bound: int = 4 << 20, total_bound: int = 64 << 20) -> None:
         self._clock = clock
+        self._number = 0
         self._commits = Commits(writer_bound, total_bound)
         self._streams: dict[str, Stream] = {}  # by key, in the order of creation
         self._ids: dict[str, Stream] = {}
@@ -113,15 +114,15 @@ class MemoryStore(Store):
             raise StreamExists(new.id)
         if old:
             self._remove(old)
-        now = self._clock()
+        self._number += 1
         info = Info(
-            key=new_id(now),
+            key=new_key(self._number),
             id=new.id,
             epoch=1,
             state=State.LIVE,
             metadata=new.metadata,
             content_type=new.content_type,
-            created=now,
+            created=self._clock(),
             resume_window=new.resume_window,
         )
         stream = self._streams[info.key] = self._ids[info.id] = Stream(info)

@@ -1,0 +1,156 @@
+"""/streams: list streams, delete many. Owns the words of a query, and how a stream is told in JSON."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from loom.auth import Action
+from loom.errors import BadRequest
+from loom.http.exchange import Exchange
+from loom.http.headers import NO_STORE, NOSNIFF
+from loom.http.problem import Headers, problem
+from loom.model import Info, Query, State
+from loom.service import Service
+
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+
+
+class Listing:
+    """The handlers of /streams."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def read(self, exchange: Exchange) -> None:
+        """GET /streams: those that match, newest first, a page at a time."""
+        exchange.require(Action.READ, None)
+        query, limit = parse_query(exchange.query_params.multi_items())
+        infos, below = await self._service.find(query, limit)
+        rows = ",\n".join(map(row, infos))
+        cursor = json.dumps(None if below is None else f"{below:x}")
+        await _answer(exchange, f'{{"streams": [\n{rows}\n], "cursor": {cursor}}}\n')
+
+    async def delete(self, exchange: Exchange) -> None:
+        """DELETE /streams?prefix=...: all that match, if `confirm` is their number; none with `dry_run`."""
+        exchange.require(Action.DELETE, None)
+        given = _once(exchange.query_params.multi_items(), {"prefix", "confirm", "dry_run"})
+        dry = exchange.flag("dry_run")
+        confirmed = _number(given, "confirm", least=0)
+        if "prefix" not in given:
+            raise BadRequest("Say which streams: prefix=... is missing. An empty prefix means every stream.")
+        query = Query(prefix=given["prefix"])
+        count, below = await self._service.count(query)
+        if dry:
+            await _answer(exchange, f'{{"count": {count}}}\n')
+        elif confirmed != count:
+            detail = f"{count} streams match; confirm={count} deletes them."
+            await exchange.respond(*problem(409, "unconfirmed", detail, count=count))
+        else:
+            deleted = await self._service.delete_all(replace(query, below=below))
+            await _answer(exchange, f'{{"deleted": {deleted}}}\n')
+
+
+def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
+    """The query and the limit that these parameters ask for. Raises BadRequest; a word that is not known is
+    refused, or a slip would list what was not asked for."""
+    states: set[State] = set()
+    metadata: list[tuple[str, str]] = []
+    others = []
+    for name, value in parameters:
+        if name == "state":
+            states.update(map(_state, value.split(",")))
+        elif name.startswith("meta."):
+            metadata.append((name.removeprefix("meta."), value))
+        else:
+            others.append((name, value))
+    given = _once(others, {"prefix", "created_after", "limit", "cursor"})
+    limit = _number(given, "limit", least=1)
+    query = Query(
+        states=frozenset(states),
+        prefix=given.get("prefix", ""),
+        metadata=tuple(metadata),
+        created_after=parse_time(given["created_after"]) if "created_after" in given else None,
+        below=_cursor(given["cursor"]) if given.get("cursor") else None,
+    )
+    return query, DEFAULT_LIMIT if limit is None else min(limit, MAX_LIMIT)
+
+
+def parse_time(text: str) -> float:
+    """A time as RFC 3339 or in seconds since the Unix epoch. Raises BadRequest."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _timestamp(text)
+    if not math.isfinite(seconds):
+        raise BadRequest("A time is given as 2026-01-31T12:00:00Z or in seconds since 1970.")
+    return seconds
+
+
+def row(info: Info) -> str:
+    """A stream in one line of JSON. Its metadata stands there as it was sent."""
+    told = {
+        "id": info.id,
+        "key": info.key,
+        "state": info.state,
+        "reason": info.reason,
+        "size": info.size,
+        "content_type": info.content_type,
+        "created": _time(info.created),
+        "ended": None if info.ended is None else _time(info.ended),
+    }
+    return f'{json.dumps(told)[:-1]}, "metadata": {info.metadata}}}'
+
+
+def _timestamp(text: str) -> float:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return math.nan
+    return math.nan if time.tzinfo is None else time.timestamp()
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _state(word: str) -> State:
+    try:
+        return State(word.strip())
+    except ValueError:
+        raise BadRequest(f"A state is one of {', '.join(State)}.") from None
+
+
+def _number(given: dict[str, str], name: str, *, least: int) -> int | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) >= least):
+        raise BadRequest(f"The query parameter {name} is a whole number, {least} or more.")
+    return int(text)
+
+
+def _cursor(text: str) -> int:
+    if len(text) < 16 and not text.strip("0123456789abcdef"):
+        return int(text, 16)
+    raise BadRequest("This cursor is none that was given out here; begin without one.")
+
+
+def _once(parameters: Iterable[tuple[str, str]], known: set[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name, value in parameters:
+        if name not in known:
+            raise BadRequest(
+                f"The query parameter {name[:80]} is not known here; {', '.join(sorted(known))} are."
+            )
+        if name in given:
+            raise BadRequest(f"The query parameter {name} was given more than once.")
+        given[name] = value
+    return given
+
+
+async def _answer(exchange: Exchange, text: str) -> None:
+    body = text.encode("ascii")
+    headers: Headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await exchange.respond(200, [*headers, NO_STORE, NOSNIFF], body)
