@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
 
-from loom.errors import Busy
 from loom.model import FINAL_STATES, Info, Query
 from loom.store.files.catalog import CatalogReader, Page
 from loom.store.files.table import Table
@@ -35,8 +33,5 @@ async def listing(table: Table, path: Path, threads: Executor, query: Query) -> 
 
 def read_page(path: Path, query: Query, below: int) -> Page:
     """One page, over a connection of its own: this runs in a thread. Raises Busy."""
-    try:
-        with contextlib.closing(CatalogReader(path)) as reader:
-            return reader.page(query, below)
-    except sqlite3.OperationalError as error:
-        raise Busy("The catalog cannot be read just now; try again later.") from error
+    with contextlib.closing(CatalogReader(path)) as reader:
+        return reader.page(query, below)

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from loom.errors import ConfigError
+from loom.errors import Busy, ConfigError
 from loom.model import Clock
 from loom.store.files import directory
 from loom.store.files.catalog import Catalog, CatalogReader
@@ -67,7 +67,7 @@ def open_parts(disk: Disk, clock: Clock, *, flush: bool, segment_size: int = SEG
                 catalog.set_fact("flushed", flush)
             disk.sync_directory("")
             reader = CatalogReader(path)
-        except (OSError, sqlite3.Error, FlushFailed) as error:
+        except (OSError, sqlite3.Error, FlushFailed, Busy) as error:
             raise ConfigError(f"The data directory {disk.root} cannot be used: {error}") from error
         opened.pop_all()
     return Parts(disk, lock, catalog, reader, log, content, recovered)
