@@ -3,15 +3,15 @@
 import asyncio
 import sqlite3
 import time
+from dataclasses import replace
 
 import pytest
-from tests.contract.tools import COMPLETE, stored
+from tests.contract.tools import COMPLETE, ids, stored
 from tests.files.disks import until, written
 
 from loom.errors import Busy, ConfigError, StreamNotFound
-from loom.model import Info, NewStream, Query, State
-from loom.store.files.catalog import COLUMNS, PAGE, Catalog, CatalogReader, values
-from loom.store.files.table import number_of
+from loom.model import Info, NewStream, Query, State, number_of
+from loom.store.files.catalog import COLUMNS, PAGE, Catalog, CatalogReader, behind, values
 
 MILLION = 1_000_000
 
@@ -68,9 +68,10 @@ def test_pages_go_from_the_newest_to_the_oldest_without_gap(catalog):
     def numbers(query: Query) -> list[int]:
         found: list[int] = []
         below = count + 1
-        while page := reader.page(query, below):
-            found += [number for number, _ in page]
-            below = page[-1][0]
+        while below:
+            page = reader.page(query, below)
+            found += [number for number, _ in page.rows]
+            below = page.least
         return found
 
     everything = list(range(count, 0, -1))
@@ -79,6 +80,53 @@ def test_pages_go_from_the_newest_to_the_oldest_without_gap(catalog):
     assert numbers(Query(prefix="a%")) == numbers(Query(states=frozenset({State.LIVE}))) == []
     aborted = Query(states=frozenset({State.ABORTED}), prefix="b")
     assert numbers(aborted) == [n for n in everything if n % 2 and n % 3 == 0]
+    reader.close()
+
+
+def test_a_page_looks_at_few_rows_whatever_is_asked_for(catalog, monkeypatch):
+    monkeypatch.setattr("loom.store.files.catalog.WINDOW", 100)
+    count = 1000
+    rows = [(n, replace(info(n, f"{'ab'[n > 950]}{n}"), created=float(n))) for n in range(1, count + 1)]
+    catalog.store(rows, [], count)
+    reader = CatalogReader(catalog.path)
+    asked: list[str] = []
+    reader._db.set_trace_callback(asked.append)
+    some = range(count, 0, -1)
+    for query, index, pages, expected in [
+        (Query(prefix="b"), "sqlite_autoindex_streams_1", 1, [n for n in some if n > 950]),
+        (Query(prefix="a"), "PRIMARY KEY", 11, [n for n in some if n <= 950]),
+        (Query(created_after=980.0), "created", 1, [n for n in some if n > 980]),
+        (Query(created_after=20.0, prefix="b99"), "sqlite_autoindex_streams_1", 1, range(999, 989, -1)),
+        (Query(created_after=20.0), "PRIMARY KEY", 11, [n for n in some if n > 20]),
+        (Query(states=frozenset({State.ABORTED})), "PRIMARY KEY", 11, []),
+        (Query(metadata=(("a", "b"),)), "PRIMARY KEY", 11, []),
+    ]:
+        found, below, taken = [], count + 1, 0
+        while below:
+            asked.clear()
+            page = reader.page(query, below)
+            found += [number for number, _ in page.rows]
+            below, taken = page.least, taken + 1
+            plan = " ".join(row[3] for row in catalog._db.execute(f"EXPLAIN QUERY PLAN {asked[-1]}"))
+            assert f"SEARCH streams USING {'INTEGER ' * (index == 'PRIMARY KEY')}" in plan
+            assert index in plan
+        assert (found, taken) == ([*expected], pages)
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "end"),
+    [("a", "b"), ("a\U0010ffff", "b"), ("\ud7ff", "\ue000"), ("\U0010ffff" * 2, ""), ("z~", "z\x7f")],
+)
+def test_the_end_of_what_begins_with_a_prefix(prefix, end):
+    assert behind(prefix) == end
+
+
+def test_a_catalog_without_the_newest_index_gets_it(catalog):
+    catalog._db.execute("DROP INDEX created")
+    Catalog(catalog.path).close()
+    reader = CatalogReader(catalog.path)
+    assert reader.page(Query(created_after=1.0), 10) == ([], 0)
     reader.close()
 
 
@@ -152,6 +200,15 @@ async def test_with_a_million_streams_start_create_and_info_look_at_few_rows(dis
     store._images.want_checkpoint()
     await until(lambda: len(store._table.all()) == 0)
     assert time.process_time() - begin < 1
+    begin = time.process_time()
+    assert await ids(store, prefix="id 77777", below=1 << 40) == [
+        *(f"id {n}" for n in range(777779, 777769, -1) if n != 777777),
+        "id 77777",
+    ]
+    assert await ids(store, created_after=999.0) == ["new", "mine"]
+    assert await ids(store, states=frozenset({State.ABORTED})) == []
+    assert await ids(store, metadata=(("commit", "3f2a91c"),)) == []
+    assert time.process_time() - begin < 3
 
 
 def fill(path, count):

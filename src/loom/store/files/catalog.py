@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from loom.errors import Busy, ConfigError
 from loom.model import Info, Query, State
@@ -35,9 +36,27 @@ UPSERT = (  # our own column names
     f"INSERT INTO streams ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
     f"ON CONFLICT (number) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in INFO_COLUMNS)}"
 )
+CREATED = "CREATE INDEX IF NOT EXISTS created ON streams (created)"
+"""Catalogs of this format may come without it."""
 PAGE = 500
+WINDOW = 20_000
+"""Rows that one page looks at, at most: some 20 ms in a thread, however many streams there are."""
 
 Row = tuple[int, Info]
+
+
+class Page(NamedTuple):
+    """Rows of a listing, newest first: all that are wanted with a number of `least` or above."""
+
+    rows: list[Row]
+    least: int
+
+
+class Condition(NamedTuple):
+    """A piece of SQL and its parameters."""
+
+    text: str
+    parameters: list[object]
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -86,6 +105,7 @@ class Catalog:
         self._db = connect(path, read_only=False)
         if self._db.execute("PRAGMA user_version").fetchone() == (0,):
             self._create()
+        self._db.execute(CREATED)
         if fresh:
             os.chmod(path, 0o640)
 
@@ -175,23 +195,72 @@ class CatalogReader:
             row = self._db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
         return (row[0], info_of(row)) if row else None
 
-    def page(self, query: Query, below: int) -> list[Row]:
-        """Up to PAGE matching streams with a number under `below`, newest first."""
-        where: list[str] = ["number < ?"]
-        parameters: list[object] = [below]
-        if query.states:
-            where.append(f"state IN ({', '.join('?' * len(query.states))})")
-            parameters += sorted(query.states)
-        if query.prefix:
-            where.append("substr(id, 1, ?) = ?")
-            parameters += [len(query.prefix), query.prefix]
-        text = f"{SELECT} WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT {PAGE}"
-        with readable():
-            return [(row[0], info_of(row)) for row in self._db.execute(text, parameters)]
+    def page(self, query: Query, below: int) -> Page:
+        """The newest matching streams with a number under `below`, after a look at WINDOW rows at most."""
+        wanted = [*ranges(query).values(), *filters(query)]
+        index = self._narrow(query)
+        least = 0 if index or not wanted else self._window(below)
+        conditions = [Condition("number < ? AND number >= ?", [below, least]), *wanted]
+        found = self._db.execute(
+            f"{SELECT} {f'INDEXED BY {index}' if index else 'NOT INDEXED'} "
+            f"WHERE {' AND '.join(each.text for each in conditions)} ORDER BY number DESC LIMIT {PAGE}",
+            [parameter for each in conditions for parameter in each.parameters],
+        ).fetchall()
+        rows = [(row[0], info_of(row)) for row in found]
+        return Page(
+            [row for row in rows if query.matches(row[1])], rows[-1][0] if len(rows) == PAGE else least
+        )
+
+    def _narrow(self, query: Query) -> str:
+        """An index by which the query has no more than WINDOW rows to look at, if there is one."""
+        for index, (text, parameters) in ranges(query).items():
+            few = f"SELECT 1 FROM streams INDEXED BY {index} WHERE {text} LIMIT {WINDOW + 1}"  # noqa: S608
+            if self._db.execute(f"SELECT count(*) FROM ({few})", parameters).fetchone() <= (WINDOW,):  # noqa: S608
+                return index
+        return ""
+
+    def _window(self, below: int) -> int:
+        """The number with WINDOW rows between it and `below`, 0 if there are fewer."""
+        text = f"SELECT number FROM streams WHERE number < ? ORDER BY number DESC LIMIT 1 OFFSET {WINDOW - 1}"  # noqa: S608
+        row = self._db.execute(text, [below]).fetchone()
+        return int(row[0]) if row else 0
 
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+
+def ranges(query: Query) -> dict[str, Condition]:
+    """What an index knows the answer to, by the index."""
+    found = {}
+    if query.prefix:
+        end = behind(query.prefix)
+        found["sqlite_autoindex_streams_1"] = Condition(
+            "id >= ? AND id < ?" if end else "id >= ?", [query.prefix, end] if end else [query.prefix]
+        )
+    if query.created_after is not None:
+        found["created"] = Condition("created > ?", [query.created_after])
+    return found
+
+
+def filters(query: Query) -> Iterator[Condition]:
+    """What has to be looked up in each row; of metadata it lets through more than is wanted."""
+    if query.states:
+        yield Condition(f"state IN ({', '.join('?' * len(query.states))})", [*sorted(query.states)])
+    for name, text in query.metadata:
+        # Where nothing is escaped, a member and a string or a literal stand as they are.
+        literals = [f'"{name}"', *([] if text.startswith(("[", "{")) else [text])]
+        plain = " AND ".join(["instr(metadata, ?)"] * len(literals))
+        yield Condition(f"(instr(metadata, '\\') OR {plain})", [*literals])
+
+
+def behind(prefix: str) -> str:
+    """The least text above all that begin with `prefix`; empty if there is none."""
+    prefix = prefix.rstrip("\U0010ffff")
+    if not prefix:
+        return ""
+    following = ord(prefix[-1]) + 1
+    return prefix[:-1] + chr(0xE000 if following == 0xD800 else following)
 
 
 def values(number: int, info: Info) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from loom.model import FINAL_STATES, Info, Query
-from loom.store.files.catalog import CatalogReader, Page
+from loom.store.files.catalog import CatalogReader, Page, readable
 from loom.store.files.table import Table
 
 
@@ -33,5 +33,5 @@ async def listing(table: Table, path: Path, threads: Executor, query: Query) -> 
 
 def read_page(path: Path, query: Query, below: int) -> Page:
     """One page, over a connection of its own: this runs in a thread. Raises Busy."""
-    with contextlib.closing(CatalogReader(path)) as reader:
+    with readable(), contextlib.closing(CatalogReader(path)) as reader:
         return reader.page(query, below)
