@@ -193,6 +193,16 @@ async def test_lines_of_a_stream_that_has_none_for_long(loom: Loom):
         assert await reader.body() == expected
 
 
+async def test_nobody_searches_on_for_a_client_that_has_left(loom: Loom):
+    await loom.stored("/stream/a", bytes(16 << 20))
+    logged = loom.logged(path="/stream/a", method="GET")
+    wire = await loom.connect()
+    await wire.request("GET", "/stream/a?lines=1")
+    wire.half_close()
+    line = await logged
+    assert (line["status"], line["cut"]) == (None, "the client left")
+
+
 async def test_an_interrupted_stream_is_followed_from_a_place(loom: Loom):
     producer = await loom.live("/stream/a", DATA)
     producer.reset()

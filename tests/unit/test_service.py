@@ -358,6 +358,22 @@ async def test_unknown_id(service: Service):
 # Following.
 
 
+async def test_follower_that_waits_for_a_line_and_lags_finds_it_all_the_same(clock: ManualClock):
+    store = TestStore(clock)
+    store.filed = 1_000_000
+    service = Service(store, Hub(store, tail_limit=100), clock)
+    producer = await begun(service, b"one\ntw")
+    reading = await service.read("a", chosen(FromLine(4)))
+    late = os.urandom(200_000).replace(b"\n", b"")
+    await sent(producer, b"o", b"\nthree\n", late[:100_000], late[100_000:])
+    consumer = Consumer(reading, slices=True)
+    await producer.complete()
+    await consumer.task
+    assert reading.part == Part(6, None, skip=2)
+    assert consumer.got == late
+    assert store.idle
+
+
 async def test_follower_gets_the_stored_then_the_live_bytes_then_the_end(service: Service):
     producer = await begun(service, b"stored ")
     reading = await service.read("a")
