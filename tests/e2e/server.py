@@ -9,6 +9,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -30,10 +31,13 @@ def _die_with_parent() -> None:
 class Server:
     """One `loom serve`, from its start to its end."""
 
-    def __init__(self, process: Process, url: str) -> None:
+    def __init__(self, process: Process) -> None:
         self._process = process
-        self.url = url
-        self.port = int(url.rpartition(":")[2])
+        self.url = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     @classmethod
     async def start(cls, data: Path, log: Path, *, traced: bool = False, **settings: object) -> "Server":
@@ -50,17 +54,25 @@ class Server:
                 env=env,
                 preexec_fn=_die_with_parent,
             )
-        assert process.stdout
-        line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
+        server = cls(process)
+        try:
+            server.url = await asyncio.wait_for(server._announced(), PATIENCE)
+        except BaseException:
+            await server.kill()
+            raise
+        return server
+
+    async def _announced(self) -> str:
+        assert self._process.stdout
+        line = (await self._process.stdout.readline()).decode()
         url = re.match(r"Loom listens on (http://\S+) ", line)
         if url is None:
-            await process.wait()
-            raise AssertionError(f"The server did not start: {line}{log.read_text()[-2000:]}")
-        return cls(process, url[1])
+            raise AssertionError(f"The server said {line!r} when it should have started; its log says why.")
+        return url[1]
 
     async def kill(self) -> None:
         """As `kill -9` does; nothing if it has ended."""
-        if self._process.returncode is None:
+        with suppress(ProcessLookupError):
             self._process.kill()
         await self._process.communicate()
 

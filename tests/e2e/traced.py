@@ -13,7 +13,8 @@ from loom.cli.main import main
 def answer() -> None:
     for _ in sys.stdin:
         gc.collect()
-        held, objects = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
+        held = tracemalloc.get_traced_memory()[0]
+        objects = len(gc.get_objects()) + gc.get_freeze_count()
         sys.stdout.write(f"{held} {objects} {tracemalloc.get_tracemalloc_memory()}\n")
         sys.stdout.flush()
 
