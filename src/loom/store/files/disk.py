@@ -25,9 +25,12 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}"  # pathlib would keep every part of every name in memory for good
+
     def open(self, name: str, flags: int) -> int:
         """A descriptor, close-on-exec. Raises OSError."""
-        return os.open(self.root / name, flags | os.O_CLOEXEC, 0o640)
+        return os.open(self._path(name), flags | os.O_CLOEXEC, 0o640)
 
     def close(self, fd: int) -> None:
         """Close a descriptor whose bytes are flushed or given up."""
@@ -79,7 +82,7 @@ class Disk:
 
     def make_directory(self, name: str) -> None:
         """A directory whose entry is durable; nothing if it is there. Its parent has to exist."""
-        if os.path.isdir(self.root / name):
+        if os.path.isdir(self._path(name)):
             return
         parent = self.open(os.path.dirname(name), os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -92,12 +95,12 @@ class Disk:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file; durable with the directory. Raises OSError."""
-        os.rename(self.root / old, self.root / new)
+        os.rename(self._path(old), self._path(new))
 
     def remove(self, name: str) -> bool:
         """Remove a file; False if it is not there. Durable with the directory. Raises OSError."""
         try:
-            os.unlink(self.root / name)
+            os.unlink(self._path(name))
         except FileNotFoundError:
             return False
         return True
@@ -105,7 +108,7 @@ class Disk:
     def size(self, name: str) -> int | None:
         """The length of a file, None if it is not there. Raises OSError."""
         try:
-            return os.stat(self.root / name).st_size
+            return os.stat(self._path(name)).st_size
         except FileNotFoundError:
             return None
 
