@@ -143,6 +143,16 @@ class Reading:
         self._tail = source if isinstance(source, Tail) else None
         self._content = None if isinstance(source, Tail) else source
 
+    @property
+    def offset(self) -> int:
+        """Behind the last byte given."""
+        return self._offset
+
+    @property
+    def latest(self) -> Info:
+        """The stream as it was at its latest turn; its `size` may be behind."""
+        return self.info if self._tail is None else self._tail.info
+
     async def pieces(self, *, slices: bool = False) -> AsyncGenerator[Piece, None]:
         """The bytes in order; with `slices` those that are on file as slices of a descriptor.
 

@@ -11,7 +11,6 @@ which streams are new or have grown: it pulls, from the tail of a stream or, beh
 """
 
 import asyncio
-from bisect import bisect
 from collections import deque
 from collections.abc import AsyncGenerator
 from itertools import cycle
@@ -20,6 +19,7 @@ from loom.errors import Busy, LoomError, StreamDamaged, StreamGone, StreamNotFou
 from loom.hub import Hub, Tail
 from loom.model import FINAL_STATES, Change, ChangeKind, Query, State
 from loom.store.base import Store
+from loom.text import Whole
 
 RUN = 64 << 10
 """Bytes a stream shows, give or take a chunk, before the next one has its turn."""
@@ -56,7 +56,7 @@ class Spy:
 
 
 class _Strand:
-    """One stream as a spy has seen it: all before `offset` is shown, but for `held`."""
+    """One stream as a spy has seen it: all before `offset` is shown, but for what `whole` holds."""
 
     def __init__(self, key: str, id: str, color: int) -> None:
         self.key = key
@@ -65,17 +65,10 @@ class _Strand:
         self.tail: Tail | None = None
         """None until it is announced."""
         self.offset = 0
-        self.held = b""
+        self.whole = Whole()
         self.over = False
         """Nothing more comes; its end is still to be told."""
         self.queued = False
-
-    def whole(self, data: bytes) -> bytes:
-        """`data` behind what was held, up to the last whole character; the rest is held."""
-        data = self.held + data if self.held else data
-        end = len(data) - unfinished(data)
-        self.held = data[end:]
-        return data[:end]
 
 
 class _Page:
@@ -107,15 +100,6 @@ class _Page:
 
     def _name(self, strand: _Strand) -> str:
         return f"\x1b[1;{strand.color}m{strand.id}{RESET}" if self._colored else strand.id
-
-
-def unfinished(data: bytes) -> int:
-    """How many bytes at the end, 3 at most, begin a UTF-8 character that is longer (RFC 3629 section 4)."""
-    for count, byte in enumerate(reversed(data[-3:]), 1):
-        if byte & 0xC0 != 0x80:
-            length = (1, 2, 3, 4, 1)[bisect(b"\xc2\xe0\xf0\xf5", byte)]
-            return count if count < length else 0
-    return 0
 
 
 class _Weave:
@@ -160,7 +144,7 @@ class _Weave:
         size = 0
         while size < RUN and (data := await self._take(strand)):
             size += len(data)
-            if whole := strand.whole(data):
+            if whole := strand.whole.feed(data):
                 shown.append(self._page.show(strand, whole))
         if strand.tail is not None and strand.offset < strand.tail.end:
             self._queue(strand)
@@ -213,8 +197,8 @@ class _Weave:
         if strand.tail is not None and (error := strand.tail.error) and not isinstance(error, StreamGone):
             raise error.with_traceback(None)
         self._release(strand)
-        held = [self._page.show(strand, strand.held)] if strand.held else []
-        return [*held, self._page.announce("END", strand)]
+        held = strand.whole.held
+        return [*([self._page.show(strand, held)] if held else []), self._page.announce("END", strand)]
 
     def _add(self, key: str, id: str) -> _Strand:
         strand = self._strands[key] = _Strand(key, id, next(self._colors))

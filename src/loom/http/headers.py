@@ -16,6 +16,8 @@ REVALIDATED = (b"cache-control", b"private, no-cache, no-transform")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 SANDBOX = (b"content-security-policy", b"sandbox; default-src 'none'")
 """A producer may have stored HTML: shown by a browser it runs no script and belongs to no origin."""
+VARY = (b"vary", b"Accept")
+"""A stream is told in bytes or, who asks for them, in events."""
 UNBUFFERED = (b"x-accel-buffering", b"no")
 
 EXPOSED = (
@@ -100,4 +102,4 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
 def unchanged_headers(validators: Validators) -> Headers:
     """What an answer and the 304 in its place have in common (RFC 9110 section 15.4.5)."""
     cached = NO_STORE if validators.etag is None else REVALIDATED
-    return [cached, *validators.headers, SANDBOX, NOSNIFF]
+    return [cached, *validators.headers, VARY, SANDBOX, NOSNIFF]

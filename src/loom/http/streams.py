@@ -13,6 +13,7 @@ from starlette.types import Message, Receive
 from loom.auth import Action
 from loom.errors import ProducerIdle, WriterLost
 from loom.http.conditions import NotModified
+from loom.http.events import StreamEvents, accepts_events
 from loom.http.exchange import Disconnected, Exchange, body_part, interruptible
 from loom.http.headers import (
     NO_STORE,
@@ -39,6 +40,7 @@ class Streams:
         producer_idle_timeout: float = 0,
     ) -> None:
         self._service = service
+        self._events = StreamEvents(service)
         self._max_metadata_bytes = max_metadata_bytes
         self._early_response = early_response
         self._idle = producer_idle_timeout
@@ -55,6 +57,9 @@ class Streams:
         """GET and HEAD /stream/{id}: all or a part of what is stored, then what comes, to the end."""
         id = _id(exchange)
         exchange.require(Action.READ, id)
+        if accepts_events(exchange.all(b"accept")):
+            await self._events.read(exchange, id)
+            return
         selection = Selection(exchange.query_params.multi_items(), exchange)
         attended = exchange.attended() if selection.searches else nullcontext()
         try:

@@ -195,6 +195,7 @@ class CatalogReader:
             row = self._db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
         return (row[0], info_of(row)) if row else None
 
+    @readable()
     def page(self, query: Query, below: int) -> Page:
         """The newest matching streams with a number under `below`, after a look at WINDOW rows at most."""
         wanted = [*ranges(query).values(), *filters(query)]
