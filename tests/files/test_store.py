@@ -6,7 +6,9 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from loom.model import Info, NewStream, Patch, Query, State
 from loom.store.files import FilesStore
 from loom.store.files.commit import most_bytes, records_of
 from loom.store.files.content import content_name
+from loom.store.files.listing import listing
 from loom.store.files.records import encode
 from loom.store.files.stream import Op
 from loom.store.files.writer import FilesWriter
@@ -103,13 +106,19 @@ async def test_a_takeover_given_up_leaves_the_stream_resumable(store, turns):
     await rest(store)
 
 
-async def test_a_creation_given_up_does_not_end_who_took_over_meanwhile(disk, store):
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_creation_given_up_does_not_end_who_took_over_meanwhile(disk, store, turns):
     gate = Gate(disk, "sync", "log/")
     creating = asyncio.ensure_future(store.create(NewStream(id="a")))
     takers: list[asyncio.Future[FilesWriter]] = []
-    watching = store.watch(
-        lambda change: takers.append(asyncio.ensure_future(store.resume(change.info.key, 0)))
-    )
+
+    async def take_over(key: str) -> FilesWriter:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        taken: FilesWriter = await store.resume(key, 0)
+        return taken
+
+    watching = store.watch(lambda change: takers.append(asyncio.ensure_future(take_over(change.info.key))))
     await gate.entered()
     creating.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -321,6 +330,40 @@ async def test_a_stream_is_never_seen_as_it_was_while_the_catalog_is_being_told(
     assert (await store.info("done")).state is State.COMPLETE
 
 
+class ReadingLate(ThreadPoolExecutor):
+    """What its threads have read gets back only after `meanwhile`, the first time."""
+
+    def __init__(self, meanwhile: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        super().__init__(1)
+        self._meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = meanwhile
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, fn, /, *args, **kwargs):
+        return super().submit(self._late, fn, *args, **kwargs)
+
+    def _late(self, fn, *args, **kwargs):
+        read = fn(*args, **kwargs)
+        if meanwhile := self._meanwhile:
+            self._meanwhile = None
+            asyncio.run_coroutine_threadsafe(meanwhile(), self._loop).result(30)
+        return read
+
+
+@pytest.mark.parametrize("change", ["end", "delete"])
+async def test_a_listing_shows_no_row_that_was_read_before_memory_forgot_the_stream(store, change):
+    writer = await written(store, "a", b"x")
+    await checkpoint(store)
+
+    async def meanwhile() -> None:
+        await (writer.close(COMPLETE) if change == "end" else store.delete(writer.key))
+        await rest(store)
+        assert store._table.all() == []
+
+    with ReadingLate(meanwhile) as threads:
+        listed = listing(store._table, store._parts.catalog.path, threads, Query())
+        assert [info.state async for info in listed] == [State.COMPLETE] * (change == "end")
+
+
 async def test_a_checkpoint_covers_no_commit_that_has_not_been_applied(disk, store):
     """The committer may be a cycle ahead of the loop; what it wrote then is in no image."""
     writer = await written(store, "a", b"first")
@@ -346,8 +389,11 @@ async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
         keys[f"{index}"] = writer.key
     await rest(store)
     assert len(store._table.all()) == 10
-    for key in keys.values():
+    for id, key in keys.items():
         (await follow(store, key)).following.close()
+        if (await store.info(id)).state.final:
+            with pytest.raises(StreamFinal):
+                await store.resume(key, 1)
     assert len(store._table.all()) == 10
     for index in range(50):
         assert (await store.info(f"{index}")).key == keys[f"{index}"]
