@@ -390,10 +390,12 @@ async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
     await rest(store)
     assert len(store._table.all()) == 10
     for id, key in keys.items():
-        (await follow(store, key)).following.close()
         if (await store.info(id)).state.final:
             with pytest.raises(StreamFinal):
                 await store.resume(key, 1)
+    assert len(store._table.all()) == 10
+    for key in keys.values():
+        (await follow(store, key)).following.close()
     assert len(store._table.all()) == 10
     for index in range(50):
         assert (await store.info(f"{index}")).key == keys[f"{index}"]
