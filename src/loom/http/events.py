@@ -1,4 +1,4 @@
-"""Server-Sent Events: of the bytes of a stream, and of changes to streams.
+"""Server-Sent Events of the bytes of a stream.
 
 Owns what their events say. Each carries the id from which a client that connects again goes on.
 
