@@ -4,7 +4,9 @@ LoomError
 ├── BadRequest                400, or as it says
 │   ├── InvalidId             400
 │   ├── InvalidMetadata       400
-│   └── UnsupportedEncoding   415
+│   ├── InconsistentLength    400  not as many bytes as were announced
+│   ├── UnsupportedEncoding   415
+│   └── UnsupportedPatch      415
 ├── Unauthorized              401
 ├── Forbidden                 403
 ├── StreamNotFound            404
@@ -30,11 +32,19 @@ LoomError
 """
 
 
+PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types"
+"""Where the problem types of draft-ietf-httpbis-resumable-upload are to be registered."""
+
+
 class LoomError(Exception):
-    """The root. `str()` is a sentence for the person who asked; it names no path."""
+    """The root. `str()` is a sentence for the person who asked; it names no path.
+
+    `type` is the problem's type (RFC 9457 section 3.1.1) where there is one that others know.
+    """
 
     code = "internal"
     status = 500
+    type = "about:blank"
 
 
 class BadRequest(LoomError):
@@ -60,6 +70,20 @@ class UnsupportedEncoding(BadRequest):
     """A request body with a Content-Encoding: Loom stores bytes as they are (RFC 9110 section 8.4)."""
 
     code = "unsupported_encoding"
+    status = 415
+
+
+class InconsistentLength(BadRequest):
+    """A producer announced another number of bytes than it sent, or than it announced before."""
+
+    code = "inconsistent_length"
+    type = f"{PROBLEM_TYPES}#inconsistent-upload-length"
+
+
+class UnsupportedPatch(BadRequest):
+    """A PATCH of a content type that is not taken; the answer says which are (RFC 5789 section 2.2)."""
+
+    code = "unsupported_patch"
     status = 415
 
 
@@ -119,16 +143,19 @@ class StreamFinal(Conflict):
     """The stream is complete or aborted: nothing can be added or changed."""
 
     code = "final"
+    type = f"{PROBLEM_TYPES}#completed-upload"
 
 
 class OffsetMismatch(Conflict):
     """A producer offered to go on at another offset than the stream's end; `offset` is the right one."""
 
     code = "offset_mismatch"
+    type = f"{PROBLEM_TYPES}#mismatching-upload-offset"
 
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"The stream ends at offset {offset}; go on from there.")
+    def __init__(self, offset: int, provided: int) -> None:
+        super().__init__(f"The stream ends at offset {offset}, not at {provided}; go on from there.")
         self.offset = offset
+        self.provided = provided
 
 
 class VersionMismatch(Conflict):

@@ -15,6 +15,8 @@ from loom.errors import InvalidId
 
 MAX_ID_CHARS = 255
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+AMEND_WINDOW = 60.0
+"""Seconds after a stream's end in which its metadata may be changed once more, for an exit code say."""
 
 Clock = Callable[[], float]
 """Seconds since the Unix epoch; never goes back and never jumps while the process lives."""
@@ -47,12 +49,18 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStream:
-    """What a creation asks for. `metadata` is JSON text in ASCII; `resume_window` is in seconds."""
+    """What a creation asks for. `metadata` is JSON text in ASCII; `resume_window` is in seconds.
+
+    `idempotency_key` names the request that creates: whoever repeats it means the same stream. `length` is
+    how many bytes the producer says it will be in all.
+    """
 
     id: str
     metadata: str = "{}"
     content_type: str = DEFAULT_CONTENT_TYPE
     resume_window: float = 30.0
+    idempotency_key: str = ""
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +68,8 @@ class Info:
     """One stream as it durably is. Times are seconds since the Unix epoch.
 
     `size` is the durable size in bytes. `version` rises with every change but growth; `epoch` with every
-    producer. `deadline` is when the sweeper has to act on a stream without a producer.
+    producer. `deadline` is when the sweeper has to act on a stream without a producer. `amended`: its metadata
+    was changed after its end.
     """
 
     key: str
@@ -75,7 +84,17 @@ class Info:
     ended: float | None = None
     deadline: float | None = None
     resume_window: float = 30.0
+    idempotency_key: str = ""
+    length: int | None = None
+    amended: bool = False
     version: int = 1
+
+    def takes(self, patch: "Patch", now: float) -> bool:
+        """False if the stream is too final for `patch`: once, soon after its end, metadata may still change."""
+        if not self.state.final:
+            return True
+        late = self.ended is None or now > self.ended + AMEND_WINDOW
+        return patch.state is None and patch.metadata is not None and not (late or self.amended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +149,11 @@ class Query:
             and (self.below is None or number_of(info.key) < self.below)
             and all(member_text(info.metadata, name) == text for name, text in self.metadata)
         )
+
+
+def repeats(new: NewStream, info: Info) -> bool:
+    """True if this creation is the one that made the stream, asked for again."""
+    return new.idempotency_key != "" and new.idempotency_key == info.idempotency_key
 
 
 FINAL_STATES = frozenset(state for state in State if state.final)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tests.contract.tools import (
     ABORTED,
@@ -11,10 +13,11 @@ from tests.contract.tools import (
     settled,
     stored,
     stream,
+    watch,
 )
 
 from loom.errors import Conflict, StreamFinal, StreamNotFound, VersionMismatch, WriterLost
-from loom.model import TRANSITIONS, NewStream, Patch, State
+from loom.model import AMEND_WINDOW, TRANSITIONS, NewStream, Patch, State
 from loom.store.base import Store
 
 INTO = {patch.state: patch for patch in [*NOT_LIVE, Patch(state=State.LIVE)]}
@@ -115,9 +118,30 @@ async def test_states_change_as_the_table_says(store: Store, before: State, afte
     assert await store.info("a") == info
 
 
-async def test_metadata_of_a_final_stream_stays(store: Store):
+@pytest.mark.parametrize("end", [COMPLETE, ABORTED], ids=lambda patch: patch.state)
+async def test_metadata_changes_once_more_soon_after_the_end(store: Store, clock: Now, end: Patch):
+    writer = await stream(store, "a", b"x", end)
+    before = await store.info("a")
+    watcher = watch(store)
+    clock.time += AMEND_WINDOW
+    for version in (before.version - 1, before.version + 1):
+        with pytest.raises(VersionMismatch):
+            await store.change(writer.key, Patch(metadata="1"), version=version)
+    info = await store.change(writer.key, Patch(metadata='{"exit":1}'), version=before.version)
+    assert info == replace(before, metadata='{"exit":1}', amended=True, version=before.version + 1)
+    assert await store.info("a") == info
+    with pytest.raises(StreamFinal):
+        await store.change(writer.key, Patch(metadata="2"), version=info.version)
+    assert await store.info("a") == info
+    await settled(store)
+    assert ("closed", "a") not in watcher.story
+    assert await stored(store, "a") == b"x"
+
+
+async def test_metadata_of_a_final_stream_stays_once_it_is_over_for_long(store: Store, clock: Now):
     writer = await stream(store, "a", b"x", COMPLETE)
     before = await store.info("a")
+    clock.time += AMEND_WINDOW + 1
     with pytest.raises(StreamFinal):
         await store.change(writer.key, Patch(metadata="1"), version=before.version)
     assert await store.info("a") == before

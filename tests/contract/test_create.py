@@ -44,7 +44,14 @@ ODD_IDS = [
 
 
 async def test_created_stream_is_live_empty_and_as_asked_for(store: Store, clock: Now):
-    new = NewStream(id="a", metadata='{"b": 1}', content_type="text/plain", resume_window=7.5)
+    new = NewStream(
+        id="a",
+        metadata='{"b": 1}',
+        content_type="text/plain",
+        resume_window=7.5,
+        idempotency_key="k",
+        length=1 << 40,
+    )
     writer = await store.create(new)
     info = await store.info("a")
     assert info == Info(
@@ -56,6 +63,8 @@ async def test_created_stream_is_live_empty_and_as_asked_for(store: Store, clock
         content_type="text/plain",
         created=clock.time,
         resume_window=7.5,
+        idempotency_key="k",
+        length=1 << 40,
         version=info.version,
     )
     assert (writer.accepted, writer.durable, writer.replaced) == (0, 0, False)
@@ -77,6 +86,19 @@ async def test_create_of_a_taken_id_raises_whatever_its_state(store: Store):
         with pytest.raises(StreamExists):
             await store.create(NewStream(id=f"s{number}"))
         assert await store.info(f"s{number}") == before
+
+
+async def test_creation_that_is_repeated_replaces_nothing(store: Store):
+    writer = await store.create(NewStream(id="a", idempotency_key="k"), replace=True)
+    for new in (NewStream(id="a", idempotency_key="k"), NewStream(id="a", idempotency_key="k", length=3)):
+        with pytest.raises(StreamExists):
+            await store.create(new, replace=True)
+    assert (await store.info("a")).key == writer.key
+    for key in ("", "other", ""):
+        before = (await store.info("a")).key
+        writer = await store.create(NewStream(id="a", idempotency_key=key), replace=True)
+        assert writer.replaced
+        assert (await store.info("a")).key == writer.key != before
 
 
 async def test_of_many_simultaneous_creates_exactly_one_wins(store: Store):

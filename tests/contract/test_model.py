@@ -50,6 +50,7 @@ class Model:
     data: bytes = b""
     shown: int = 0
     version: int = 0
+    amended: bool = False
     readers: list[Reader] = field(default_factory=list)
     contents: list[Content] = field(default_factory=list)
 
@@ -148,11 +149,13 @@ class Comparison(RuleBasedStateMachine):
             return
         version = (await self.store.info(id)).version
         asked = self.store.change(stream.writer.key, patch, version=version - stale)
-        if stream.state.final or stale or (patch.state and patch.state not in TRANSITIONS[stream.state]):
+        refused = stream.state.final and stream.amended
+        if refused or stale or (patch.state and patch.state not in TRANSITIONS[stream.state]):
             with pytest.raises(Conflict):
                 await asked
             return
         assert (await asked).version > version
+        stream.amended = stream.state.final
         stream.state = patch.state or stream.state
         stream.metadata = patch.metadata or stream.metadata
 

@@ -42,6 +42,24 @@ async def test_streams_without_a_producer_are_as_they_were(store: Store, reopeni
         assert await stored(store, info.id) == bytes([size % 251]) * size
 
 
+async def test_all_that_was_asked_for_and_changed_is_still_there(store: Store, reopening: Reopening):
+    for number, key in enumerate(["", "k", "\u00e9" * 255]):
+        new = NewStream(id=str(number), idempotency_key=key, length=None if number else 0, resume_window=86400.0)
+        writer = await store.create(new)
+        info = await writer.close(COMPLETE)
+        await store.change(writer.key, Patch(metadata="[1]"), version=info.version)
+    before = await found(store)
+    for _ in range(2):
+        store = await reopening.reopen()
+        assert await found(store) == before
+        for info in before:
+            assert (info.amended, info.metadata) == (True, "[1]")
+            with pytest.raises(StreamFinal):
+                await store.change(info.key, Patch(metadata="2"), version=info.version)
+        with pytest.raises(StreamExists):
+            await store.create(NewStream(id="1", idempotency_key="k"), replace=True)
+
+
 async def test_streams_that_were_live_are_interrupted_with_a_fresh_window(
     store: Store, reopening: Reopening, clock: Now
 ):

@@ -49,6 +49,9 @@ infos = st.builds(
     ended=st.none() | st.floats(0, 1e12),
     deadline=st.none() | st.floats(0, 1e12),
     resume_window=st.floats(0, 1e9),
+    idempotency_key=texts,
+    length=st.none() | offsets,
+    amended=st.booleans(),
     version=st.integers(1, 1 << 40),
 )
 records: st.SearchStrategy[Record] = st.one_of(

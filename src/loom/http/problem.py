@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from loom.errors import LoomError, OffsetMismatch, RangeNotSatisfiable, Unauthorized
+from loom.errors import LoomError, OffsetMismatch, RangeNotSatisfiable, Unauthorized, UnsupportedPatch
 
 Headers = list[tuple[bytes, bytes]]
+
+ACCEPT_PATCH = b"application/partial-upload, application/merge-patch+json"
 
 
 def problem(
@@ -41,15 +43,17 @@ def problem_of(
 ) -> tuple[int, Headers, bytes]:
     """The response that tells `error`."""
     extra = list(headers)
-    members: dict[str, object] = {}
+    members: dict[str, object] = {"type": error.type}
     if isinstance(error, Unauthorized):
         extra.append((b"www-authenticate", b"Bearer"))
-    if isinstance(error, OffsetMismatch):
-        members["offset"] = error.offset
-        extra.append((b"upload-offset", str(error.offset).encode("ascii")))
     if isinstance(error, RangeNotSatisfiable):
         members["size"] = error.size
         extra.append((b"content-range", b"bytes */%d" % error.size))
+    if isinstance(error, OffsetMismatch):
+        members |= {"offset": error.offset, "expected-offset": error.offset, "provided-offset": error.provided}
+        extra += [(b"upload-offset", b"%d" % error.offset), (b"upload-complete", b"?0")]
+    if isinstance(error, UnsupportedPatch):
+        extra.append((b"accept-patch", ACCEPT_PATCH))
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         extra.append((b"retry-after", b"1"))
     return problem(error.status, error.code, str(error), headers=extra, **members)

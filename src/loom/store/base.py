@@ -155,7 +155,8 @@ class Store(ABC):
 
         With `replace` an existing stream of that id goes in the same change: its writer and followers are
         told StreamGone, its bytes stay readable for who has them open. If the caller is cancelled the
-        stream may come to be all the same; it is then `interrupted`. Raises StreamExists, StorageFull.
+        stream may come to be all the same; it is then `interrupted`. Raises StorageFull, and StreamExists:
+        with `replace` too, where the stream that is there came of the same creation (model.repeats).
         """
 
     @abstractmethod
@@ -176,7 +177,8 @@ class Store(ABC):
         """Apply `patch` if the stream still has that version, else VersionMismatch.
 
         A new state takes the stream from its writer, who is told Fenced. Raises Conflict for one that
-        model.TRANSITIONS does not allow, and for `live`; StreamNotFound; StreamFinal.
+        model.TRANSITIONS does not allow, and for `live`; StreamNotFound; StreamFinal for a patch that
+        Info.takes says a final stream does not take.
         """
 
     @abstractmethod

@@ -17,7 +17,7 @@ from loom.model import Info, Query, State
 FORMAT = 1
 COLUMNS = (
     "number", "key", "id", "epoch", "state", "reason", "size", "metadata", "content_type",
-    "created", "ended", "deadline", "resume_window", "version",
+    "created", "ended", "deadline", "resume_window", "idempotency_key", "length", "amended", "version",
 )  # fmt: skip
 INFO_COLUMNS = COLUMNS[1:]
 SCHEMA = (
@@ -26,7 +26,8 @@ SCHEMA = (
         number INTEGER PRIMARY KEY, key TEXT NOT NULL, id TEXT NOT NULL UNIQUE, epoch INTEGER NOT NULL,
         state TEXT NOT NULL, reason TEXT NOT NULL, size INTEGER NOT NULL, metadata TEXT NOT NULL,
         content_type TEXT NOT NULL, created REAL NOT NULL, ended REAL, deadline REAL,
-        resume_window REAL NOT NULL, version INTEGER NOT NULL
+        resume_window REAL NOT NULL, idempotency_key TEXT NOT NULL, length INTEGER, amended INTEGER NOT NULL,
+        version INTEGER NOT NULL
     )""",
     "CREATE INDEX unfinished ON streams (state) WHERE state IN ('live', 'interrupted', 'open')",
     f"PRAGMA user_version = {FORMAT}",
@@ -272,4 +273,5 @@ def values(number: int, info: Info) -> tuple[object, ...]:
 def info_of(row: Sequence[object]) -> Info:
     """The stream of a SELECTed row."""
     fields = dict(zip(INFO_COLUMNS, row[1:], strict=True))
-    return Info(**{**fields, "state": State(str(fields["state"]))})  # type: ignore[arg-type]  # as UPSERT wrote
+    values = {**fields, "state": State(str(fields["state"])), "amended": bool(fields["amended"])}
+    return Info(**values)  # type: ignore[arg-type]  # as UPSERT wrote

@@ -24,13 +24,14 @@ from loom.errors import (
     StreamNotFound,
     VersionMismatch,
 )
-from loom.model import TRANSITIONS, Clock, Info, NewStream, Patch, State, new_key
+from loom.model import TRANSITIONS, Clock, Info, NewStream, Patch, State, new_key, repeats
 from loom.store.files.commit import Commits
 from loom.store.files.stream import Stream
 from loom.store.files.table import Table
 from loom.store.files.writer import Bounds, FilesWriter
 
 T = TypeVar("T")
+APPEND = Patch(state=State.LIVE)
 logger = logging.getLogger("loom.store")
 
 
@@ -66,7 +67,7 @@ class Changes:
             async with AsyncExitStack() as held:
                 old = self._table.by_id(new.id)
                 if old is not None:
-                    if not replace:
+                    if not replace or repeats(new, old.info):
                         self._table.release(old)
                         raise StreamExists(new.id)
                     await held.enter_async_context(old.lock)
@@ -88,6 +89,8 @@ class Changes:
             content_type=new.content_type,
             created=self._clock(),
             resume_window=new.resume_window,
+            idempotency_key=new.idempotency_key,
+            length=new.length,
         )
         stream = Stream(number, info)
         writer = self._attach(stream, info, replaced=old is not None)
@@ -119,7 +122,7 @@ class Changes:
                 deadline = self._clock() + info.resume_window
                 patch = Patch(state=State.INTERRUPTED, reason="fenced", deadline=deadline)
                 await self._commit(stream, put=self._patched(info, patch))
-            raise OffsetMismatch(stream.durable)
+            raise OffsetMismatch(stream.durable, offset)
         live = replace(
             stream.view,
             state=State.LIVE,
@@ -166,7 +169,7 @@ class Changes:
         stream = self.stream(key)
         try:
             async with stream.lock:
-                self._check_open(stream)
+                self._check_open(stream, patch)
                 info = stream.info
                 if info.version != version:
                     raise VersionMismatch(f"The stream with ID {info.id} was changed by someone else.")
@@ -196,7 +199,12 @@ class Changes:
                 await self._commit(stream, drop=stream)
 
     def _patched(self, info: Info, patch: Patch) -> Info:
-        info = replace(info, version=info.version + 1, metadata=patch.metadata or info.metadata)
+        info = replace(
+            info,
+            version=info.version + 1,
+            metadata=patch.metadata or info.metadata,
+            amended=info.state.final,
+        )
         if patch.state is None:
             return info
         ended = self._clock() if patch.state.final else None
@@ -281,12 +289,12 @@ class Changes:
         if self._closing:
             raise StoreStopped("The store is closing.")
 
-    def _check_open(self, stream: Stream) -> None:
+    def _check_open(self, stream: Stream, patch: Patch = APPEND) -> None:
         """A change came while another was waited for."""
         self.check()
         if stream.error:
             raise StreamNotFound(stream.info.id)
-        if stream.info.state.final:
+        if not stream.info.takes(patch, self._clock()):
             raise StreamFinal(
                 f"The stream with ID {stream.info.id} is {stream.info.state}; nothing can be added."
             )

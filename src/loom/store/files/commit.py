@@ -263,7 +263,8 @@ class Commits:
 
 def most_bytes(op: Op) -> int:
     """What an operation takes in the log at most: JSON writes a character as up to twelve."""
-    texts = (op.put.id, op.put.metadata, op.put.content_type, op.put.reason) if op.put else ()
+    put = op.put
+    texts = (put.id, put.metadata, put.content_type, put.reason, put.idempotency_key) if put else ()
     return OP_SIZE + 12 * sum(map(len, texts))
 
 

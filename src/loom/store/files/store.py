@@ -224,11 +224,12 @@ class FilesStore(Store):
             op.drop.end(StreamGone(f"The stream with ID {before.id} was deleted or replaced."))
             self._tell(ChangeKind.DELETED, before)
         if op.put is not None:
+            ends = op.put.state.final and not op.stream.info.state.final
             op.stream.turn(op.put)
             self._table.changed(op.stream)
             if op.put.version == 1:
                 self._tell(ChangeKind.CREATED, op.stream.view)
-            elif op.put.state.final:
+            elif ends:
                 self._tell(ChangeKind.CLOSED, op.stream.view)
         op.done.set_result(None)
 

@@ -18,7 +18,19 @@ from loom.errors import (
     VersionMismatch,
     WriterLost,
 )
-from loom.model import TRANSITIONS, Change, ChangeKind, Clock, Info, NewStream, Patch, Query, State, new_key
+from loom.model import (
+    TRANSITIONS,
+    Change,
+    ChangeKind,
+    Clock,
+    Info,
+    NewStream,
+    Patch,
+    Query,
+    State,
+    new_key,
+    repeats,
+)
 from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Writer
 from loom.store.memory.commit import Commits
 from loom.store.memory.stream import Follower, Member, MemoryContent, MemoryWriter, Stream, targets
@@ -110,7 +122,7 @@ class MemoryStore(Store):
 
     def _create(self, new: NewStream, replace: bool) -> MemoryWriter:
         old = self._ids.get(new.id)
-        if old and not replace:
+        if old and (not replace or repeats(new, old.info)):
             raise StreamExists(new.id)
         if old:
             self._remove(old)
@@ -124,6 +136,8 @@ class MemoryStore(Store):
             content_type=new.content_type,
             created=self._clock(),
             resume_window=new.resume_window,
+            idempotency_key=new.idempotency_key,
+            length=new.length,
         )
         stream = self._streams[info.key] = self._ids[info.id] = Stream(info)
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer, replaced=old is not None)
@@ -136,14 +150,16 @@ class MemoryStore(Store):
         info = stream.info
         if offset != info.size:
             self._interrupt(stream, "its producer was fenced")
-            raise OffsetMismatch(info.size)
+            raise OffsetMismatch(info.size, offset)
         stream.info = updated(info, epoch=info.epoch + 1)
         self._apply(stream, Patch(state=State.LIVE))
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer)
         return stream.writer
 
     def _change(self, key: str, patch: Patch, version: int) -> Info:
-        stream = self._unfinished(key)
+        stream = self._stream(key)
+        if not stream.info.takes(patch, self._clock()):
+            raise final(stream)
         if stream.info.version != version:
             raise VersionMismatch("The stream was changed meanwhile.")
         if patch.state:
@@ -191,7 +207,7 @@ class MemoryStore(Store):
     def _unfinished(self, key: str) -> Stream:
         stream = self._stream(key)
         if stream.info.state.final:
-            raise StreamFinal(f"The stream is {stream.info.state}.")
+            raise final(stream)
         return stream
 
     def _interrupt(self, stream: Stream, reason: str) -> None:
@@ -209,11 +225,12 @@ class MemoryStore(Store):
             reason=patch.reason if patch.state else before.reason,
             deadline=patch.deadline if patch.state else before.deadline,
             metadata=before.metadata if patch.metadata is None else patch.metadata,
-            ended=self._clock() if state.final else None,
+            ended=self._clock() if patch.state and state.final else before.ended,
+            amended=before.state.final,
             version=before.version + 1,
         )
         stream.turn(info)
-        if state.final:
+        if state is not before.state and state.final:
             self._announce(ChangeKind.CLOSED, info)
         return info
 
@@ -228,3 +245,8 @@ class MemoryStore(Store):
                 stream.writer.lose(stop)
                 stream.writer = None
             stream.gone(stop)
+
+
+def final(stream: Stream) -> StreamFinal:
+    """Why nothing can be added or changed."""
+    return StreamFinal(f"The stream is {stream.info.state}.")
