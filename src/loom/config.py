@@ -78,6 +78,9 @@ class Settings(BaseModel):
     resume_window: Seconds = Field(
         30.0, description="Seconds an interrupted stream waits for its producer before it is aborted."
     )
+    open_window: Seconds = Field(
+        86400.0, description="Seconds a stream that its producer left open waits for the next one."
+    )
     producer_idle_timeout: Seconds = Field(
         0.0, description="Seconds without a byte after which a producer is cut; 0: never."
     )

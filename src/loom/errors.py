@@ -31,7 +31,6 @@ LoomError
 └── ConfigError                    the server cannot start as told
 """
 
-
 PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types"
 """Where the problem types of draft-ietf-httpbis-resumable-upload are to be registered."""
 

@@ -68,8 +68,8 @@ class Info:
     """One stream as it durably is. Times are seconds since the Unix epoch.
 
     `size` is the durable size in bytes. `version` rises with every change but growth; `epoch` with every
-    producer. `deadline` is when the sweeper has to act on a stream without a producer. `amended`: its metadata
-    was changed after its end.
+    producer. `deadline` is when the sweeper has to act on a stream without a producer. `amended`: its
+    metadata was changed after its end.
     """
 
     key: str
@@ -90,7 +90,7 @@ class Info:
     version: int = 1
 
     def takes(self, patch: "Patch", now: float) -> bool:
-        """False if the stream is too final for `patch`: once, soon after its end, metadata may still change."""
+        """True unless the stream is too final: metadata alone may then change, once, soon after the end."""
         if not self.state.final:
             return True
         late = self.ended is None or now > self.ended + AMEND_WINDOW

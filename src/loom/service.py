@@ -50,13 +50,21 @@ STOPPED = "the server stopped"
 class Producer:
     """One connection that writes. It ends once, by whichever of `complete` and `lose` comes first."""
 
-    def __init__(self, writer: Writer, clock: Clock, ended: Callable[["Producer"], None]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        clock: Clock,
+        ended: Callable[["Producer"], None],
+        *,
+        open_window: float,
+    ) -> None:
         self.info = writer.info
-        """The stream as it was created."""
+        """The stream as it was when this producer came to it."""
         self.replaced = writer.replaced
         self._writer = writer
         self._clock = clock
         self._ended = ended
+        self._open_window = open_window
         self._error: LoomError | None = None
         self._callbacks: list[Callable[[LoomError], None]] = []
         self._closing: asyncio.Task[Info] | None = None
@@ -75,6 +83,20 @@ class Producer:
         """
         self._check()
         return await self._close(Patch(state=State.COMPLETE))
+
+    async def leave_open(self) -> Info:
+        """The producer is done for now, and the stream waits for the next one; otherwise as `complete`."""
+        self._check()
+        return await self._close(Patch(state=State.OPEN, deadline=self._clock() + self._open_window))
+
+    @property
+    def offset(self) -> int:
+        """The offset behind the last byte taken."""
+        return self._writer.accepted
+
+    async def durable(self, *, beyond: int) -> int:
+        """Wait until more than `beyond` bytes are durable; returns how many. Raises as `take`."""
+        return await self._writer.flushed(beyond + 1)
 
     async def lose(self, reason: str) -> None:
         """The producer vanished: keep every byte taken; it may come back within the stream's resume window.
@@ -247,24 +269,55 @@ def _whole(info: Info) -> Part:
 class Service:
     """What one may do with streams."""
 
-    def __init__(self, store: Store, hub: Hub, clock: Clock, *, resume_window: float = 30.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        clock: Clock,
+        *,
+        resume_window: float = 30.0,
+        open_window: float = 86400.0,
+    ) -> None:
         self._store = store
         self._hub = hub
         self._clock = clock
         self._resume_window = resume_window
+        self._open_window = open_window
         self._producers: set[Producer] = set()
         self._stopping: StoreStopped | None = None
         self._searching = asyncio.Lock()
 
-    async def create(self, new: NewStream, *, replace: bool = False) -> Producer:
-        """Create a stream to write to, with this service's resume window.
+    def now(self) -> float:
+        """The time that deadlines are meant in."""
+        return self._clock()
+
+    async def create(
+        self, new: NewStream, *, replace: bool = False, resume_window: float | None = None
+    ) -> Producer:
+        """Create a stream to write to; unless told otherwise with this service's resume window.
 
         Raises StreamExists, StorageFull, Busy, StoreStopped.
         """
         self._check()
-        new = updated(new, resume_window=self._resume_window)
-        writer = await self._store.create(new, replace=replace)
-        producer = Producer(writer, self._clock, self._producers.discard)
+        new = updated(new, resume_window=self._resume_window if resume_window is None else resume_window)
+        return await self._producing(await self._store.create(new, replace=replace))
+
+    async def resume(self, id: str, offset: int, check: Callable[[Info], None] = lambda _: None) -> Producer:
+        """Take a stream over, from its producer if it has one, and go on at its end: at `offset` or nowhere.
+
+        `check` may refuse the stream that stands there. Raises StreamNotFound, StreamFinal, OffsetMismatch,
+        StorageFull, StoreStopped.
+        """
+
+        async def resumed(info: Info) -> Writer:
+            check(info)
+            return await self._store.resume(info.key, offset)
+
+        self._check()
+        return await self._producing(await self._standing(id, resumed))
+
+    async def _producing(self, writer: Writer) -> Producer:
+        producer = Producer(writer, self._clock, self._producers.discard, open_window=self._open_window)
         self._producers.add(producer)
         if self._stopping is not None:
             await producer.cut(self._stopping, STOPPED)

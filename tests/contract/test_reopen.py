@@ -44,7 +44,9 @@ async def test_streams_without_a_producer_are_as_they_were(store: Store, reopeni
 
 async def test_all_that_was_asked_for_and_changed_is_still_there(store: Store, reopening: Reopening):
     for number, key in enumerate(["", "k", "\u00e9" * 255]):
-        new = NewStream(id=str(number), idempotency_key=key, length=None if number else 0, resume_window=86400.0)
+        new = NewStream(
+            id=str(number), idempotency_key=key, length=None if number else 0, resume_window=86400.0
+        )
         writer = await store.create(new)
         info = await writer.close(COMPLETE)
         await store.change(writer.key, Patch(metadata="[1]"), version=info.version)

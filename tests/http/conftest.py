@@ -158,6 +158,9 @@ def store_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+HEAD_ONLY = {"cache-control", "upload-offset", "upload-complete", "upload-length"}
+"""Headers in which HEAD differs from GET: it tells a producer how far it is."""
+
 ONE_STORE = pytest.mark.parametrize("store_kind", ["memory"], indirect=True)
 """For what does not depend on the store."""
 
@@ -198,7 +201,9 @@ async def running(settings: Settings, lines: Lines, host: Host = own_server) -> 
     clock = steady_clock()
     store = await open_store(settings, clock)
     hub = Hub(store)
-    service = Service(store, hub, clock, resume_window=settings.resume_window)
+    service = Service(
+        store, hub, clock, resume_window=settings.resume_window, open_window=settings.open_window
+    )
     app = build_app(service, Spy(store, hub), Auth(settings.tokens), settings)
     sweeping = asyncio.create_task(Sweeper(store, clock, sleep=soon).run())
     try:

@@ -48,7 +48,7 @@ async def test_other_paths_are_404(loom: Loom, method, path):
     [
         ("GET", "/stream", "OPTIONS, POST"),
         ("DELETE", "/stream/", "OPTIONS, POST"),
-        ("PUT", "/stream/a", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("PUT", "/stream/a", "DELETE, GET, HEAD, OPTIONS, PATCH, POST"),
         ("POST", "/spy", "GET, HEAD, OPTIONS"),
         ("POST", "/healthz", "GET, HEAD, OPTIONS"),
         ("DELETE", "/readyz", "GET, HEAD, OPTIONS"),

@@ -76,7 +76,9 @@ async def run(store: Store, settings: Settings, clock: Clock) -> int:
 
 async def _serve(store: Store, settings: Settings, clock: Clock, failing: asyncio.Task[LoomError]) -> None:
     hub = Hub(store)
-    service = Service(store, hub, clock, resume_window=settings.resume_window)
+    service = Service(
+        store, hub, clock, resume_window=settings.resume_window, open_window=settings.open_window
+    )
     server = Server(
         build_app(service, Spy(store, hub), Auth(settings.tokens), settings),
         host=settings.host,

@@ -22,13 +22,15 @@ from loom.http.ops import Ops
 from loom.http.problem import problem, problem_of
 from loom.http.spy import SpyHole
 from loom.http.streams import Streams
+from loom.http.upload import Uploads
 from loom.service import Service
 from loom.spy import Spy
 
 
 def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASGIApp:
     """Loom over HTTP. Who calls starts the parts and ends them."""
-    streams = Streams(
+    streams = Streams(service)
+    uploads = Uploads(
         service,
         max_metadata_bytes=settings.max_metadata_bytes,
         early_response=settings.early_response,
@@ -37,9 +39,12 @@ def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASG
     listing = Listing(service)
     ops = Ops(service)
     routes = [
-        Route("/stream", Resource(POST=streams.create_new)),
-        Route("/stream/", Resource(POST=streams.create_new)),
-        Route("/stream/{id:path}", Resource(GET=streams.read, POST=streams.create, DELETE=streams.delete)),
+        Route("/stream", Resource(POST=uploads.create_new)),
+        Route("/stream/", Resource(POST=uploads.create_new)),
+        Route(
+            "/stream/{id:path}",
+            Resource(GET=streams.read, POST=uploads.create, PATCH=uploads.patch, DELETE=streams.delete),
+        ),
         Route("/streams", Resource(GET=listing.read, DELETE=listing.delete)),
         Route("/spy", Resource(GET=SpyHole(spy).read)),
         Route("/healthz", Resource(GET=ops.alive)),

@@ -5,11 +5,14 @@ from collections.abc import Iterable, Sequence
 from loom.errors import BadRequest, UnsupportedEncoding
 from loom.http.conditions import Validators
 from loom.http.problem import Headers
+from loom.http.resumption import tag_of
 from loom.model import DEFAULT_CONTENT_TYPE, Info, quote_id
 from loom.ranges import Part
 
 MAX_CONTENT_TYPE = 255
 """Characters. Twice what RFC 6838 allows for a type's name, and far less than a proxy's limit on a header."""
+
+NO_TYPES = ("", "application/x-www-form-urlencoded", "application/partial-upload")
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
 REVALIDATED = (b"cache-control", b"private, no-cache, no-transform")
@@ -22,7 +25,7 @@ UNBUFFERED = (b"x-accel-buffering", b"no")
 
 EXPOSED = (
     *("X-Stream-Id", "X-Stream-Metadata", "X-Stream-State", "X-Stream-Replaced", "X-Stream-Offset"),
-    *("Upload-Offset", "Upload-Complete", "Upload-Limit"),
+    *("Upload-Offset", "Upload-Complete", "Upload-Length", "Upload-Limit", "Accept-Patch"),
     *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),
 )
 """What a page of another origin may read."""
@@ -33,7 +36,8 @@ _FORWARDED = (b"via", b"forwarded", b"x-real-ip")
 def content_type_of(values: Sequence[bytes]) -> str:
     """The content type to keep with a stream, as it was sent. Raises BadRequest.
 
-    A form's type says nothing of the bytes: curl sends it unless told otherwise.
+    Some types say nothing of the bytes: that of a form, which curl sends unless told otherwise, and that of
+    any part of any upload.
     """
     if len(values) > 1:
         raise BadRequest("Content-Type was sent more than once.")
@@ -42,7 +46,7 @@ def content_type_of(values: Sequence[bytes]) -> str:
         raise BadRequest(f"Content-Type has {len(text)} characters; {MAX_CONTENT_TYPE} are allowed.")
     if not all(" " <= char != "\x7f" for char in text.replace("\t", " ")):
         raise BadRequest("Content-Type contains a control character.")
-    if text.partition(";")[0].rstrip().lower() in ("", "application/x-www-form-urlencoded"):
+    if text.partition(";")[0].rstrip().lower() in NO_TYPES:
         return DEFAULT_CONTENT_TYPE
     return text
 
@@ -70,14 +74,13 @@ def answers_early(policy: str, http_version: str, headers: Iterable[tuple[bytes,
     return http_version != "1.0" and not forwarded
 
 
-def created_headers(info: Info, *, replaced: bool, early: bool) -> Headers:
-    """The answer to a creation. An early one has no length: with `0` some clients stop sending at once."""
+def created_headers(info: Info, *, replaced: bool) -> Headers:
+    """The answer to a creation. It has no length here: at a 0 that comes early some clients stop sending."""
     id = quote_id(info.id).encode()
     headers = [(b"x-stream-id", id), (b"location", b"/stream/" + id), NO_STORE]
+    headers.append((b"etag", tag_of(info)))
     if replaced:
         headers.append((b"x-stream-replaced", b"true"))
-    if not early:
-        headers.append((b"content-length", b"0"))
     return headers
 
 

@@ -50,7 +50,11 @@ def problem_of(
         members["size"] = error.size
         extra.append((b"content-range", b"bytes */%d" % error.size))
     if isinstance(error, OffsetMismatch):
-        members |= {"offset": error.offset, "expected-offset": error.offset, "provided-offset": error.provided}
+        members |= {
+            "offset": error.offset,
+            "expected-offset": error.offset,
+            "provided-offset": error.provided,
+        }
         extra += [(b"upload-offset", b"%d" % error.offset), (b"upload-complete", b"?0")]
     if isinstance(error, UnsupportedPatch):
         extra.append((b"accept-patch", ACCEPT_PATCH))
