@@ -3,8 +3,8 @@ flush.
 
 Owns the queue of what is to be committed and the committer thread, the only one that writes the log.
 The event loop puts a batch together and applies it once it is durable; in between it belongs to the
-thread. A stream with much pending goes to its content file first, is flushed there, and is recorded by
-range and checksum only.
+thread. What a stream has much of goes to its content file first, is flushed there by a thread of its own
+beside the cycles, so that no line waits for an upload, and is recorded by range and checksum only.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ from loom.store.files.records import Delete, Extent, Put, Record, digest_of, enc
 from loom.store.files.stream import Op, Stream
 
 LARGE = 256 << 10
-LARGE_BATCH = 16 << 20
 OP_SIZE = 1024
 STOPPED = StoreStopped("The store has stopped; nothing was changed for certain.")
 
@@ -39,6 +38,7 @@ class Write:
     large: bool
     filed: int
     recent: list[bytes]
+    digest: int = 0
     error: OSError | None = None
 
 
@@ -83,10 +83,15 @@ class Commits:
         self._budget = log.segment_size // 5
         self._large = min(LARGE, self._budget)
         self._marked: dict[Stream, None] = {}
+        self._filing: dict[Stream, None] = {}  # large writes under way, up to their record
+        self._filed: list[Write] = []  # those to be recorded
+        self._behind: dict[Stream, None] = {}  # what waits for one of them
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._turns: list[asyncio.Future[None]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-commit")
+        self._filer = ThreadPoolExecutor(1, thread_name_prefix="loom-file")
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closing = self._halted = False
         self._task = asyncio.create_task(self._run(), name="commit cycles")
 
@@ -113,6 +118,7 @@ class Commits:
         """Drop the stream's pending bytes: it has ended."""
         self.in_flight -= stream.accepted - stream.taken
         self._marked.pop(stream, None)
+        self._behind.pop(stream, None)
 
     async def turn(self) -> None:
         """Wait for the end of a cycle."""
@@ -121,17 +127,20 @@ class Commits:
         await waiter
 
     def _mark(self, stream: Stream) -> None:
-        self._marked[stream] = None
-        self._work.set()
+        if stream in self._filing:
+            self._behind[stream] = None
+        else:
+            self._marked[stream] = None
+            self._work.set()
 
     async def _run(self) -> None:
         batch = Batch()
         loop = asyncio.get_running_loop()
         try:
-            while not (self._closing and not self._marked):
+            while not (self._closing and not self._marked and not self._filing):
                 await self._work.wait()
                 self._work.clear()
-                while self._marked:
+                while self._marked or self._filed:
                     batch = self._take(room=await self._make_room())
                     await loop.run_in_executor(self._thread, self._commit, batch)
                     self._apply(batch)
@@ -145,10 +154,11 @@ class Commits:
     def halt(self) -> None:
         """The store has stopped: commit nothing more, not even what waits for room in the log."""
         self._closing = self._halted = True
-        for stream in self._marked:
+        for stream in (*self._marked, *self._behind):
             for op in stream.ops:
                 op.fail(STOPPED)
-        self._marked.clear()
+        for waiting in (self._marked, self._behind, self._filing, self._filed):
+            waiting.clear()
         self._work.set()
         self._room.set()
 
@@ -163,18 +173,22 @@ class Commits:
         return True
 
     def _take(self, *, room: bool) -> Batch:
-        batch = Batch()
+        batch = Batch(self._filed)
+        self._filed = []
+        if room:  # before any operation may drop one of them
+            for stream in [each for each in self._marked if each.accepted - each.taken >= self._large]:
+                if stream not in self._filing:
+                    self._file(stream)
         small = ops = self._budget
-        large = LARGE_BATCH
         for stream in tuple(self._marked):
+            if stream in self._filing or (stream.ops and stream.ops[0].drop in self._filing):
+                self._behind[stream] = self._marked.pop(stream)
+                continue
             size = stream.accepted - stream.taken
             if size and not room:
                 batch.writes.append(self._take_bytes(stream, size, large=True))
                 batch.writes[-1].error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            elif size >= self._large and large > 0:
-                large -= size
-                batch.writes.append(self._take_bytes(stream, size, large=True))
-            elif 0 < size <= small and size < self._large:
+            elif 0 < size <= small:
                 small -= size
                 batch.writes.append(self._take_bytes(stream, size, large=False))
             while stream.ops and not stream.pending and ops > 0:
@@ -199,23 +213,15 @@ class Commits:
         return write
 
     def _commit(self, batch: Batch) -> None:
-        """In the thread: make the batch durable, but for writes that it marks as failed."""
-        large = [write for write in batch.writes if write.large]
-        for write in large:
-            self._try(
-                write,
-                lambda each: self._content.write(each.stream.number, each.filed, each.recent + each.chunks),
-            )
-        for write in large if self._flush else ():
-            self._try(write, lambda each: self._content.sync(each.stream.number))
-        failed = {write.stream for write in large if write.error}
+        """In the thread: make the batch durable, but for writes that have failed."""
+        failed = {write.stream for write in batch.writes if write.error}
         parts: list[bytes] = []
         for write in batch.writes:
             number = write.stream.number
             if not write.large:
                 parts += encode_append(number, write.offset, write.chunks)
             elif write.error is None:
-                parts += encode(Extent(number, write.offset, write.size, digest_of(write.chunks)))
+                parts += encode(Extent(number, write.offset, write.size, write.digest))
         for op in batch.ops:
             if op.stream not in failed:
                 for record in records_of(op):
@@ -223,19 +229,44 @@ class Commits:
         if parts:
             batch.lsn = self._log.append([b"".join(parts)])
 
-    def _try(self, write: Write, act: "Callable[[Write], None]") -> None:
-        if write.error is None:
-            try:
-                act(write)
-            except OSError as error:
-                write.error = error
-                with contextlib.suppress(OSError):
-                    self._content.cut(write.stream.number, write.offset)
+    def _file(self, stream: Stream) -> None:
+        """Bring much to its content file; until it is recorded, what comes behind it waits."""
+        self._filing[stream] = None
+        write = self._take_bytes(stream, stream.accepted - stream.taken, large=True)
+        task = asyncio.create_task(self._record(write))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _record(self, write: Write) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._filer, self._write_content, write)
+        except Exception as error:
+            self._on_failure(error)
+        if not self._halted:
+            self._filed.append(write)
+            self._work.set()
+
+    def _write_content(self, write: Write) -> None:
+        """In the filing thread: make the bytes durable in the content file, or mark the write as failed."""
+        number = write.stream.number
+        try:
+            self._content.write(number, write.filed, write.recent + write.chunks)
+            if self._flush:
+                self._content.sync(number)
+            write.digest = digest_of(write.chunks)
+        except OSError as error:
+            write.error = error
+            with contextlib.suppress(OSError):
+                self._content.cut(number, write.offset)
 
     def _apply(self, batch: Batch) -> None:
         self.lsn = batch.lsn or self.lsn
         for write in batch.writes:
             self.in_flight -= write.size
+            self._filing.pop(write.stream, None)
+        if any(write.large for write in batch.writes):
+            self._marked |= self._behind
+            self._behind.clear()
         self._on_batch(batch)
         self._wake_turns()
 
@@ -255,10 +286,13 @@ class Commits:
         self._closing = True
         self._work.set()
         await self._task
+        if self._tasks:  # after a failure; the files are about to be closed
+            await asyncio.wait(self._tasks)
 
     def close(self) -> None:
-        """End the thread, which has nothing more to do."""
+        """End the threads, which have nothing more to do."""
         self._thread.shutdown(wait=False)
+        self._filer.shutdown(wait=False)
 
 
 def most_bytes(op: Op) -> int:
