@@ -277,6 +277,14 @@ async def test_lengths_that_contradict_each_other_create_nothing(loom: Loom):
     assert (await head(loom)).status == 404
 
 
+async def test_a_stream_that_reaches_its_announced_length_is_complete(loom: Loom):
+    await opened(loom, b"da", upload_length=4)
+    assert (await patch(loom, b"t", 2, "?0")).head["upload-complete"] == "?0"
+    assert (await patch(loom, b"a", 3, "?0")).head["upload-complete"] == "?1"
+    assert (await patch(loom, b"", 4, "?1")).head.status == 204
+    assert await content(loom) == b"data"
+
+
 async def test_an_upload_of_nothing_is_complete_when_it_is_created(loom: Loom):
     wire = await opened(loom, b"", upload_length=0)
     assert upload(wire.head) == {"upload-offset": "0", "upload-complete": "?1", "upload-length": "0"}

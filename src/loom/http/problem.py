@@ -8,7 +8,7 @@ from loom.errors import LoomError, OffsetMismatch, RangeNotSatisfiable, Unauthor
 
 Headers = list[tuple[bytes, bytes]]
 
-ACCEPT_PATCH = b"application/partial-upload, application/merge-patch+json"
+ACCEPT_PATCH = b"application/partial-upload"
 
 
 def problem(

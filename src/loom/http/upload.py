@@ -180,8 +180,9 @@ class Uploads:
             async with _beside(answer if early else None):
                 await self._take_body(exchange, producer, upload)
                 upload.check(producer.offset, producer.info.length, ended=True)
-                # A length of 0 leaves nothing to come: clients that declare it do not say so once more.
-                more = upload.complete is False and producer.info.length != 0
+                # Where the announced length is reached nothing is to come: some clients do not say so again.
+                whole = upload.length if producer.info.length is None else producer.info.length
+                more = upload.complete is False and producer.offset != whole
                 info = await (producer.leave_open() if more else producer.complete())
                 if early:
                     await begun.wait()
