@@ -406,7 +406,7 @@ async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
             with pytest.raises(StreamFinal):
                 await store.resume(keys[f"{index}"], 1)
             with pytest.raises(StreamFinal):
-                await store.change(keys[f"{index}"], Patch(metadata="1"), version=2)
+                await store.change(keys[f"{index}"], Patch(state=State.ABORTED), version=2)
             with pytest.raises(StreamExists):
                 await store.create(NewStream(id=f"{index}"))
         for key in (keys[f"{index}"][:-1], keys[f"{index}"] + "0", "ffffffffffffffffffff-0"):
