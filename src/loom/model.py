@@ -7,7 +7,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from urllib.parse import quote, unquote_to_bytes
 
@@ -61,6 +61,11 @@ class NewStream:
     resume_window: float = 30.0
     idempotency_key: str = ""
     length: int | None = None
+
+    def born(self, key: str, now: float) -> "Info":
+        """The stream this asks for, with its first producer."""
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Info(key=key, epoch=1, state=State.LIVE, created=now, **asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,42 +1,21 @@
-"""The use cases: produce a stream, read one. Owns the follow loop from stored bytes to live ones, and policy.
+"""The use cases: create, resume, read, find, delete. Owns policy and the order of the stop.
 
 Knows the store and the hub by their contracts; nothing of HTTP, tokens or settings.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace as updated
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
-import structlog
+from loom.errors import StoreStopped, StreamGone, StreamNotFound
+from loom.hub import Hub
+from loom.model import Clock, Info, NewStream, Query, number_of
+from loom.producer import Producer
+from loom.ranges import WHOLE, Part, Search
+from loom.reading import Reading, read_exactly
+from loom.store.base import Health, Store, Writer
 
-from loom.errors import Fenced, LoomError, StoreStopped, StreamAborted, StreamGone, StreamNotFound
-from loom.hub import Hub, Tail
-from loom.model import Clock, Info, NewStream, Patch, Query, State, number_of
-from loom.ranges import WHOLE, Part, Search, skip_lines
-from loom.store.base import Content, Health, Store, Writer
-
-logger = structlog.get_logger("loom")
-
-PIECE = 256 << 10
-SHORTEST_SLICE = 64 << 10
-"""Setting up zero-copy for less costs more than it saves."""
-LONGEST_SLICE = 4 << 20
-"""A longer one would keep a follower from seeing that it is cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileSlice:
-    """Bytes [start, stop) of an open descriptor; valid until the next piece is asked for."""
-
-    fileno: int
-    start: int
-    stop: int
-
-
-Piece = bytes | FileSlice
 Choose = Callable[[Info], Part | Search]
 """Says which part of a stream is meant, as the stream is now; may refuse it with an error of its own."""
 
@@ -45,221 +24,6 @@ T = TypeVar("T")
 DELETED_AT_ONCE = 500
 
 STOPPED = "the server stopped"
-
-
-class Producer:
-    """One connection that writes. It ends once, by whichever of `complete` and `lose` comes first."""
-
-    def __init__(
-        self,
-        writer: Writer,
-        clock: Clock,
-        ended: Callable[["Producer"], None],
-        *,
-        open_window: float,
-    ) -> None:
-        self.info = writer.info
-        """The stream as it was when this producer came to it."""
-        self.replaced = writer.replaced
-        self._writer = writer
-        self._clock = clock
-        self._ended = ended
-        self._open_window = open_window
-        self._error: LoomError | None = None
-        self._callbacks: list[Callable[[LoomError], None]] = []
-        self._closing: asyncio.Task[Info] | None = None
-        writer.on_lost(self._stop)
-
-    async def take(self, data: bytes) -> None:
-        """Append, then wait until there is room for more. Raises WriterLost, StoreStopped."""
-        self._check()
-        self._writer.append(data)
-        await self._writer.room()
-
-    async def complete(self) -> Info:
-        """The producer said it is done: returns once every byte and the end are durable.
-
-        Goes on where the caller is cancelled. Raises WriterLost, StoreStopped; it is not complete then.
-        """
-        self._check()
-        return await self._close(Patch(state=State.COMPLETE))
-
-    async def leave_open(self) -> Info:
-        """The producer is done for now, and the stream waits for the next one; otherwise as `complete`."""
-        self._check()
-        return await self._close(Patch(state=State.OPEN, deadline=self._clock() + self._open_window))
-
-    @property
-    def offset(self) -> int:
-        """The offset behind the last byte taken."""
-        return self._writer.accepted
-
-    async def durable(self, *, beyond: int) -> int:
-        """Wait until more than `beyond` bytes are durable; returns how many. Raises as `take`."""
-        return await self._writer.flushed(beyond + 1)
-
-    async def lose(self, reason: str) -> None:
-        """The producer vanished: keep every byte taken; it may come back within the stream's resume window.
-
-        Waits for the end that is already under way, if there is one. Never raises WriterLost or StoreStopped.
-        """
-        deadline = self._clock() + self.info.resume_window
-        try:
-            await self._close(Patch(state=State.INTERRUPTED, deadline=deadline, reason=reason))
-        except (Fenced, StreamGone):
-            pass
-        except LoomError as error:
-            logger.warning("the loss of a producer is not stored", stream=self.info.id, error=str(error))
-
-    def on_lost(self, callback: Callable[[LoomError], None]) -> None:
-        """Call back once, at once if it already is so, when this producer may not go on."""
-        if self._error is not None:
-            callback(self._error)
-        else:
-            self._callbacks.append(callback)
-
-    async def cut(self, error: LoomError, reason: str) -> None:
-        """End it from our side, unless it is ending by itself: its connection is told, its bytes are kept."""
-        if self._closing is None:
-            self._stop(error)
-        await self.lose(reason)
-
-    def _check(self) -> None:
-        if self._error is not None:
-            raise self._error.with_traceback(None)
-
-    def _stop(self, error: LoomError) -> None:
-        if self._error is None:
-            self._error = error
-            self._ended(self)
-            for callback in self._callbacks:
-                callback(error)
-
-    async def _close(self, patch: Patch) -> Info:
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._finish(patch))
-        return await asyncio.shield(self._closing)
-
-    async def _finish(self, patch: Patch) -> Info:
-        try:
-            return await self._writer.close(patch)
-        finally:
-            self._ended(self)
-
-
-class Reading:
-    """One consumer's way through a part of a stream; an async context manager.
-
-    Ends at the part's `stop`; where that is None it follows the stream to its end. Content is held open by
-    who has a `stop`, so that neither replace nor delete can shorten the answer, and by a follower only while
-    it is behind the ring of its tail: a thousand followers of a live stream hold no descriptor.
-    """
-
-    def __init__(self, info: Info, part: Part, store: Store, hub: Hub, source: Content | Tail) -> None:
-        self.info = info
-        """The stream as it was when opened."""
-        self.part = part
-        self._offset = part.start
-        self._store = store
-        self._hub = hub
-        self._tail = source if isinstance(source, Tail) else None
-        self._content = None if isinstance(source, Tail) else source
-
-    @property
-    def offset(self) -> int:
-        """Behind the last byte given."""
-        return self._offset
-
-    @property
-    def latest(self) -> Info:
-        """The stream as it was at its latest turn; its `size` may be behind."""
-        return self.info if self._tail is None else self._tail.info
-
-    async def pieces(self, *, slices: bool = False) -> AsyncGenerator[Piece, None]:
-        """The bytes in order; with `slices` those that are on file as slices of a descriptor.
-
-        Ends at the part's `stop`, or with a stream that is complete. Raises StreamAborted, StreamGone,
-        StoreStopped, StreamDamaged or Busy where the answer must be cut, but first gives the bytes at hand.
-        """
-        skip = self.part.skip
-        while (piece := await self._next(slices and not skip)) is not None:
-            self._offset += len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
-            if skip and isinstance(piece, bytes):
-                skip, piece = skip_lines(piece, skip)
-            if piece:
-                yield piece
-
-    async def prepare(self) -> None:
-        """Open the content now if that is needed first, so that a failure comes in time to be told."""
-        if self._tail is not None and self._offset < self._tail.start:
-            self._content = await self._store.open(self.info.key)
-
-    def close(self) -> None:
-        """Let go of the stream. May be repeated."""
-        self._close_content()
-        if self._tail is not None:
-            self._hub.detach(self._tail)
-            self._tail = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def _next(self, slices: bool) -> Piece | None:
-        tail = self._tail
-        if tail is None:
-            stop = self.part.stop
-            assert stop is not None, "closed"
-            return await self._stored(stop, slices) if self._offset < stop else None
-        while self._offset >= tail.end:
-            if tail.ended:
-                _check_end(tail)
-                return None
-            await tail.grown(self._offset)
-        chunk = tail.take(self._offset)
-        if chunk is not None:
-            self._close_content()
-            return chunk
-        if tail.error is not None:
-            raise tail.error.with_traceback(None)
-        return await self._stored(tail.start, slices)
-
-    async def _stored(self, stop: int, slices: bool) -> Piece:
-        """Some of the stored bytes between here and `stop`."""
-        if self._content is None:
-            try:
-                self._content = await self._store.open(self.info.key)
-            except StreamNotFound:
-                raise StreamGone("The stream was deleted or replaced.") from None
-        content = self._content
-        filed = min(content.filed, stop, self._offset + LONGEST_SLICE)
-        if slices and filed - self._offset >= SHORTEST_SLICE and (fileno := content.fileno()) is not None:
-            return FileSlice(fileno, self._offset, filed)
-        return await _read(content, self._offset, min(stop, self._offset + PIECE))
-
-    def _close_content(self) -> None:
-        if self._content is not None:
-            self._content.close()
-            self._content = None
-
-
-async def _read(content: Content, start: int, stop: int) -> bytes:
-    data = b"".join([piece async for piece in content.read(start, stop)])
-    assert len(data) == stop - start, "the content gave less"
-    return data
-
-
-def _check_end(tail: Tail) -> None:
-    """Everything is shown: raise what became of the stream, unless it is complete."""
-    if tail.info.state is State.ABORTED:
-        raise StreamAborted(f"The stream was aborted: {tail.info.reason or 'no reason was given'}.")
-    if tail.info.state is not State.COMPLETE:
-        assert tail.error is not None
-        raise tail.error.with_traceback(None)
 
 
 def _whole(info: Info) -> Part:
@@ -472,7 +236,7 @@ class Service:
                 while part.part is None:
                     async with self._searching:
                         self._check()
-                        part.feed(await _read(content, *part.wanted))
+                        part.feed(await read_exactly(content, *part.wanted))
                         await asyncio.sleep(0)
         return part.part
 

@@ -14,7 +14,8 @@ from loom.errors import LoomError, StreamAborted, StreamGone
 from loom.hub import Hub
 from loom.model import NewStream, Patch, State
 from loom.ranges import FromOffset, LastBytes
-from loom.service import FileSlice, Reading, Service
+from loom.reading import FileSlice, Reading
+from loom.service import Service
 from loom.store.base import Writer
 
 BYTES = random.Random(0).randbytes(40 * 300_000)

@@ -17,8 +17,10 @@ from loom.errors import (
 )
 from loom.hub import Hub
 from loom.model import Info, NewStream, Patch, State
+from loom.producer import Producer
 from loom.ranges import SCAN, FromLine, LastLines, Part, Wish
-from loom.service import Choose, FileSlice, Producer, Reading, Service
+from loom.reading import FileSlice, Reading
+from loom.service import Choose, Service
 
 
 @pytest.fixture

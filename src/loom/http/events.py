@@ -23,7 +23,8 @@ from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED, VARY
 from loom.http.problem import Headers
 from loom.model import Info, quote_id
 from loom.ranges import WHOLE, FromOffset, Part, Search, Wish, parse_place
-from loom.service import Reading, Service
+from loom.reading import Reading
+from loom.service import Service
 from loom.sse import HEARTBEAT, encode, encode_retry
 from loom.text import Whole, continuation
 

@@ -15,7 +15,8 @@ from loom.http.headers import NO_STORE
 from loom.http.resumption import upload_headers
 from loom.http.selection import Selection
 from loom.model import parse_id, quote_id
-from loom.service import FileSlice, Piece, Service
+from loom.reading import FileSlice, Piece
+from loom.service import Service
 
 
 class Streams:

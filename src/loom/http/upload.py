@@ -46,7 +46,8 @@ from loom.http.resumption import (
     upload_headers,
 )
 from loom.model import Info, NewStream, State, new_id, parse_id, quote_id, repeats
-from loom.service import Producer, Service
+from loom.producer import Producer
+from loom.service import Service
 
 PROGRESS_INTERVAL = 0.1
 """Seconds between two lines of progress, at least."""

@@ -80,18 +80,7 @@ class Changes:
     async def _begin(self, new: NewStream, old: Stream | None) -> FilesWriter:
         self.check()
         number = self._table.next_number()
-        info = Info(
-            key=new_key(number),
-            id=new.id,
-            epoch=1,
-            state=State.LIVE,
-            metadata=new.metadata,
-            content_type=new.content_type,
-            created=self._clock(),
-            resume_window=new.resume_window,
-            idempotency_key=new.idempotency_key,
-            length=new.length,
-        )
+        info = new.born(new_key(number), self._clock())
         stream = Stream(number, info)
         writer = self._attach(stream, info, replaced=old is not None)
         await self._commit(stream, put=info, drop=old)

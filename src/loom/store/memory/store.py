@@ -127,18 +127,7 @@ class MemoryStore(Store):
         if old:
             self._remove(old)
         self._number += 1
-        info = Info(
-            key=new_key(self._number),
-            id=new.id,
-            epoch=1,
-            state=State.LIVE,
-            metadata=new.metadata,
-            content_type=new.content_type,
-            created=self._clock(),
-            resume_window=new.resume_window,
-            idempotency_key=new.idempotency_key,
-            length=new.length,
-        )
+        info = new.born(new_key(self._number), self._clock())
         stream = self._streams[info.key] = self._ids[info.id] = Stream(info)
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer, replaced=old is not None)
         self._announce(ChangeKind.CREATED, info)
