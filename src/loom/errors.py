@@ -5,6 +5,7 @@ LoomError
 │   ├── InvalidId             400
 │   ├── InvalidMetadata       400
 │   ├── InconsistentLength    400  not as many bytes as were announced
+│   ├── TooLarge              413
 │   ├── UnsupportedEncoding   415
 │   └── UnsupportedPatch      415
 ├── Unauthorized              401
@@ -63,6 +64,13 @@ class InvalidMetadata(BadRequest):
     """The metadata is not one JSON value within the limit."""
 
     code = "invalid_metadata"
+
+
+class TooLarge(BadRequest):
+    """A request body longer than any that could be meant."""
+
+    code = "too_large"
+    status = 413
 
 
 class UnsupportedEncoding(BadRequest):

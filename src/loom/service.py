@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace as updated
 from typing import TypeVar
 
-from loom.errors import StoreStopped, StreamGone, StreamNotFound
+from loom.errors import StoreStopped, StreamFinal, StreamGone, StreamNotFound, VersionMismatch
 from loom.hub import Hub
-from loom.model import Clock, Info, NewStream, Query, number_of
+from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, number_of
 from loom.producer import Producer
 from loom.ranges import WHOLE, Part, Search
 from loom.reading import Reading, read_exactly
@@ -114,6 +114,31 @@ class Service:
 
         self._check()
         return await self._standing(id, opened)
+
+    async def amend(self, id: str, metadata: Callable[[Info], str]) -> Info:
+        """Change the metadata of a stream to what `metadata` makes of it; who produces it goes on.
+
+        `metadata` may refuse with an error of its own. What changes nothing is never refused. Raises
+        StreamNotFound, StoreStopped, and StreamFinal as Info.takes says.
+        """
+
+        async def amended(info: Info) -> Info:
+            patch = Patch(metadata=metadata(info))
+            if patch.metadata == info.metadata:
+                return info
+            if not info.takes(patch, self._clock()):
+                raise StreamFinal(
+                    f"The stream with ID {info.id} is {info.state}: metadata is changed once more after the "
+                    f"end, within {AMEND_WINDOW:g} seconds."
+                )
+            return await self._store.change(info.key, patch, version=info.version)
+
+        while True:
+            self._check()
+            try:
+                return await self._standing(id, amended)
+            except VersionMismatch:
+                continue  # changed between the two looks: the next one merges with that
 
     async def delete(self, id: str) -> Info:
         """Delete the stream of that id, durably; its producer and its followers are cut.

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom.errors import InvalidMetadata
-from loom.http.metadata import MAX_DEPTH, parse_metadata
+from loom.http.metadata import MAX_DEPTH, merge_metadata, parse_merge_patch, parse_metadata
 
 LIMIT = 4096
 
@@ -163,3 +163,54 @@ def test_any_bytes_are_either_json_or_refused(raw):
     except InvalidMetadata:
         return
     json.loads(kept)
+
+
+MERGES = [
+    ('{"a":"b"}', '{"a":"c"}', '{"a":"c"}'),
+    ('{"a":"b"}', '{"b":"c"}', '{"a":"b","b":"c"}'),
+    ('{"a":"b"}', '{"a":null}', "{}"),
+    ('{"a":"b","b":"c"}', '{"a":null}', '{"b":"c"}'),
+    ('{"a":["b"]}', '{"a":"c"}', '{"a":"c"}'),
+    ('{"a":"c"}', '{"a":["b"]}', '{"a":["b"]}'),
+    ('{"a":{"b":"c"}}', '{"a":{"b":"d","c":null}}', '{"a":{"b":"d"}}'),
+    ('{"a":[{"b":"c"}]}', '{"a":[1]}', '{"a":[1]}'),
+    ('["a","b"]', '["c","d"]', '["c","d"]'),
+    ('{"a":"b"}', '["c"]', '["c"]'),
+    ('{"a":"foo"}', "null", "null"),
+    ('{"a":"foo"}', '"bar"', '"bar"'),
+    ('{"e":null}', '{"a":1}', '{"e":null,"a":1}'),
+    ("[1,2]", '{"a":"b","c":null}', '{"a":"b"}'),
+    ("{}", '{"a":{"bb":{"ccc":null}}}', '{"a":{"bb":{}}}'),
+]
+"""The examples of RFC 7396, appendix A."""
+
+
+@pytest.mark.parametrize(("before", "patch", "after"), MERGES)
+def test_a_merge_patch_does_what_its_rfc_says(before, patch, after):
+    assert json.loads(merge_metadata(before, parse_merge_patch(patch.encode()), LIMIT)) == json.loads(after)
+
+
+def test_numbers_and_the_order_of_keys_survive_a_merge_patch():
+    before = '{"z":1.10, "y":12345678901234567890, "a":1e400}'
+    patch = parse_merge_patch('{\n  "m": [-0, {"é": 0.10}],\r\n\t"y": null\n}'.encode())
+    assert merge_metadata(before, patch, LIMIT) == r'{"z": 1.10, "a": 1e400, "m": [-0, {"\u00e9": 0.10}]}'
+
+
+def test_what_a_merge_patch_makes_is_within_the_limit():
+    assert merge_metadata('{"long":"aaaa"}', '{"long":null}', 2) == "{}"
+    with pytest.raises(InvalidMetadata, match="8 bytes"):
+        merge_metadata("{}", '{"a":1}', 7)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[NaN]", b'{"a":"\n"}', b"\xff", b'"\\ud800"', b"[" * 9999])
+def test_a_merge_patch_that_is_no_json_is_refused(body):
+    with pytest.raises(InvalidMetadata, match="merge patch"):
+        parse_merge_patch(body)
+
+
+@given(values(), values())
+def test_a_merge_patch_of_any_value_makes_a_value_that_a_header_carries(before, patch):
+    text = merge_metadata(json.dumps(before), parse_merge_patch(json.dumps(patch).encode()), 1 << 20)
+    assert all(" " <= char <= "~" for char in text)
+    again = merge_metadata(text, parse_merge_patch(json.dumps(patch).encode()), 1 << 20)
+    assert json.loads(again) == json.loads(text)

@@ -19,7 +19,7 @@ from loom.http.guard import Cors, Guard
 from loom.http.headers import SANDBOX
 from loom.http.listing import Listing
 from loom.http.ops import Ops
-from loom.http.problem import problem, problem_of
+from loom.http.problem import ACCEPT_PATCH, problem, problem_of
 from loom.http.spy import SpyHole
 from loom.http.streams import Streams
 from loom.http.upload import Uploads
@@ -43,7 +43,13 @@ def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASG
         Route("/stream/", Resource(POST=uploads.create_new)),
         Route(
             "/stream/{id:path}",
-            Resource(GET=streams.read, POST=uploads.create, PATCH=uploads.patch, DELETE=streams.delete),
+            Resource(
+                [(b"accept-patch", ACCEPT_PATCH)],
+                GET=streams.read,
+                POST=uploads.create,
+                PATCH=uploads.patch,
+                DELETE=streams.delete,
+            ),
         ),
         Route("/streams", Resource(GET=listing.read, DELETE=listing.delete)),
         Route("/spy", Resource(GET=SpyHole(spy).read)),

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
 from loom.auth import Action, Principal
-from loom.errors import BadRequest, Forbidden
+from loom.errors import BadRequest, Forbidden, TooLarge
 from loom.http.access import RECORD, Record
 from loom.http.problem import Headers, problem
 
@@ -65,6 +65,19 @@ class Exchange(HTTPConnection):
         principal: Principal = self.scope[PRINCIPAL]
         if not principal.allowed(action, id):
             raise Forbidden(f"This token does not allow to {action} here.")
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body of the request. Raises TooLarge for one of more than `limit` bytes, Disconnected."""
+        body = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise TooLarge(f"The body of this request may have {limit} bytes at most.")
+            if not message.get("more_body", False):
+                return bytes(body)
 
     async def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole answer."""
@@ -164,13 +177,17 @@ async def interruptible() -> AsyncIterator[Interrupt]:
 
 
 class Resource:
-    """One path: its methods and their handlers. HEAD falls to GET; OPTIONS and 405 come from the table."""
+    """One path: its methods and their handlers. HEAD falls to GET; OPTIONS and 405 come from the table.
 
-    def __init__(self, **handlers: Handler) -> None:
+    `options` are headers that OPTIONS answers besides.
+    """
+
+    def __init__(self, options: Headers | None = None, **handlers: Handler) -> None:
         if "GET" in handlers:
             handlers["HEAD"] = handlers["GET"]
         self._handlers = handlers
         self._allow = [(b"allow", ", ".join(sorted([*handlers, "OPTIONS"])).encode())]
+        self._options = [*self._allow, *(options or [])]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -178,7 +195,7 @@ class Resource:
         if handler := self._handlers.get(method):
             await handler(exchange)
         elif method == "OPTIONS":
-            await exchange.respond(204, self._allow)
+            await exchange.respond(204, self._options)
         else:
             detail = "This method is not for this path; the Allow header has those that are."
             await exchange.respond(*problem(405, "method_not_allowed", detail, headers=self._allow))

@@ -1,7 +1,8 @@
-"""X-Stream-Metadata: JSON text in a header. Pure: header values in, the text to keep out.
+"""Metadata: JSON text in the header X-Stream-Metadata, or a change to it in a body. Pure.
 
 The text is kept as the producer wrote it, never parsed and written again: number formats, key order and
-spaces survive. Only what a header cannot carry is escaped, inside JSON strings, where it means the same.
+spaces survive. Only what a header cannot carry is escaped, inside JSON strings, where it means the same. Of
+metadata that is patched, numbers and the order of keys survive.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import NoReturn
 from loom.errors import InvalidMetadata
 
 MAX_DEPTH = 100
+HEADER = "X-Stream-Metadata"
 
 _UNSAFE = re.compile(r"[\x7f-\U0010ffff]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
@@ -22,41 +24,87 @@ def parse_metadata(values: Sequence[bytes], limit: int) -> str:
     if not values:
         return "{}"
     if len(values) > 1:
-        raise InvalidMetadata("X-Stream-Metadata was sent more than once.")
-    try:
-        text = values[0].decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidMetadata("X-Stream-Metadata is not UTF-8.") from None
+        raise InvalidMetadata(f"{HEADER} was sent more than once.")
+    text = _decoded(values[0], HEADER)
     if _CONTROL.search(text):
-        raise InvalidMetadata("X-Stream-Metadata contains a control character.")
+        raise InvalidMetadata(f"{HEADER} contains a control character.")
+    return _within(_checked(text, HEADER), limit, HEADER)
+
+
+def parse_merge_patch(body: bytes) -> str:
+    """A merge patch (RFC 7396) as JSON text in ASCII. Raises InvalidMetadata."""
+    return _checked(_decoded(body, "The merge patch"), "The merge patch")
+
+
+def merge_metadata(metadata: str, patch: str, limit: int) -> str:
+    """The metadata after a merge patch, both JSON text. Raises InvalidMetadata if it becomes too long."""
+    merged = _merged(_value(metadata), _value(patch))
+    return _within(_text(merged), limit, "The patched metadata")
+
+
+def _merged(target: object, patch: object) -> object:
+    if not isinstance(patch, dict):
+        return patch
+    members = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            members.pop(name, None)
+        else:
+            members[name] = _merged(members.get(name), value)
+    return members
+
+
+class _Number(str):
+    """A number as it is written."""
+
+
+def _value(text: str) -> object:
+    return json.loads(text, parse_int=_Number, parse_float=_Number)
+
+
+def _text(value: object) -> str:
+    """JSON text in ASCII on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)}: {_text(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value) if isinstance(value, _Number) else json.dumps(value)
+
+
+def _decoded(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidMetadata(f"{name} is not UTF-8.") from None
+
+
+def _checked(text: str, name: str) -> str:
+    """JSON text as it may be kept, in ASCII."""
     # Outside a string such a character stays an error: its escape is no JSON there either.
-    text = _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text.strip(" \t"))
-    if len(text) > limit:
-        raise InvalidMetadata(f"X-Stream-Metadata has {len(text)} bytes as returned; {limit} are allowed.")
-    _check(text)
-    return text
-
-
-def _check(text: str) -> None:
+    text = _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text.strip(" \t\r\n"))
     try:
         level = [_parse(text)]
     except RecursionError:
-        raise InvalidMetadata(f"X-Stream-Metadata is nested deeper than {MAX_DEPTH} levels.") from None
+        raise InvalidMetadata(f"{name} is nested deeper than {MAX_DEPTH} levels.") from None
     except ValueError as error:
-        raise InvalidMetadata(f"X-Stream-Metadata is not JSON: {error}.") from None
+        raise InvalidMetadata(f"{name} is not JSON: {error}.") from None
     for _ in range(MAX_DEPTH + 1):
         below: list[object] = []
         for value in level:
             if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-                raise InvalidMetadata(
-                    "X-Stream-Metadata has half of a surrogate pair, which is no character."
-                )
+                raise InvalidMetadata(f"{name} has half of a surrogate pair, which is no character.")
             if isinstance(value, list):
                 below += value
         if not below:
-            return
+            return text
         level = below
-    raise InvalidMetadata(f"X-Stream-Metadata is nested deeper than {MAX_DEPTH} levels.")
+    raise InvalidMetadata(f"{name} is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _within(text: str, limit: int, name: str) -> str:
+    if len(text) > limit:
+        raise InvalidMetadata(f"{name} has {len(text)} bytes as returned; {limit} are allowed.")
+    return text
 
 
 def _parse(text: str) -> object:

@@ -8,7 +8,8 @@ from loom.errors import LoomError, OffsetMismatch, RangeNotSatisfiable, Unauthor
 
 Headers = list[tuple[bytes, bytes]]
 
-ACCEPT_PATCH = b"application/partial-upload"
+ACCEPT_PATCH = b"application/partial-upload, application/merge-patch+json"
+"""The content types that a PATCH of a stream may have (RFC 5789 section 3.1)."""
 
 
 def problem(

@@ -14,6 +14,7 @@ from loom.http.structured import boolean, integer
 from loom.model import Info, State
 
 PARTIAL_UPLOAD = "application/partial-upload"
+MERGE_PATCH = "application/merge-patch+json"
 PROGRESS = b"application/x-ndjson"
 MAX_KEY_BYTES = 255
 MAX_RESUME_WINDOW = 30 * 86400

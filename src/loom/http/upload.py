@@ -1,4 +1,5 @@
-"""POST and PATCH: create a stream, go on with one. Owns the way of bytes from a connection to the service.
+"""POST and PATCH: create a stream, go on with one, change its metadata. Owns the way of bytes from a
+connection to the service.
 
 Knows nothing of how streams are stored.
 """
@@ -33,9 +34,10 @@ from loom.http.headers import (
     content_type_of,
     created_headers,
 )
-from loom.http.metadata import parse_metadata
+from loom.http.metadata import merge_metadata, parse_merge_patch, parse_metadata
 from loom.http.problem import Headers, problem_of
 from loom.http.resumption import (
+    MERGE_PATCH,
     PARTIAL_UPLOAD,
     PROGRESS,
     Upload,
@@ -49,6 +51,8 @@ from loom.model import Info, NewStream, State, new_id, parse_id, quote_id, repea
 from loom.producer import Producer
 from loom.service import Service
 
+PATCH_SPARE = 4096
+"""Bytes that a merge patch may have beside twice those that metadata may have."""
 PROGRESS_INTERVAL = 0.1
 """Seconds between two lines of progress, at least."""
 
@@ -85,10 +89,10 @@ class Uploads:
         exchange.require(Action.WRITE, id)
         exchange.record.stream = quote_id(id)
         kind = b",".join(exchange.all(b"content-type")).decode("latin-1").partition(";")[0].strip().lower()
-        if kind not in ("", PARTIAL_UPLOAD):
+        if kind not in ("", PARTIAL_UPLOAD, MERGE_PATCH):
             raise UnsupportedPatch("A PATCH of this Content-Type is not known; Accept-Patch says which are.")
         check_encoding(exchange.all(b"content-encoding"))
-        await self._resume(exchange, id)
+        await (self._amend(exchange, id) if kind == MERGE_PATCH else self._resume(exchange, id))
 
     async def _create(self, exchange: Exchange, id: str) -> None:
         exchange.require(Action.WRITE, id)
@@ -151,6 +155,19 @@ class Uploads:
                 await exchange.respond(*problem_of(error, headers=self._upload_headers(info)))
             return
         await self._produce(exchange, producer, upload, 204, _resumed_headers(producer.info), early=False)
+
+    async def _amend(self, exchange: Exchange, id: str) -> None:
+        """Change the metadata by a merge patch; a producer goes on."""
+        # What nulls and escapes may add to what is kept in the end.
+        patch = parse_merge_patch(await exchange.body(2 * self._max_metadata_bytes + PATCH_SPARE))
+
+        def amended(info: Info) -> str:
+            check_match(exchange, info)
+            return merge_metadata(info.metadata, patch, self._max_metadata_bytes)
+
+        info = await self._service.amend(id, amended)
+        exchange.record.state = info.state
+        await exchange.respond(204, [*_resumed_headers(info), (b"x-stream-metadata", info.metadata.encode())])
 
     async def _produce(
         self,
