@@ -9,6 +9,7 @@ from dataclasses import replace as updated
 from typing import TypeVar
 
 from loom.errors import StoreStopped, StreamFinal, StreamGone, StreamNotFound, VersionMismatch
+from loom.feed import Feed, Place
 from loom.hub import Hub
 from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, number_of
 from loom.producer import Producer
@@ -50,6 +51,7 @@ class Service:
         self._producers: set[Producer] = set()
         self._stopping: StoreStopped | None = None
         self._searching = asyncio.Lock()
+        self._feed = Feed(store)
 
     def now(self) -> float:
         """The time that deadlines are meant in."""
@@ -207,6 +209,10 @@ class Service:
                 raise error
         return told.count(None)
 
+    def changes(self, last: str = "") -> Place:
+        """A place in the feed of all changes, behind the one with the id `last`. Raises StoreStopped."""
+        return self._feed.join(last)
+
     def health(self) -> Health:
         """How the store is; not ready once draining."""
         health = self._store.health()
@@ -226,6 +232,7 @@ class Service:
             for cut in late:
                 cut.cancel()
         self._hub.close(error)
+        self._feed.close(error)
 
     async def close(self) -> None:
         """End what is left, without waiting. The store is closed by who opened it."""

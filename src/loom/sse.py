@@ -29,6 +29,11 @@ def encode(data: str, *, name: str = "", id: str = "") -> bytes:
     return "\n".join([*lines, "", ""]).encode()
 
 
+def encode_id(id: str) -> bytes:
+    """From which a client that connects again goes on; it is told of no event."""
+    return f"id: {id}\n\n".encode()
+
+
 def encode_retry(milliseconds: int) -> bytes:
     """Tells the client how long to wait before it connects again."""
     return b"retry: %d\n\n" % milliseconds

@@ -15,6 +15,7 @@ from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.access import RECORD, AccessLog, Record
 from loom.http.exchange import Disconnected, Resource, respond
+from loom.http.feed import FeedEvents
 from loom.http.guard import Cors, Guard
 from loom.http.headers import SANDBOX
 from loom.http.listing import Listing
@@ -52,6 +53,7 @@ def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASG
             ),
         ),
         Route("/streams", Resource(GET=listing.read, DELETE=listing.delete)),
+        Route("/events", Resource(GET=FeedEvents(service).read)),
         Route("/spy", Resource(GET=SpyHole(spy).read)),
         Route("/healthz", Resource(GET=ops.alive)),
         Route("/readyz", Resource(GET=ops.ready)),

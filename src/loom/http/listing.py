@@ -35,7 +35,7 @@ class Listing:
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /streams?prefix=...: all that match, if `confirm` is their number; none with `dry_run`."""
         exchange.require(Action.DELETE, None)
-        given = _once(exchange.query_params.multi_items(), {"prefix", "confirm", "dry_run"})
+        given = once(exchange.query_params.multi_items(), {"prefix", "confirm", "dry_run"})
         dry = exchange.flag("dry_run")
         confirmed = _number(given, "confirm", least=0)
         if "prefix" not in given:
@@ -65,7 +65,7 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
             metadata.append((name.removeprefix("meta."), value))
         else:
             others.append((name, value))
-    given = _once(others, {"prefix", "created_after", "limit", "cursor"})
+    given = once(others, {"prefix", "created_after", "limit", "cursor"})
     limit = _number(given, "limit", least=1)
     query = Query(
         states=frozenset(states),
@@ -137,7 +137,8 @@ def _cursor(text: str) -> int:
     raise BadRequest("This cursor is none that was given out here; begin without one.")
 
 
-def _once(parameters: Iterable[tuple[str, str]], known: set[str]) -> dict[str, str]:
+def once(parameters: Iterable[tuple[str, str]], known: set[str]) -> dict[str, str]:
+    """The parameters by name. Raises BadRequest for one that is not `known`, or given more than once."""
     given: dict[str, str] = {}
     for name, value in parameters:
         if name not in known:

@@ -1,0 +1,74 @@
+"""GET /events: what happens to streams as a whole, as Server-Sent Events.
+
+Owns what these events say, and who is told which.
+
+    id: <epoch>:<number>    goes on from there, as Last-Event-ID
+    event: created          or closed (complete or aborted), or deleted; a replaced stream is both
+    data: {"id": "build/42", "key": "...", "state": "live", ...}        as in GET /streams
+
+    event: reset            what happened before is not known any more: list the streams again
+    data: {}
+"""
+
+import random
+from collections.abc import AsyncGenerator, Callable
+
+from loom.auth import Action, Principal
+from loom.errors import StoreStopped
+from loom.feed import Place
+from loom.http.events import BEAT, EVENT_HEADERS, RETRY, beating
+from loom.http.exchange import PRINCIPAL, Exchange, body_part
+from loom.http.listing import once, row
+from loom.model import Info
+from loom.service import Service
+from loom.sse import encode, encode_id, encode_retry
+
+UNTOLD = 500
+"""After so many changes that are not for a consumer it is given their id, so that its place stays known."""
+
+Wanted = Callable[[Info], bool]
+
+
+class FeedEvents:
+    """The handler of /events."""
+
+    def __init__(self, service: Service, *, beat: float = BEAT) -> None:
+        self._service = service
+        self._beat = beat
+
+    async def read(self, exchange: Exchange) -> None:
+        """What happens from now on, or behind Last-Event-ID, until the client leaves."""
+        prefix = once(exchange.query_params.multi_items(), {"prefix"}).get("prefix", "")
+        principal: Principal = exchange.scope[PRINCIPAL]
+
+        def wanted(info: Info) -> bool:
+            return info.id.startswith(prefix) and principal.allowed(Action.READ, info.id)
+
+        place = self._service.changes(b",".join(exchange.all(b"last-event-id")).decode("latin-1").strip())
+        if exchange.head:
+            await exchange.respond(200, EVENT_HEADERS)
+            return
+        # Who leaves before anything has happened can go on from here too.
+        await exchange.begin(200, EVENT_HEADERS, encode_id(place.id) if place.id else b"")
+        await exchange.relay(beating(feed_events(place, wanted), self._beat), body_part)
+
+
+async def feed_events(place: Place, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+    """The changes that are wanted, as events; ends when the server stops."""
+    untold = 0
+    try:
+        while True:
+            changes = await place.next()
+            if changes is None:
+                yield encode("{}", name="reset", id=place.id or "")
+                continue
+            for id, change in changes:
+                untold += 1
+                if wanted(change.info):
+                    untold = 0
+                    yield encode(row(change.info), name=change.kind, id=id)
+            if untold >= UNTOLD and place.id:
+                untold = 0
+                yield encode_id(place.id)
+    except StoreStopped:
+        yield encode_retry(random.randint(*RETRY))

@@ -1,0 +1,166 @@
+"""GET /events: what happens to streams as a whole, over a socket."""
+
+import json
+from typing import Any
+
+from tests.http.conftest import ONE_STORE, Loom, Serve
+from tests.http.test_events import Source
+
+from loom.model import NewStream, Patch, State
+from loom.sse import Event
+
+
+async def feed(loom: Loom, query: str = "", **headers: Any) -> Source:
+    wire = await loom.get(f"/events{query}", **headers)
+    assert wire.head.status == 200
+    assert wire.head["content-type"] == "text/event-stream"
+    assert wire.head["cache-control"] == "no-store, no-transform"
+    return Source(wire)
+
+
+async def event(source: Source) -> Event:
+    event = await source.next()
+    assert event is not None
+    return event
+
+
+async def told(source: Source, count: int) -> list[tuple[str, str]]:
+    """What the next events are, and of which streams."""
+    events = [await event(source) for _ in range(count)]
+    return [(each.name, json.loads(each.data).get("id", "")) for each in events]
+
+
+async def create(loom: Loom, id: str, **new: Any) -> None:
+    writer = await loom.store.create(NewStream(id=id, **new))
+    await writer.close(Patch(state=State.COMPLETE))
+
+
+async def test_streams_are_told_as_they_are_created_closed_and_deleted(loom: Loom):
+    await loom.stored("/stream/before", b"")
+    events = await feed(loom)
+    producer = await loom.live("/stream/a", b"12345", x_stream_metadata='{"n": 1.00}')
+    created = await event(events)
+    assert created.name == "created"
+    assert json.loads(created.data) | {"size": 5} == (await rows(loom))["a"]
+    await producer.chunk(b"")
+    closed = await event(events)
+    (row,) = [(await rows(loom))["a"]]
+    assert (closed.name, json.loads(closed.data), row["state"]) == ("closed", row, "complete")
+    await loom.ask("DELETE", "/stream/a")
+    deleted = await event(events)
+    assert (deleted.name, json.loads(deleted.data)) == ("deleted", row)
+
+
+async def rows(loom: Loom) -> dict[str, Any]:
+    listed = json.loads(await (await loom.get("/streams")).body())["streams"]
+    return {row["id"]: row for row in listed}
+
+
+async def test_a_replaced_stream_is_deleted_then_created(loom: Loom):
+    events = await feed(loom)
+    await loom.live("/stream/a")
+    await loom.live("/stream/a?force")
+    assert await told(events, 3) == [("created", "a"), ("deleted", "a"), ("created", "a")]
+
+
+async def test_an_aborted_stream_is_closed_and_a_resumed_one_is_no_news(loom: Loom):
+    events = await feed(loom)
+    writer = await loom.store.create(NewStream(id="a"))
+    await writer.close(Patch(state=State.OPEN))
+    writer = await loom.store.resume(writer.key, 0)
+    await writer.close(Patch(state=State.ABORTED, reason="no room"))
+    assert await told(events, 1) == [("created", "a")]
+    closed = json.loads((await event(events)).data)
+    assert (closed["state"], closed["reason"]) == ("aborted", "no room")
+
+
+async def test_who_comes_back_misses_nothing_and_hears_nothing_twice(loom: Loom):
+    events = await feed(loom)
+    await create(loom, "a")
+    first = await event(events)
+    await events.wire.close()
+    await create(loom, "b")
+    again = await feed(loom, last_event_id=first.id)
+    assert await told(again, 3) == [("closed", "a"), ("created", "b"), ("closed", "b")]
+    await create(loom, "c")
+    assert await told(again, 2) == [("created", "c"), ("closed", "c")]
+
+
+async def test_who_left_before_anything_happened_can_come_back_too(loom: Loom):
+    events = await feed(loom)
+    begin = (await events.wire.until(b"\n\n")).decode()
+    await events.wire.close()
+    await create(loom, "a")
+    again = await feed(loom, last_event_id=begin.removeprefix("id: ").strip())
+    assert await told(again, 2) == [("created", "a"), ("closed", "a")]
+
+
+async def test_a_place_that_is_not_known_is_told_and_followed_by_what_comes(serve: Serve):
+    loom, other = await serve(), await serve()
+    events = await feed(other)
+    await create(other, "x")
+    foreign = (await event(events)).id
+    await create(loom, "before")
+    epoch = (await (await feed(loom)).wire.until(b"\n\n")).decode().removeprefix("id: ").partition(":")[0]
+    for last in (foreign, "nonsense", f"{epoch}:1000", f"{epoch}:-1", f"{epoch}:"):
+        again = await feed(loom, last_event_id=last)
+        reset = await event(again)
+        assert (reset.name, reset.data) == ("reset", "{}"), last
+        await create(loom, f"after/{last}")
+        resumed = await feed(loom, last_event_id=reset.id)
+        for source in (again, resumed):
+            assert await told(source, 1) == [("created", f"after/{last}")]
+
+
+async def test_a_prefix_leaves_others_out_but_not_the_place(loom: Loom):
+    events = await feed(loom, "?prefix=team/")
+    await create(loom, "team/1")
+    for number in range(300):
+        await create(loom, f"other/{number}")
+    await create(loom, "team/2")
+    assert await told(events, 4) == [
+        ("created", "team/1"), ("closed", "team/1"), ("created", "team/2"), ("closed", "team/2"),
+    ]  # fmt: skip
+
+
+async def test_who_wants_little_is_still_told_how_far_it_is(loom: Loom):
+    events = await feed(loom, "?prefix=none")
+    begin = (await events.wire.until(b"\n\n")).decode().strip()
+    for number in range(300):
+        await create(loom, f"other/{number}")
+    later = (await events.wire.until(b"\n\n")).decode().strip()
+    assert int(later.rpartition(":")[2]) >= int(begin.rpartition(":")[2]) + 500
+
+
+@ONE_STORE
+async def test_a_reader_that_falls_behind_is_told_to_begin_again(loom: Loom):
+    events = await feed(loom)
+    for number in range(700):  # far more than the ring and the sockets between hold
+        await create(loom, f"s{number}", metadata=json.dumps("x" * (64 << 10)))
+    seen = []
+    while (each := await event(events)).name != "reset":
+        seen.append(json.loads(each.data)["id"])
+    assert len(seen) < 1400
+    assert seen[0] == "s0"
+    await create(loom, "later")
+    assert await told(events, 2) == [("created", "later"), ("closed", "later")]
+
+
+async def test_a_server_that_stops_says_when_to_come_back(loom: Loom):
+    events = await feed(loom)
+    await loom.service.drain(0)
+    assert await events.rest() == []
+    assert events.decoder.retry is not None
+    assert (await loom.get("/events")).head.status == 503
+
+
+@ONE_STORE
+async def test_what_cannot_be_meant_is_refused_and_head_has_no_body(serve: Serve):
+    loom = await serve()
+    for query in ("prefx=a", "prefix=a&prefix=b"):
+        assert (await loom.get(f"/events?{query}")).head.status == 400
+    head = await loom.ask("HEAD", "/events")
+    assert (head.head.status, head.head["content-type"], head.unread()) == (200, "text/event-stream", b"")
+    closed = await serve(tokens=["token"])
+    assert (await closed.get("/events")).head.status == 401
+    assert (await closed.get("/events", authorization="Bearer token")).head.status == 200

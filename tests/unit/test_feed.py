@@ -1,0 +1,64 @@
+import asyncio
+
+import pytest
+from tests.unit.stores import ManualClock, TestStore, created, settled
+
+from loom.errors import StoreStopped
+from loom.feed import COST, Feed
+from loom.model import ChangeKind
+
+
+@pytest.fixture
+async def store() -> TestStore:
+    return TestStore(ManualClock())
+
+
+async def ids(feed: Feed, last: str) -> list[str] | None:
+    found = await feed.join(last).next()
+    return None if found is None else [change.info.id for _, change in found]
+
+
+async def test_the_store_is_watched_from_the_first_consumer_on(store):
+    feed = Feed(store)
+    await created(store, "before")
+    assert store.watchings == 0
+    place = feed.join()
+    await created(store, "a")
+    feed.join()
+    assert store.watchings == 1
+    ((_, change),) = await place.next() or []
+    assert (change.kind, change.info.id) == (ChangeKind.CREATED, "a")
+    feed.close(StoreStopped("over"))
+    assert store.watchings == 0
+
+
+async def test_a_full_ring_forgets_the_oldest_and_says_so_once(store):
+    feed = Feed(store, budget=3 * (COST + 100))
+    place, id = feed.join(), feed.join().id
+    for name in "abcd":
+        await created(store, name)
+    assert await ids(feed, id or "") is None
+    assert await place.next() is None
+    assert place.id is not None
+    await created(store, "e")
+    assert await ids(feed, place.id) == ["e"]
+    numbers = [f"{place.id.partition(':')[0]}:{number}" for number in range(1, 7)]
+    assert [await ids(feed, each) for each in numbers[:4]] == [None, ["c", "d", "e"], ["d", "e"], ["e"]]
+    assert await ids(feed, numbers[5]) is None
+
+
+async def test_what_is_larger_than_the_ring_is_not_kept(store):
+    feed = Feed(store, budget=COST)
+    place = feed.join()
+    await created(store, "a")
+    assert await place.next() is None
+
+
+async def test_all_who_wait_are_told_of_the_end(store):
+    feed = Feed(store)
+    waiting = [asyncio.create_task(feed.join().next()) for _ in range(3)]
+    await settled()
+    feed.close(StoreStopped("over"))
+    assert {type(each) for each in await asyncio.gather(*waiting, return_exceptions=True)} == {StoreStopped}
+    with pytest.raises(StoreStopped):
+        feed.join()
