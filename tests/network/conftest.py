@@ -1,0 +1,24 @@
+"""Whole Looms, and a bad network before them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from tests.http.conftest import Loom, lines, loom, serve, store_kind
+from tests.network.proxy import Always, Proxy, Storm, Weather
+
+__all__ = ["lines", "loom", "serve", "store_kind"]
+
+Between = Callable[[Loom, Storm | Weather], Awaitable[Proxy]]
+
+
+@pytest.fixture
+async def between() -> AsyncIterator[Between]:
+    """Put a proxy before a server."""
+    async with AsyncExitStack() as stack:
+
+        async def start(loom: Loom, storm: Storm | Weather) -> Proxy:
+            sky = Always(storm) if isinstance(storm, Weather) else storm
+            return await stack.enter_async_context(Proxy(loom.host, loom.port, sky).listening())
+
+        yield start

@@ -1,0 +1,229 @@
+"""A bad network: a TCP proxy that delays, cuts, stalls and half-closes what passes through it.
+
+Knows nothing of HTTP. What it does to the nth connection is drawn from a seed, so a storm can be had again.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tests.http.wire import Wire
+
+PIECE = 64 << 10
+
+
+class Way(StrEnum):
+    """A direction."""
+
+    UP = "to the server"
+    DOWN = "to the client"
+
+
+class Kind(StrEnum):
+    """What may become of a connection."""
+
+    RESET = "both ends get RST, what is on its way is lost"
+    CLOSE = "both ends get FIN in the middle of whatever it was"
+    HALF_CLOSE = "the receiving end gets FIN, the other way goes on"
+    STALL = "nothing passes for a while; what comes then may be of a client that left long ago"
+
+
+CUTS = (Kind.RESET, Kind.CLOSE, Kind.HALF_CLOSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """It strikes when `after` bytes have passed that way. `hold` is how long a stall lasts, in seconds."""
+
+    kind: Kind
+    way: Way
+    after: int = 0
+    hold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """What one connection meets; every piece of `piece` bytes at most is `delay` seconds late."""
+
+    fault: Fault | None = None
+    delay: float = 0.0
+    piece: int = PIECE
+
+
+CALM = Weather()
+
+
+class Storm:
+    """Weather that is drawn until so many connections were cut, then calm.
+
+    `up` and `down` bound the bytes that pass before a fault, for each way.
+    """
+
+    def __init__(self, seed: int, *, cuts: int, up: int, down: int, stalls: float = 0.03) -> None:
+        self.struck: Counter[Kind] = Counter()
+        self._random = random.Random(seed)
+        self._left = cuts
+        self._bounds = {Way.UP: up, Way.DOWN: down}
+        self._stalls = stalls
+
+    @property
+    def cuts(self) -> int:
+        """How many connections were cut."""
+        return sum(self.struck[kind] for kind in CUTS)
+
+    def weather(self) -> Weather:
+        """Of the next connection."""
+        draw = self._random
+        kind = Kind.STALL if draw.random() < self._stalls else draw.choice(CUTS)
+        way = draw.choice(list(Way))
+        after = draw.randrange(self._bounds[way])
+        hold = draw.uniform(0.1, 0.4)
+        delay, piece = draw.choice([(0.0, PIECE), (0.0, PIECE), (0.001, 4096), (0.0, 1000)])
+        if not self._left:
+            return CALM
+        return Weather(Fault(kind, way, after, hold), delay, piece)
+
+    def strike(self, fault: Fault) -> bool:
+        """Told before a fault strikes; False if there were enough of them."""
+        if fault.kind in CUTS:
+            if not self._left:
+                return False
+            self._left -= 1
+        self.struck[fault.kind] += 1
+        return True
+
+
+class Always:
+    """The same weather for every connection."""
+
+    def __init__(self, weather: Weather) -> None:
+        self._weather = weather
+
+    def weather(self) -> Weather:
+        """Of the next connection."""
+        return self._weather
+
+    def strike(self, fault: Fault) -> bool:
+        """It always does."""
+        return True
+
+
+class Proxy:
+    """Passes connections on to a server, as the weather lets it."""
+
+    port: int
+    """Where it listens."""
+
+    def __init__(self, host: str, port: int, storm: Storm | Always) -> None:
+        self.storm = storm
+        self.connections = 0
+        self._target = host, port
+        self._passing: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Where clients go instead of to the server."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Proxy"]:
+        """Pass connections while the block runs; those that are left then are cut."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=PIECE)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._passing:
+                task.cancel()
+            await asyncio.gather(*self._passing, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.create_task(self._pass(Wire(reader, writer)))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+
+    async def _pass(self, client: Wire) -> None:
+        weather = self.storm.weather()
+        try:
+            server = await Wire.open(*self._target)
+        except OSError:
+            client.reset()
+            return
+        link = _Link(client, server, weather, self.storm)
+        try:
+            await asyncio.gather(link.relay(Way.UP), link.relay(Way.DOWN))
+            for end in (client, server):
+                end.writer.close()
+                with suppress(OSError):
+                    await end.writer.wait_closed()
+        finally:
+            for end in (client, server):
+                end.writer.transport.abort()
+
+
+class _Link:
+    """One connection through the proxy."""
+
+    def __init__(self, client: Wire, server: Wire, weather: Weather, storm: Storm | Always) -> None:
+        self._ends = {Way.UP: (client, server), Way.DOWN: (server, client)}
+        self._weather = weather
+        self._storm = storm
+        self._deaf: set[Way] = set()
+        """The ways whose receiver has got FIN."""
+
+    async def relay(self, way: Way) -> None:
+        """Pass bytes one way, as the weather lets them. An end that resets the one side resets the other."""
+        source = self._ends[way][0]
+        fault = self._weather.fault
+        left = fault.after if fault and fault.way is way else None
+        try:
+            while data := await source.reader.read(self._weather.piece):
+                await asyncio.sleep(self._weather.delay)
+                if left is not None and len(data) > left:
+                    await self._write(way, data[:left])
+                    await self._strike()
+                    data, left = data[left:], None
+                elif left is not None:
+                    left -= len(data)
+                await self._write(way, data)
+            self._finish(way)
+        except OSError:
+            self._reset()
+
+    async def _write(self, way: Way, data: bytes) -> None:
+        if way not in self._deaf:
+            await self._ends[way][1].send(data)
+
+    async def _strike(self) -> None:
+        fault = self._weather.fault
+        assert fault is not None
+        if not self._storm.strike(fault):
+            return
+        match fault.kind:
+            case Kind.RESET:
+                self._reset()
+            case Kind.CLOSE:
+                self._finish(Way.UP)
+                self._finish(Way.DOWN)
+            case Kind.HALF_CLOSE:
+                self._finish(fault.way)
+            case Kind.STALL:
+                await asyncio.sleep(fault.hold)
+
+    def _finish(self, way: Way) -> None:
+        sink = self._ends[way][1]
+        if way not in self._deaf and not sink.writer.transport.is_closing():
+            sink.half_close()
+        self._deaf.add(way)
+
+    def _reset(self) -> None:
+        self._deaf.update(Way)
+        for end in self._ends[Way.UP]:
+            if not end.writer.transport.is_closing():
+                end.reset()
