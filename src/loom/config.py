@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from loom.errors import ConfigError
 
 PREFIX = "LOOM_"
-CLIENT_VARIABLES = frozenset({"LOOM_SERVER", "LOOM_TOKEN"})
+CLIENT_VARIABLES = frozenset({"LOOM_SERVER", "LOOM_TOKEN", "LOOM_PROXY", "LOOM_CLIENT_CONFIG"})
 """Read by the client commands, never by the server."""
 
 TOKEN = re.compile(r"[!-~]+")

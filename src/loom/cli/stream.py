@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "stream") -> NoReturn:
 
 
 def _run(arguments: argparse.Namespace, prog: str) -> int:
-    from loom.client.push import InputFailed, Lost, Refused, push
+    from loom.client.errors import InputFailed, Lost, Refused
+    from loom.client.push import push
 
     try:
         asyncio.run(

@@ -1,4 +1,4 @@
-"""Push one stream to a server. Owns what counts as success; alone imports aiohttp; reads no input of its own.
+"""Push one stream to a server. Owns what counts as success; reads no input of its own.
 
 A push has succeeded when the server answered 201 and that answer ended as HTTP says it must: only then is
 everything stored. The answer may begin before the first byte is sent or after the last; a refusal is seen
@@ -6,11 +6,7 @@ while bytes are still being sent.
 """
 
 import asyncio
-import json
-import os
-import socket
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -18,42 +14,11 @@ import aiohttp
 from yarl import URL
 
 from loom import __version__
-from loom.errors import LoomError
+from loom.client.errors import InputFailed, Lost
+from loom.client.session import keepalive_socket, refusal, why
 from loom.model import quote_id
 
 CONNECT_TIMEOUT = 30.0
-DETAIL_TIMEOUT = 5.0
-DETAIL_BYTES = 64 * 1024
-
-KEEPALIVE = {
-    socket.TCP_KEEPIDLE: 30,
-    socket.TCP_KEEPINTVL: 10,
-    socket.TCP_KEEPCNT: 3,
-    socket.TCP_USER_TIMEOUT: 120_000,
-}
-"""A silent producer is an ordinary one, a server that vanished is noticed within two minutes all the same."""
-
-
-class Refused(LoomError):
-    """The server answered, and the answer is no."""
-
-    code = "refused"
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-
-
-class Lost(LoomError):
-    """The server was not reached, or went away before it confirmed everything."""
-
-    code = "lost"
-
-
-class InputFailed(LoomError):
-    """What should have been pushed could not be read to its end; `__cause__` says why."""
-
-    code = "input_failed"
 
 
 async def push(
@@ -132,7 +97,7 @@ async def _exchange(url: URL, headers: dict[str, str], body: _Body) -> None:
     """Send the request and wait for the end of its response."""
     # No proxy and no netrc from the environment: many proxies hold a request back until its end.
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(socket_factory=_socket),
+        connector=aiohttp.TCPConnector(socket_factory=keepalive_socket),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
         trust_env=False,
@@ -140,7 +105,7 @@ async def _exchange(url: URL, headers: dict[str, str], body: _Body) -> None:
     try:
         async with session, session.post(url, data=body, headers=headers, allow_redirects=False) as response:
             if response.status != HTTPStatus.CREATED:
-                raise Refused(response.status, await _detail(response))
+                raise await refusal(response)
             async for _ in response.content.iter_any():
                 pass
             ends = (
@@ -148,45 +113,10 @@ async def _exchange(url: URL, headers: dict[str, str], body: _Body) -> None:
                 or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
             )
     except aiohttp.ClientConnectorError as error:
-        raise Lost(f"{url.origin()} cannot be reached: {_why(error)}.") from error
+        raise Lost(f"{url.origin()} cannot be reached: {why(error)}.") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Lost(f"The connection to {url.origin()} was lost before it confirmed the stream.") from error
     if not ends:
         raise Lost(f"{url.origin()} answered without a length, so that its answer may have been cut.")
     if not body.sent:
         raise Lost(f"{url.origin()} ended its answer before it had the whole stream.")
-
-
-def _why(error: aiohttp.ClientConnectorError) -> str:
-    if error.errno and error.errno > 0 and not isinstance(error, aiohttp.ClientSSLError):
-        # asyncio's own words tell the address once more.
-        return os.strerror(error.errno)
-    return error.strerror or str(error.os_error)
-
-
-async def _detail(response: aiohttp.ClientResponse) -> str:
-    """The server's own sentence (RFC 9457), else its status line."""
-    body = bytearray()
-    with suppress(aiohttp.ClientError, TimeoutError):
-        async with asyncio.timeout(DETAIL_TIMEOUT):
-            async for piece in response.content.iter_any():
-                body += piece
-                if len(body) > DETAIL_BYTES:
-                    break
-    try:
-        return str(json.loads(body)["detail"])
-    except (ValueError, LookupError, TypeError):
-        location = response.headers.get("Location")
-        return f"The server answered {response.status} {response.reason}" + (
-            f" ({location})." if location else "."
-        )
-
-
-def _socket(address: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-    """A socket that notices a vanished server."""
-    family, kind, protocol, _, _ = address
-    sock = socket.socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE.items():
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    return sock

@@ -1,0 +1,104 @@
+"""Where server and token come from, and what is said of a wrong one."""
+
+import os
+
+import pytest
+
+from loom.cli.options import DEFAULT_SERVER, Target, config_path, resolve
+from loom.errors import ConfigError
+
+URL = "http://loom.example:8080/base"
+
+
+@pytest.fixture
+def environ(tmp_path):
+    return {"XDG_CONFIG_HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def write(environ):
+    def write(text):
+        path = config_path(environ)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_without_anything_it_is_the_default(environ):
+    assert resolve(environ=environ) == Target(DEFAULT_SERVER, None, None)
+
+
+def test_flag_beats_environment_beats_file(environ, write):
+    write("server: http://file\ntoken: from-file\nproxy: http://proxy:1\n")
+    assert resolve(environ=environ) == Target("http://file", "from-file", "http://proxy:1")
+    environ |= {"LOOM_SERVER": "http://env", "LOOM_TOKEN": "from-env", "LOOM_PROXY": "http://other"}
+    assert resolve(environ=environ) == Target("http://env", "from-env", "http://other")
+    assert resolve("http://flag", "flag", environ=environ) == Target("http://flag", "flag", "http://other")
+
+
+def test_empty_variable_is_as_if_it_were_not_set(environ, write):
+    write("token: from-file\n")
+    assert resolve(environ=environ | {"LOOM_TOKEN": "", "LOOM_SERVER": ""}).token == "from-file"
+
+
+def test_file_is_found_by_its_variable_then_xdg_then_home(tmp_path):
+    assert config_path({"HOME": "/home/x"}) == config_path({"HOME": "/home/x", "XDG_CONFIG_HOME": "rel"})
+    assert str(config_path({"HOME": "/home/x"})) == "/home/x/.config/loom/client.yaml"
+    assert str(config_path({"LOOM_CLIENT_CONFIG": "/c.yaml", "XDG_CONFIG_HOME": "/x"})) == "/c.yaml"
+
+
+def test_token_does_not_show_itself():
+    assert "secret" not in repr(Target(token="secret"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("server: nowhere", "The server 'nowhere' in {} is not a URL such as http://localhost:3060."),
+        ("server: http://x/?a=b", "The server 'http://x/?a=b' in {} must end with its path."),
+        ("servre: x", "Unknown setting 'servre' in {}; there are server, token, proxy."),
+        ("token: 17", "The token in {} is not a text; put it in quotes."),
+        ("token: a b", "The token in {} is empty or has spaces or characters outside ASCII."),
+        ("- a", 'The file {} does not have the form "server: URL".'),
+        ("a: b: SECRET", "The file {} is not valid YAML."),
+    ],
+)
+def test_wrong_file_is_told_by_its_name(environ, write, text, sentence):
+    path = write(text)
+    with pytest.raises(ConfigError) as told:
+        resolve(environ=environ)
+    assert str(told.value) == sentence.format(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"server": "x"}, "in --server"),
+        ({"environ": {"LOOM_SERVER": "x"}}, "in the environment variable LOOM_SERVER"),
+        ({"environ": {"LOOM_PROXY": "x"}}, "in the environment variable LOOM_PROXY"),
+    ],
+)
+def test_wrong_value_is_told_with_where_it_came_from(given, where, environ):
+    with pytest.raises(ConfigError, match=f"'x' {where} is not a URL"):
+        resolve(**{**given, "environ": environ | given.get("environ", {})})
+
+
+def test_user_in_the_url_and_a_token_are_one_too_many(environ):
+    with pytest.raises(
+        ConfigError, match="in --server has a user in its URL, and there is a token in --token"
+    ):
+        resolve("http://u:p@x", "t", environ=environ)
+
+
+def test_file_that_is_named_must_be_there_and_readable(tmp_path):
+    with pytest.raises(ConfigError, match="named by LOOM_CLIENT_CONFIG, does not exist"):
+        resolve(environ={"LOOM_CLIENT_CONFIG": str(tmp_path / "none")})
+    with pytest.raises(ConfigError, match=f"cannot be read: {os.strerror(21)}"):
+        resolve(environ={"LOOM_CLIENT_CONFIG": str(tmp_path)})
+
+
+def test_url_that_no_parser_takes_is_wrong(environ):
+    with pytest.raises(ConfigError, match="is not a URL"):
+        resolve("http://[", environ=environ)
