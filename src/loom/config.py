@@ -6,16 +6,27 @@ forgets where a value came from, passes over unknown variables and reads lists f
 """
 
 import difflib
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from loom.errors import ConfigError
@@ -23,6 +34,9 @@ from loom.errors import ConfigError
 PREFIX = "LOOM_"
 CLIENT_VARIABLES = frozenset({"LOOM_SERVER", "LOOM_TOKEN", "LOOM_PROXY", "LOOM_CLIENT_CONFIG"})
 """Read by the client commands, never by the server."""
+
+SECRET = frozenset({"tokens", "signing_key"})
+"""Settings whose values are never told."""
 
 TOKEN = re.compile(r"[!-~]+")
 """What can be told from its surroundings in a header; RFC 6750 section 2.1 allows a little less."""
@@ -40,14 +54,53 @@ def _split(value: object) -> object:
     return [item.strip() for item in value.split(",")]
 
 
-def _check_token(token: object) -> object:
-    if isinstance(token, str) and not TOKEN.fullmatch(token):
+def _check_token(token: str) -> str:
+    if not TOKEN.fullmatch(token):
         raise ValueError("has a token that is empty or has spaces or characters outside ASCII")
     return token
 
 
+class TokenEntry(BaseModel):
+    """A token and what it allows. In the list `tokens` a plain string is one that allows everything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("", max_length=100, description="Who holds it; told in the log.")
+    token: Annotated[str, AfterValidator(_check_token)] | None = Field(
+        None, repr=False, description="The token itself."
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-fA-F]{64}$", description="Its SHA-256 in hex, instead of the token."
+    )
+    scopes: frozenset[Literal["read", "write", "replace", "admin"]] = Field(
+        frozenset({"read", "write"}),
+        min_length=1,
+        description="read; write: create streams and go on; replace: delete and overwrite; admin: all.",
+    )
+    prefix: str = Field("", description="What the ids begin with that it may touch.")
+    expires: AwareDatetime | None = Field(None, description="When it ends, as 2026-12-31T12:00:00Z.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return {"token": value, "scopes": ["admin"]} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.token is None) == (self.sha256 is None):
+            raise ValueError("has an entry without exactly one of token and sha256")
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the token."""
+        if self.sha256 is not None:
+            return bytes.fromhex(self.sha256)
+        return hashlib.sha256((self.token or "").encode()).digest()
+
+
 Strings = Annotated[list[str], BeforeValidator(_split)]
-Tokens = Annotated[list[Annotated[str, BeforeValidator(_check_token)]], BeforeValidator(_split)]
+Tokens = Annotated[list[TokenEntry], BeforeValidator(_split)]
 Seconds = Annotated[float, Field(ge=0, le=366 * 86400, allow_inf_nan=False)]
 
 
@@ -73,7 +126,14 @@ class Settings(BaseModel):
         [],
         repr=False,
         description="Bearer tokens, one of which every request needs; none: no authentication. "
-        "Better kept in a file than in a flag, which other users of the machine can see.",
+        "Better kept in a file than in a flag, which other users of the machine can see. There an entry "
+        "may be a mapping with name, token or sha256, scopes, prefix and expires.",
+    )
+    signing_key: str = Field(
+        "",
+        repr=False,
+        description="Key that signs the tokens of `loom share` and `loom token`, 32 characters or more; "
+        "none: one is made and kept in the data directory as signing.key. Another key ends them.",
     )
     resume_window: Seconds = Field(
         30.0, description="Seconds an interrupted stream waits for its producer before it is aborted."
@@ -202,6 +262,6 @@ def _explain(error: ErrorDetails, given: Mapping[str, _Given]) -> str:
     """One sentence: which setting, what value, where, what is wrong. A token's value is never told."""
     name = str(error["loc"][0])
     value, origin = given[name].value, given[name].origin
-    told = "" if name == "tokens" else f" {json.dumps(value, default=str)}"
+    told = "" if name in SECRET else f" {json.dumps(value, default=str)}"
     wrong = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"The setting {name} {origin} cannot be{told or ' used'}: it {wrong}."

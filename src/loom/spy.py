@@ -12,7 +12,7 @@ which streams are new or have grown: it pulls, from the tail of a stream or, beh
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from itertools import cycle
 
 from loom.errors import Busy, LoomError, StreamDamaged, StreamGone, StreamNotFound
@@ -39,13 +39,15 @@ class Spy:
         self._hub = hub
         self._untold = untold
 
-    async def weave(self, color: bool = False) -> AsyncGenerator[bytes, None]:
-        """What all live and new streams give, until it is closed. The first piece, maybe an empty one, comes
-        as soon as the spy has joined.
+    async def weave(
+        self, color: bool = False, shown: Callable[[str], bool] = lambda _: True
+    ) -> AsyncGenerator[bytes, None]:
+        """What all live and new streams give whose id is `shown`, until it is closed. The first piece, maybe
+        an empty one, comes as soon as the spy has joined.
 
         Raises StoreStopped, or Busy where the spy is too far behind or no descriptor is left.
         """
-        weave = _Weave(self._store, self._hub, self._untold, color)
+        weave = _Weave(self._store, self._hub, self._untold, color, shown)
         try:
             yield await weave.join()
             while True:
@@ -105,10 +107,13 @@ class _Page:
 class _Weave:
     """One spy: the streams it knows, and those of them that have something to show, in the order of turns."""
 
-    def __init__(self, store: Store, hub: Hub, limit: int, colored: bool) -> None:
+    def __init__(
+        self, store: Store, hub: Hub, limit: int, colored: bool, shown: Callable[[str], bool]
+    ) -> None:
         self._store = store
         self._hub = hub
         self._limit = limit
+        self._shown = shown
         self._page = _Page(colored)
         self._colors = cycle(COLORS)
         self._strands: dict[str, _Strand] = {}
@@ -123,8 +128,8 @@ class _Weave:
         """Begin with every stream that is not final, each at its end of this moment; announces them."""
         started = []
         for info in [info async for info in self._store.find(UNFINISHED)]:
-            if info.key in self._strands:
-                continue  # created since we watch: its turn comes, and from its first byte
+            if info.key in self._strands or not self._shown(info.id):
+                continue  # if created since we watch, its turn comes, and from its first byte
             strand = self._add(info.key, info.id)
             await self._attach(strand)
             if strand.tail is None:
@@ -239,8 +244,9 @@ class _Weave:
             self._stirred.set()
 
     def _changed(self, change: Change) -> None:
-        if change.kind is ChangeKind.CREATED and change.info.key not in self._strands:
-            self._queue(self._add(change.info.key, change.info.id))
+        info = change.info
+        if change.kind is ChangeKind.CREATED and info.key not in self._strands and self._shown(info.id):
+            self._queue(self._add(info.key, info.id))
             self._check_limit()
 
     def _grown(self, tail: Tail) -> None:

@@ -280,7 +280,8 @@ async def test_failed_store_ends_the_server_with_its_own_exit_code(monkeypatch):
     monkeypatch.setattr("sys.stdout", told)
     clock = steady_clock()
     store = MemoryStore(clock)
-    running = asyncio.create_task(run_server(store, Settings(port=0, store="memory"), clock))
+    settings = Settings(port=0, store="memory")
+    running = asyncio.create_task(run_server(store, settings, clock, lambda: settings))
     found = LISTENS.fullmatch(await told.line)
     assert found
     wire = await Wire.open("127.0.0.1", int(found[1]))
@@ -320,3 +321,45 @@ async def test_commands_load_nothing_they_do_not_need():
         )
         _, out, _ = await run("python", "-c", code)
         assert not (heavy | more) & set(out.split())
+
+
+async def test_hangup_reads_the_tokens_again_and_a_broken_file_changes_nothing(tmp_path):
+    file = tmp_path / "loom.yaml"
+    file.write_text("tokens: [old]\n")
+
+    async def opens(server, token):
+        head, _ = await server.get("/streams", authorization=f"Bearer {token}")
+        return head.status == 200
+
+    async with served("-c", file, "--log-format", "json") as server:
+        assert await opens(server, "old")
+        for text, event, known in [
+            ("tokens: [old, new]\n", "The tokens were read again.", "new"),
+            ("tokens: [new\n", "The tokens stay as they are.", "new"),
+            ("tokens: [{token: new, sha256: x}]\n", "The tokens stay as they are.", "new"),
+            ("tokens: [{token: last, scopes: [read]}]\n", "The tokens were read again.", "last"),
+        ]:
+            file.write_text(text)
+            server.process.signal(signal.SIGHUP)
+            while json.loads(await server.process.log_line())["event"] != event:
+                pass
+            assert await opens(server, known)
+        assert not await opens(server, "new")
+
+
+async def test_signed_tokens_outlive_a_restart_but_not_their_key(tmp_path):
+    root = {"LOOM_TOKENS": "root"}
+    wanted = json.dumps({"scopes": ["read"], "prefix": "", "expires_in": 600}).encode()
+    async with served("--data", tmp_path / "d", store="files", env=root) as server:
+        wire = await server.wire()
+        await wire.request("POST", "/tokens", wanted, authorization="Bearer root")
+        assert (await wire.answer()).status == 201
+        token = json.loads(await wire.body())["token"]
+        await wire.close()
+    key = tmp_path / "d" / "signing.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    for expected in (200, 401):
+        async with served("--data", tmp_path / "d", store="files", env=root) as server:
+            head, _ = await server.get("/streams", authorization=f"Bearer {token}")
+            assert head.status == expected
+        key.unlink()

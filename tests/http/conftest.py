@@ -1,6 +1,7 @@
 """A whole Loom behind a real socket, on either store, and clients to talk to it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import structlog
 from starlette.types import ASGIApp
 from tests.http.wire import Wire
 
-from loom.auth import Auth
+from loom.cli.access import open_auth
 from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.app import build_app
@@ -204,7 +205,7 @@ async def running(settings: Settings, lines: Lines, host: Host = own_server) -> 
     service = Service(
         store, hub, clock, resume_window=settings.resume_window, open_window=settings.open_window
     )
-    app = build_app(service, Spy(store, hub), Auth(settings.tokens), settings)
+    app = build_app(service, Spy(store, hub), open_auth(settings, time.time), settings)
     sweeping = asyncio.create_task(Sweeper(store, clock, sleep=soon).run())
     try:
         async with host(app, lambda: service.drain(clock() + 5)) as url:

@@ -1,7 +1,8 @@
+import jwt
 import pytest
 
-from loom.auth import Action, Auth, Principal
-from loom.errors import ConfigError, Unauthorized
+from loom.auth import Action, Auth, Grant, Principal
+from loom.errors import BadRequest, ConfigError, Conflict, Forbidden, Unauthorized
 
 
 def test_without_tokens_everyone_is_let_in():
@@ -14,7 +15,7 @@ def test_without_tokens_everyone_is_let_in():
     "given", [b"Bearer one", b"bearer two", b"BEARER two", b"Bearer   one ", b" Bearer one"]
 )
 def test_any_of_the_tokens_opens_with_the_scheme_in_any_case(given):
-    auth = Auth(["one", "two"])
+    auth = Auth(map(Grant.of, ["one", "two"]))
     assert auth.required
     assert auth.principal(given).allowed(Action.WRITE, "any/id")
 
@@ -40,14 +41,160 @@ def test_any_of_the_tokens_opens_with_the_scheme_in_any_case(given):
 )
 def test_anything_else_is_unauthorized(given):
     with pytest.raises(Unauthorized) as caught:
-        Auth(["one", "two"]).principal(given)
+        Auth(map(Grant.of, ["one", "two"])).principal(given)
     assert "one" not in str(caught.value).split()
 
 
 def test_a_token_outside_ascii_is_compared_as_utf8():
-    assert Auth(["clé"]).principal("Bearer clé".encode())
+    assert Auth([Grant.of("clé")]).principal("Bearer clé".encode())
 
 
 def test_an_empty_token_is_refused_at_start():
     with pytest.raises(ConfigError):
-        Auth(["one", ""])
+        Auth(map(Grant.of, ["one", ""]))
+
+
+KEY = "k" * 32
+NOW = 1_000_000.0
+JOB = Principal(name="job", actions=frozenset({Action.WRITE}), prefix="build-42/")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def bearer(token: str) -> bytes:
+    return f"Bearer {token}".encode()
+
+
+@pytest.mark.parametrize(
+    ("principal", "action", "id", "allowed"),
+    [
+        (Principal(), Action.REPLACE, None, True),
+        (JOB, Action.WRITE, "build-42/log", True),
+        (JOB, Action.WRITE, "build-4", False),
+        (JOB, Action.WRITE, None, False),
+        (JOB, Action.READ, "build-42/log", False),
+        (JOB, Action.REPLACE, "build-42/log", False),
+        (Principal(actions=frozenset({Action.ADMIN}), prefix="a"), Action.REPLACE, "ab", True),
+        (Principal(actions=frozenset({Action.READ}), id="a"), Action.READ, "a", True),
+        (Principal(actions=frozenset({Action.READ}), id="a"), Action.READ, "ab", False),
+        (Principal(actions=frozenset({Action.READ}), id="a"), Action.READ, None, False),
+    ],
+)
+def test_a_token_allows_its_scopes_within_its_prefix(principal, action, id, allowed):
+    assert principal.allowed(action, id) is allowed
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "prefix"),
+    [
+        (Principal(), "a", "a"),
+        (Principal(prefix="a/"), "", "a/"),
+        (Principal(prefix="a/"), "a/b", "a/b"),
+        (Principal(prefix="a/"), "a", "a/"),
+        (Principal(prefix="a/"), "b", None),
+        (Principal(id="a/b"), "a", "a/b"),
+        (Principal(id="a/b"), "a/bc", None),
+    ],
+)
+def test_a_listing_is_narrowed_to_what_a_token_covers(own, asked, prefix):
+    assert own.within(asked) == prefix
+
+
+def test_a_grant_ends_when_it_expires():
+    clock = Clock()
+    grant = Grant(Grant.of("one").digest, Principal(expires=NOW + 10))
+    auth = Auth([grant], clock=clock)
+    assert auth.principal(bearer("one"))
+    clock.now += 10
+    with pytest.raises(Unauthorized, match="expired"):
+        auth.principal(bearer("one"))
+
+
+def test_a_signed_token_opens_what_it_says_until_it_ends():
+    clock = Clock()
+    auth = Auth([Grant.of("one")], KEY, clock)
+    wanted = Principal(name="reader", actions=frozenset({Action.READ}), id="a/b", expires=NOW + 60)
+    token, expires = auth.sign(Principal(name="admin"), wanted)
+    assert expires == NOW + 60
+    assert auth.principal(bearer(token)) == wanted
+    clock.now += 60
+    with pytest.raises(Unauthorized, match="expired"):
+        auth.principal(bearer(token))
+
+
+def test_a_signed_token_is_of_no_use_after_another_key_and_on_another_server():
+    auth = Auth([Grant.of("one")], KEY, Clock())
+    token, _ = auth.sign(Principal(), Principal(expires=NOW + 60))
+    with pytest.raises(Unauthorized):
+        Auth([Grant.of("one")], "x" * 32, Clock()).principal(bearer(token))
+    auth.load([Grant.of("one")], "x" * 32)
+    with pytest.raises(Unauthorized):
+        auth.principal(bearer(token))
+    auth.load([Grant.of("one")])
+    with pytest.raises(Unauthorized):
+        auth.principal(bearer(token))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "loom", "sub": "", "scope": "read"},
+        {"iss": "else", "sub": "", "scope": "read", "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "scope": "everything", "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "scope": 7, "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "scope": "read", "exp": "tomorrow"},
+    ],
+)
+def test_a_token_signed_with_the_key_for_something_else_is_not_known(claims):
+    auth = Auth([Grant.of("one")], KEY, Clock())
+    with pytest.raises(Unauthorized):
+        auth.principal(bearer(jwt.encode(claims, KEY, "HS256")))
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS512"])
+def test_a_token_of_another_algorithm_is_not_known(algorithm):
+    auth = Auth([Grant.of("one")], KEY, Clock())
+    claims = {"iss": "loom", "scope": "admin", "exp": NOW + 60}
+    forged = jwt.encode(claims, "" if algorithm == "none" else KEY * 2, algorithm)
+    with pytest.raises(Unauthorized):
+        auth.principal(bearer(forged))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Principal(actions=frozenset({Action.READ}), prefix="build-42/", expires=NOW + 1),
+        Principal(actions=frozenset({Action.WRITE, Action.REPLACE}), prefix="build-42/", expires=NOW + 1),
+        Principal(actions=frozenset({Action.ADMIN}), prefix="build-42/", expires=NOW + 1),
+        Principal(actions=frozenset({Action.WRITE}), prefix="build-4", expires=NOW + 1),
+        Principal(actions=frozenset({Action.WRITE}), id="build-4", expires=NOW + 1),
+    ],
+)
+def test_nobody_signs_more_than_they_may_do(wanted):
+    with pytest.raises(Forbidden):
+        Auth([Grant.of("one")], KEY, Clock()).sign(JOB, wanted)
+
+
+def test_a_signed_token_does_not_outlive_the_one_that_asked_for_it():
+    auth = Auth([Grant.of("one")], KEY, Clock())
+    short = Principal(expires=NOW + 5)
+    assert auth.sign(short, Principal(expires=NOW + 60))[1] == NOW + 5
+
+
+def test_nothing_is_signed_without_an_end_or_where_everyone_is_let_in():
+    with pytest.raises(BadRequest):
+        Auth([Grant.of("one")], KEY, Clock()).sign(Principal(), Principal())
+    with pytest.raises(Conflict):
+        Auth([], KEY, Clock()).sign(Principal(), Principal(expires=NOW + 1))
+
+
+def test_a_short_signing_key_is_refused():
+    with pytest.raises(ConfigError, match="32"):
+        Auth([Grant.of("one")], "short")

@@ -1,6 +1,9 @@
+import hashlib
+from datetime import UTC, datetime
+
 import pytest
 
-from loom.config import Settings, flag, load, variable
+from loom.config import Settings, TokenEntry, flag, load, variable
 from loom.errors import ConfigError
 
 
@@ -58,9 +61,9 @@ def test_directory_means_its_yaml_files_in_name_order(write, tmp_path):
 
 def test_list_of_a_later_file_replaces_the_earlier_one(write):
     files = [write("1.yaml", "tokens: [one, two]"), write("2.yaml", "tokens: [three]")]
-    assert load(files, {}, {}).tokens == ["three"]
-    assert load([*files, write("3.yaml", "tokens: []")], {}, {}).tokens == []
-    assert load([*files, write("4.yaml", "# nothing")], {}, {}).tokens == ["three"]
+    assert load(files, {}, {}).tokens == [TokenEntry(token="three", scopes=["admin"])]
+    assert not load([*files, write("3.yaml", "tokens: []")], {}, {}).tokens
+    assert [each.token for each in load([*files, write("4.yaml", "# nothing")], {}, {}).tokens] == ["three"]
 
 
 @pytest.mark.parametrize(
@@ -158,3 +161,42 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
     assert refused([tmp_path / "none.yaml"]) == (
         f"The configuration {tmp_path / 'none.yaml'} cannot be read: No such file or directory."
     )
+
+
+def test_an_entry_of_tokens_says_who_may_do_what(write):
+    digest = hashlib.sha256(b"hidden").hexdigest()
+    text = f"""
+tokens:
+  - everything
+  - name: job
+    sha256: {digest}
+    scopes: [write]
+    prefix: build-42/
+    expires: 2030-01-01T00:00:00Z
+"""
+    first, second = load([write("1.yaml", text)], {}, {}).tokens
+    assert first.scopes == {"admin"}
+    assert (second.name, second.scopes, second.prefix) == ("job", frozenset({"write"}), "build-42/")
+    assert second.digest == hashlib.sha256(b"hidden").digest()
+    assert second.expires == datetime(2030, 1, 1, tzinfo=UTC)
+    assert load([], {"LOOM_TOKENS": '[{"token": "t", "scopes": ["read"]}]'}, {}).tokens[0].scopes == {"read"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"token": "hidden", "sha256": "0" * 64},
+        {"token": "hidden token"},
+        {"token": "hidden", "scope": ["read"]},
+        {"token": "hidden", "scopes": ["fly"]},
+        {"token": "hidden", "scopes": []},
+        {"token": "hidden", "expires": "2030-01-01T00:00:00"},
+        {"sha256": "hidden"},
+        7,
+    ],
+)
+def test_an_entry_that_is_unclear_is_refused_without_telling_it(entry):
+    sentence = refused(flags={"tokens": [entry]})
+    assert "tokens" in sentence
+    assert "hidden" not in sentence

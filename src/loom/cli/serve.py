@@ -9,7 +9,10 @@ import ctypes
 import gc
 import os
 import resource
+import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import uvloop
 from loom import config, logs
 from loom.auth import Auth
 from loom.cli import flags
+from loom.cli.access import open_auth, reload_auth, secrets_of
 from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.app import build_app
@@ -43,25 +47,31 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 logger = structlog.get_logger("loom")
 
 
-def serve(settings: Settings) -> int:
-    """Serve until told to stop; the exit code."""
-    logs.configure(settings.log_level, settings.log_format, settings.tokens)
+Reread = Callable[[], Settings]
+
+
+def serve(read: Reread) -> int:
+    """Serve until told to stop, by the settings that `read` gives; the exit code. Raises ConfigError."""
+    settings = read()
+    logs.configure(settings.log_level, settings.log_format, secrets_of(settings))
     keep_large_buffers()
     raise_file_limit()
     gc.freeze()  # what is loaded stays: no collection needs to look through it again
-    return uvloop.run(_open_and_run(settings))
+    return uvloop.run(_open_and_run(settings, read))
 
 
-async def _open_and_run(settings: Settings) -> int:
+async def _open_and_run(settings: Settings, read: Reread) -> int:
     clock = steady_clock()
-    return await run(await _open_store(settings, clock), settings, clock)
+    return await run(await _open_store(settings, clock), settings, clock, read)
 
 
-async def run(store: Store, settings: Settings, clock: Clock) -> int:
+async def run(store: Store, settings: Settings, clock: Clock, read: Reread) -> int:
     """Serve what `store` keeps until a signal or the store's failure, then close it; the exit code."""
     failing = asyncio.create_task(store.stopped())
     try:
-        await _serve(store, settings, clock, failing)
+        auth = open_auth(settings, time.time)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: reload(auth, read))
+        await _serve(store, auth, settings, clock, failing)
     finally:
         await store.close()
         # The last flush may have failed too; its news is on the way.
@@ -74,13 +84,15 @@ async def run(store: Store, settings: Settings, clock: Clock) -> int:
     return OK
 
 
-async def _serve(store: Store, settings: Settings, clock: Clock, failing: asyncio.Task[LoomError]) -> None:
+async def _serve(
+    store: Store, auth: Auth, settings: Settings, clock: Clock, failing: asyncio.Task[LoomError]
+) -> None:
     hub = Hub(store)
     service = Service(
         store, hub, clock, resume_window=settings.resume_window, open_window=settings.open_window
     )
     server = Server(
-        build_app(service, Spy(store, hub), Auth(settings.tokens), settings),
+        build_app(service, Spy(store, hub), auth, settings),
         host=settings.host,
         port=settings.port,
         on_listening=lambda url: _announce(url, settings),
@@ -94,6 +106,18 @@ async def _serve(store: Store, settings: Settings, clock: Clock, failing: asynci
     finally:
         sweeping.cancel()
         await service.close()
+
+
+def reload(auth: Auth, read: Reread) -> None:
+    """Take tokens and signing key as they now stand in the settings; the rest holds until the next start."""
+    try:
+        settings = read()
+        reload_auth(auth, settings)
+    except LoomError as error:
+        logger.error("The tokens stay as they are.", reason=str(error))
+        return
+    logs.configure(settings.log_level, settings.log_format, secrets_of(settings))
+    logger.info("The tokens were read again.", tokens=len(settings.tokens))
 
 
 async def _open_store(settings: Settings, clock: Clock) -> Store:
@@ -155,7 +179,7 @@ def command(files: list[Path], **given: str | None) -> None:
     """
     try:
         told = {name: value for name, value in given.items() if value is not None}
-        code = serve(config.load(files, os.environ, told))
+        code = serve(lambda: config.load(files, os.environ, told))
     except LoomError as error:
         sys.stderr.write(f"loom serve: {error}\n")
         code = CANNOT_START

@@ -15,7 +15,8 @@ RECORD = "loom.record"
 
 @dataclass(slots=True)
 class Record:
-    """What became of a request: `status` is None until the answer has begun, `cut` is why it never ended."""
+    """What became of a request: `status` is None until the answer has begun, `cut` is why it never ended,
+    `who` the name of the token."""
 
     status: int | None = None
     received: int = 0
@@ -23,6 +24,7 @@ class Record:
     stream: str = ""
     state: str = ""
     cut: str = ""
+    who: str = ""
 
 
 class AccessLog:
@@ -58,7 +60,7 @@ class AccessLog:
 
 
 def _log(scope: Scope, record: Record, seconds: float) -> None:
-    told = {"stream": record.stream, "state": record.state, "cut": record.cut}
+    told = {"stream": record.stream, "state": record.state, "cut": record.cut, "who": record.who}
     structlog.get_logger("loom").info(
         "request",
         client=(scope.get("client") or ("",))[0],

@@ -23,6 +23,7 @@ from loom.http.ops import Ops
 from loom.http.problem import ACCEPT_PATCH, problem, problem_of
 from loom.http.spy import SpyHole
 from loom.http.streams import Streams
+from loom.http.tokens import Tokens
 from loom.http.upload import Uploads
 from loom.service import Service
 from loom.spy import Spy
@@ -54,6 +55,7 @@ def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASG
         ),
         Route("/streams", Resource(GET=listing.read, DELETE=listing.delete)),
         Route("/events", Resource(GET=FeedEvents(service).read)),
+        Route("/tokens", Resource(POST=Tokens(auth).sign)),
         Route("/spy", Resource(GET=SpyHole(spy).read)),
         Route("/healthz", Resource(GET=ops.alive)),
         Route("/readyz", Resource(GET=ops.ready)),

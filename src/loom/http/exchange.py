@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
 from loom.auth import Action, Principal
-from loom.errors import BadRequest, Forbidden, TooLarge
+from loom.errors import BadRequest, Forbidden, StreamNotFound, TooLarge
 from loom.http.access import RECORD, Record
 from loom.http.problem import Headers, problem
 
@@ -60,11 +60,29 @@ class Exchange(HTTPConnection):
             return False
         raise BadRequest(f"The query parameter {name} is either true or false.")
 
+    @property
+    def principal(self) -> Principal:
+        """Who asks."""
+        who: Principal = self.scope[PRINCIPAL]
+        return who
+
     def require(self, action: Action, id: str | None) -> None:
-        """Raise Forbidden unless who asks may do that."""
-        principal: Principal = self.scope[PRINCIPAL]
-        if not principal.allowed(action, id):
-            raise Forbidden(f"This token does not allow to {action} here.")
+        """Raise Forbidden unless who asks may do that to the stream, with None to every stream.
+
+        StreamNotFound for a stream that is not its business: not even whether it exists is.
+        """
+        if self.principal.allowed(action, id):
+            return
+        if id is not None and not self.principal.covers(id) and self.scope["method"] != "POST":
+            raise StreamNotFound(id)
+        raise Forbidden(f"This token does not allow to {action} here.")
+
+    def visible(self) -> Callable[[str], bool]:
+        """Tells which ids who asks may read of. Raises Forbidden if there can be none."""
+        principal = self.principal
+        if not principal.may(Action.READ):
+            raise Forbidden(f"This token does not allow to {Action.READ} here.")
+        return principal.covers
 
     async def body(self, limit: int) -> bytes:
         """The whole body of the request. Raises TooLarge for one of more than `limit` bytes, Disconnected."""

@@ -13,11 +13,10 @@ Owns what these events say, and who is told which.
 import random
 from collections.abc import AsyncGenerator, Callable
 
-from loom.auth import Action, Principal
 from loom.errors import StoreStopped
 from loom.feed import Place
 from loom.http.events import BEAT, EVENT_HEADERS, RETRY, beating
-from loom.http.exchange import PRINCIPAL, Exchange, body_part
+from loom.http.exchange import Exchange, body_part
 from loom.http.listing import once, row
 from loom.model import Info
 from loom.service import Service
@@ -39,10 +38,10 @@ class FeedEvents:
     async def read(self, exchange: Exchange) -> None:
         """What happens from now on, or behind Last-Event-ID, until the client leaves."""
         prefix = once(exchange.query_params.multi_items(), {"prefix"}).get("prefix", "")
-        principal: Principal = exchange.scope[PRINCIPAL]
+        visible = exchange.visible()
 
         def wanted(info: Info) -> bool:
-            return info.id.startswith(prefix) and principal.allowed(Action.READ, info.id)
+            return info.id.startswith(prefix) and visible(info.id)
 
         place = self._service.changes(b",".join(exchange.all(b"last-event-id")).decode("latin-1").strip())
         if exchange.head:

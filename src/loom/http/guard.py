@@ -5,9 +5,10 @@ tokens it cannot know, it is harmless. Without, two checks hold it off: the Host
 (DNS rebinding makes `evil.example` an address of this machine), and the Origin no page can forge.
 """
 
+import asyncio
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -18,8 +19,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom.auth import Auth
-from loom.errors import Forbidden, Misdirected
-from loom.http.exchange import PRINCIPAL
+from loom.errors import Forbidden, Misdirected, Unauthorized
+from loom.http.access import RECORD
+from loom.http.exchange import PRINCIPAL, interruptible
 from loom.http.headers import EXPOSED
 from loom.http.problem import problem
 
@@ -59,8 +61,22 @@ class Guard:
             if not free:
                 # Two such headers are none: joined, they match no token.
                 given = ",".join(headers.getlist("authorization"))
-                scope[PRINCIPAL] = self._auth.principal(given.encode("latin-1"))
+                principal = scope[PRINCIPAL] = self._auth.principal(given.encode("latin-1"))
+                scope[RECORD].who = principal.name
+                if principal.expires is not None and scope["method"] == "GET":
+                    await self._until(principal.expires, self._app(scope, receive, send))
+                    return
         await self._app(scope, receive, send)
+
+    async def _until(self, expires: float, answering: Awaitable[None]) -> None:
+        """Nobody reads on with a token that has expired. Who writes may end what it has begun."""
+        async with interruptible() as interrupt:
+            expired = Unauthorized("This token has expired.")
+            timer = asyncio.get_running_loop().call_later(expires - self._auth.now(), interrupt, expired)
+            try:
+                await answering
+            finally:
+                timer.cancel()
 
     def _check_host(self, headers: Headers) -> None:
         """HTTP/1.0 may have no Host; every browser sends one."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from loom.auth import Action
-from loom.errors import BadRequest
+from loom.errors import BadRequest, Forbidden
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF
 from loom.http.problem import Headers, problem
@@ -25,21 +25,26 @@ class Listing:
 
     async def read(self, exchange: Exchange) -> None:
         """GET /streams: those that match, newest first, a page at a time."""
-        exchange.require(Action.READ, None)
+        visible = exchange.visible()
         query, limit = parse_query(exchange.query_params.multi_items())
-        infos, below = await self._service.find(query, limit)
-        rows = ",\n".join(map(row, infos))
+        prefix = exchange.principal.within(query.prefix)
+        infos: list[Info] = []
+        below = None
+        if prefix is not None:
+            infos, below = await self._service.find(replace(query, prefix=prefix), limit)
+        rows = ",\n".join(row(info) for info in infos if visible(info.id))
         cursor = json.dumps(None if below is None else f"{below:x}")
         await _answer(exchange, f'{{"streams": [\n{rows}\n], "cursor": {cursor}}}\n')
 
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /streams?prefix=...: all that match, if `confirm` is their number; none with `dry_run`."""
-        exchange.require(Action.DELETE, None)
         given = once(exchange.query_params.multi_items(), {"prefix", "confirm", "dry_run"})
         dry = exchange.flag("dry_run")
         confirmed = _number(given, "confirm", least=0)
         if "prefix" not in given:
             raise BadRequest("Say which streams: prefix=... is missing. An empty prefix means every stream.")
+        if not (exchange.principal.may(Action.REPLACE) and exchange.principal.covers_all(given["prefix"])):
+            raise Forbidden("This token does not allow to delete all of these streams.")
         query = Query(prefix=given["prefix"])
         count, below = await self._service.count(query)
         if dry:
@@ -71,13 +76,13 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
         states=frozenset(states),
         prefix=given.get("prefix", ""),
         metadata=tuple(metadata),
-        created_after=parse_time(given["created_after"]) if "created_after" in given else None,
+        created_after=parsetime_text(given["created_after"]) if "created_after" in given else None,
         below=_cursor(given["cursor"]) if given.get("cursor") else None,
     )
     return query, DEFAULT_LIMIT if limit is None else min(limit, MAX_LIMIT)
 
 
-def parse_time(text: str) -> float:
+def parsetime_text(text: str) -> float:
     """A time as RFC 3339 or in seconds since the Unix epoch. Raises BadRequest."""
     try:
         seconds = float(text)
@@ -97,8 +102,8 @@ def row(info: Info) -> str:
         "reason": info.reason,
         "size": info.size,
         "content_type": info.content_type,
-        "created": _time(info.created),
-        "ended": None if info.ended is None else _time(info.ended),
+        "created": time_text(info.created),
+        "ended": None if info.ended is None else time_text(info.ended),
     }
     return f'{json.dumps(told)[:-1]}, "metadata": {info.metadata}}}'
 
@@ -111,7 +116,8 @@ def _timestamp(text: str) -> float:
     return math.nan if time.tzinfo is None else time.timestamp()
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """A time as RFC 3339, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

@@ -2,7 +2,6 @@
 
 from contextlib import aclosing
 
-from loom.auth import Action
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED
 from loom.spy import Spy
@@ -19,11 +18,11 @@ class SpyHole:
 
     async def read(self, exchange: Exchange) -> None:
         """GET /spy: until the client leaves."""
-        exchange.require(Action.SPY, None)
+        shown = exchange.visible()
         if exchange.head:
             await exchange.respond(200, HEADERS)
             return
-        async with aclosing(self._spy.weave(exchange.given("color"))) as pieces:
+        async with aclosing(self._spy.weave(exchange.given("color"), shown)) as pieces:
             # Joined before the head is sent: who has seen the head misses nothing that comes after it.
             joined = await anext(pieces)
             await exchange.begin(200, HEADERS, joined)

@@ -12,7 +12,7 @@ from loom.http.conditions import NotModified
 from loom.http.events import StreamEvents, accepts_events
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE
-from loom.http.resumption import upload_headers
+from loom.http.resumption import tag_of, upload_headers
 from loom.http.selection import Selection
 from loom.model import parse_id, quote_id
 from loom.reading import FileSlice, Piece
@@ -29,6 +29,9 @@ class Streams:
     async def read(self, exchange: Exchange) -> None:
         """GET and HEAD /stream/{id}: all or a part of what is stored, then what comes, to the end."""
         id = _id(exchange)
+        if exchange.head and not exchange.principal.allowed(Action.READ, id):
+            await self._tell_producer(exchange, id)
+            return
         exchange.require(Action.READ, id)
         if accepts_events(exchange.all(b"accept")):
             await self._events.read(exchange, id)
@@ -58,10 +61,17 @@ class Streams:
             slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
             await exchange.relay(reading.pieces(slices=slices), _part)
 
+    async def _tell_producer(self, exchange: Exchange, id: str) -> None:
+        """HEAD for who may write but not read: how far the stream has come, and nothing else of it."""
+        exchange.require(Action.WRITE, id)
+        info = await self._service.info(id)
+        headers = [(b"etag", tag_of(info)), NO_STORE, *upload_headers(info, self._service.now())]
+        await exchange.respond(200, headers)
+
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /stream/{id}: a producer and followers are cut; answered when it can not come back."""
         id = _id(exchange)
-        exchange.require(Action.DELETE, id)
+        exchange.require(Action.REPLACE, id)
         info = await self._service.delete(id)
         exchange.record.stream, exchange.record.state = quote_id(id), info.state
         await exchange.respond(204, [NO_STORE])

@@ -109,6 +109,8 @@ class Uploads:
         exchange.record.stream = quote_id(id)
         try:
             replace = exchange.flag("force")
+            if replace:
+                exchange.require(Action.REPLACE, id)
             producer = await self._service.create(new, replace=replace, resume_window=window)
         except StreamExists as error:
             await self._repeat(exchange, new, upload, error)
