@@ -95,18 +95,21 @@ class Auth:
         self.load(grants, key)
 
     def load(self, grants: Iterable[Grant], key: str = "") -> None:
-        """From now on these tokens are known, and those signed with `key`; without one none can be signed."""
+        """From now on these tokens are known, and those signed with `key`; without one none can be signed.
+
+        May be called in any thread.
+        """
         grants = list(grants)
         if any(grant.digest == digest_of("") for grant in grants):
             raise ConfigError("A token is empty; an empty token would let everyone in.")
         if key and len(key) < MIN_KEY_CHARS:
             raise ConfigError(f"The signing key is too short: {MIN_KEY_CHARS} characters at least.")
-        self._grants, self._key = grants, key
+        self._known = grants, key
 
     @property
     def required(self) -> bool:
         """True if a request needs a token."""
-        return bool(self._grants)
+        return bool(self._known[0])
 
     def now(self) -> float:
         """The time that `expires` is compared with."""
@@ -124,7 +127,7 @@ class Auth:
             raise Unauthorized(ASK)
         token = credentials.strip()
         given = hashlib.sha256(token).digest()
-        known = [grant for grant in self._grants if hmac.compare_digest(given, grant.digest)]
+        known = [grant for grant in self._known[0] if hmac.compare_digest(given, grant.digest)]
         principal = known[0].principal if known else self._signed(token)
         if principal.expires is not None and principal.expires <= self._clock():
             raise Unauthorized("This token has expired.")
@@ -135,7 +138,8 @@ class Auth:
 
         Raises Forbidden where that is more than the asker may do itself, Conflict where none can be signed.
         """
-        if not (self.required and self._key):
+        grants, key = self._known
+        if not (grants and key):
             raise Conflict("This server lets everyone in: there is nothing a token could open.")
         covered = asker.covers(wanted.id) if wanted.id is not None else asker.covers_all(wanted.prefix)
         if not covered or not all(map(asker.may, wanted.actions)):
@@ -154,17 +158,18 @@ class Auth:
         }
         import jwt  # takes longer to load than a start has time for
 
-        return jwt.encode(claims, self._key, ALGORITHM), float(expires)
+        return jwt.encode(claims, key, ALGORITHM), float(expires)
 
     def _signed(self, token: bytes) -> Principal:
         """Who holds a token that was signed here. Raises Unauthorized."""
-        if not self._key or token.count(b".") != 2:
+        key = self._known[1]
+        if not key or token.count(b".") != 2:
             raise Unauthorized(UNKNOWN)
         import jwt
 
         options: Any = {"require": ["exp", "iss", "sub", "scope"], "verify_exp": False, "verify_iat": False}
         try:
-            claims = jwt.decode(token, self._key, algorithms=[ALGORITHM], issuer=ISSUER, options=options)
+            claims = jwt.decode(token, key, algorithms=[ALGORITHM], issuer=ISSUER, options=options)
             only = {name: str(claims[name]) for name in ("id", "prefix") if name in claims}
             actions = frozenset(map(Action, str(claims["scope"]).split()))
             return Principal(name=str(claims["sub"]), actions=actions, expires=float(claims["exp"]), **only)

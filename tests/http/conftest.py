@@ -201,11 +201,12 @@ def own_server(app: ASGIApp, on_stop: Callable[[], Awaitable[None]]) -> Abstract
 async def running(settings: Settings, lines: Lines, host: Host = own_server) -> AsyncIterator[Loom]:
     clock = steady_clock()
     store = await open_store(settings, clock)
+    auth = await asyncio.to_thread(open_auth, settings, time.time)
     hub = Hub(store)
     service = Service(
         store, hub, clock, resume_window=settings.resume_window, open_window=settings.open_window
     )
-    app = build_app(service, Spy(store, hub), open_auth(settings, time.time), settings)
+    app = build_app(service, Spy(store, hub), auth, settings)
     sweeping = asyncio.create_task(Sweeper(store, clock, sleep=soon).run())
     try:
         async with host(app, lambda: service.drain(clock() + 5)) as url:

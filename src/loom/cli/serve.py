@@ -69,8 +69,9 @@ async def run(store: Store, settings: Settings, clock: Clock, read: Reread) -> i
     """Serve what `store` keeps until a signal or the store's failure, then close it; the exit code."""
     failing = asyncio.create_task(store.stopped())
     try:
-        auth = open_auth(settings, time.time)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: reload(auth, read))
+        auth = await asyncio.to_thread(open_auth, settings, time.time)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
         await _serve(store, auth, settings, clock, failing)
     finally:
         await store.close()
