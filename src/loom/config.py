@@ -141,6 +141,13 @@ class Settings(BaseModel):
     open_window: Seconds = Field(
         86400.0, description="Seconds a stream that its producer left open waits for the next one."
     )
+    retention: float = Field(
+        0.0,
+        ge=0,
+        le=100 * 366 * 86400,
+        allow_inf_nan=False,
+        description="Seconds a stream is kept after its end if its creation does not say; 0: for ever.",
+    )
     producer_idle_timeout: Seconds = Field(
         0.0, description="Seconds without a byte after which a producer is cut; 0: never."
     )

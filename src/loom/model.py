@@ -7,7 +7,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from urllib.parse import quote, unquote_to_bytes
 
@@ -52,7 +52,8 @@ class NewStream:
     """What a creation asks for. `metadata` is JSON text in ASCII; `resume_window` is in seconds.
 
     `idempotency_key` names the request that creates: whoever repeats it means the same stream. `length` is
-    how many bytes the producer says it will be in all.
+    how many bytes the producer says it will be in all. `ttl` is in seconds from the stream's end, 0 for one
+    that is kept; `expires` is a time; without both it is kept, unless the service says otherwise.
     """
 
     id: str
@@ -61,6 +62,8 @@ class NewStream:
     resume_window: float = 30.0
     idempotency_key: str = ""
     length: int | None = None
+    ttl: float | None = None
+    expires: float | None = None
 
     def born(self, key: str, now: float) -> "Info":
         """The stream this asks for, with its first producer."""
@@ -74,7 +77,8 @@ class Info:
 
     `size` is the durable size in bytes. `version` rises with every change but growth; `epoch` with every
     producer. `deadline` is when the sweeper has to act on a stream without a producer. `amended`: its
-    metadata was changed after its end.
+    metadata was changed after its end. `expires`: from then on the sweeper deletes it, once it is final; with
+    a `ttl` that is known from its end on.
     """
 
     key: str
@@ -92,6 +96,8 @@ class Info:
     idempotency_key: str = ""
     length: int | None = None
     amended: bool = False
+    ttl: float | None = None
+    expires: float | None = None
     version: int = 1
 
     def takes(self, patch: "Patch", now: float) -> bool:
@@ -100,6 +106,21 @@ class Info:
             return True
         late = self.ended is None or now > self.ended + AMEND_WINDOW
         return patch.state is None and patch.metadata is not None and not (late or self.amended)
+
+    def patched(self, patch: "Patch", now: float) -> "Info":
+        """The stream once `patch`, which it takes, is applied to it."""
+        info = replace(
+            self,
+            metadata=self.metadata if patch.metadata is None else patch.metadata,
+            amended=self.state.final,
+            version=self.version + 1,
+        )
+        if patch.state is None:
+            return info
+        info = replace(info, state=patch.state, reason=patch.reason, deadline=patch.deadline)
+        if not patch.state.final:
+            return info
+        return replace(info, ended=now, expires=now + self.ttl if self.ttl else self.expires)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,12 +42,14 @@ class Service:
         *,
         resume_window: float = 30.0,
         open_window: float = 86400.0,
+        retention: float = 0.0,
     ) -> None:
         self._store = store
         self._hub = hub
         self._clock = clock
         self._resume_window = resume_window
         self._open_window = open_window
+        self._retention = retention
         self._producers: set[Producer] = set()
         self._stopping: StoreStopped | None = None
         self._searching = asyncio.Lock()
@@ -60,12 +62,14 @@ class Service:
     async def create(
         self, new: NewStream, *, replace: bool = False, resume_window: float | None = None
     ) -> Producer:
-        """Create a stream to write to; unless told otherwise with this service's resume window.
+        """Create a stream to write to; unless told otherwise with this service's resume window and retention.
 
         Raises StreamExists, StorageFull, Busy, StoreStopped.
         """
         self._check()
         new = updated(new, resume_window=self._resume_window if resume_window is None else resume_window)
+        if new.ttl is None and new.expires is None:
+            new = updated(new, ttl=self._retention)
         return await self._producing(await self._store.create(new, replace=replace))
 
     async def resume(self, id: str, offset: int, check: Callable[[Info], None] = lambda _: None) -> Producer:

@@ -1,4 +1,5 @@
-"""Acts on deadlines: a stream whose producer did not come back in time is aborted.
+"""Acts on deadlines: a stream whose producer did not come back in time is aborted, one that has expired is
+deleted, and only once it is final.
 
 Owns no time of its own: the deadlines are in the store, which also decides, by compare-and-set, whether a
 stream is still as it was seen. Knows no concrete store; there is no timer for any single stream.
@@ -46,11 +47,27 @@ class Sweeper:
             await self._sleep(INTERVAL)
 
     async def sweep(self) -> int:
-        """Act on what is due now, as far as one look shows it; returns how many streams were aborted."""
+        """Act on what is due now, as far as one look shows it; returns on how many streams."""
         aborted = 0
         for info in await self._store.due(self._clock()):
             aborted += await self._abort(info)
-        return aborted
+        expired = await self._store.expired(self._clock())
+        deleted = sum(await asyncio.gather(*map(self._delete, expired)))
+        if deleted:
+            logger.info("expired streams were deleted", count=deleted)
+        return aborted + deleted
+
+    async def _delete(self, info: Info) -> bool:
+        try:
+            await self._store.delete(info.key)  # a stream that has replaced it has another key
+        except StreamNotFound:
+            return False
+        except StoreStopped:
+            raise
+        except LoomError as error:
+            logger.warning("an expired stream is not deleted", stream=info.id, error=str(error))
+            return False
+        return True
 
     async def _abort(self, info: Info) -> bool:
         if info.state not in REASONS:

@@ -11,7 +11,7 @@ from tests.files.disks import until, written
 
 from loom.errors import Busy, ConfigError, StreamNotFound
 from loom.model import Info, NewStream, Query, State, number_of
-from loom.store.files.catalog import COLUMNS, PAGE, Catalog, CatalogReader, behind, values
+from loom.store.files.catalog import ADDED, COLUMNS, PAGE, Catalog, CatalogReader, behind, values
 
 MILLION = 1_000_000
 
@@ -122,11 +122,18 @@ def test_the_end_of_what_begins_with_a_prefix(prefix, end):
     assert behind(prefix) == end
 
 
-def test_a_catalog_without_the_newest_index_gets_it(catalog):
-    catalog._db.execute("DROP INDEX created")
-    Catalog(catalog.path).close()
+def test_a_catalog_without_the_newest_columns_and_indexes_gets_them(catalog):
+    for what in [f"INDEX {name}" for name in ("created", "expiring")]:
+        catalog._db.execute(f"DROP {what}")
+    for column in ADDED:
+        catalog._db.execute(f"ALTER TABLE streams DROP COLUMN {column}")
+    again = Catalog(catalog.path)
+    again.store([(1, replace(info(1), ttl=5.0, ended=1.0, expires=6.0))], [], 1)
+    assert again.rows([1])[1].expires == 6.0
+    again.close()
     reader = CatalogReader(catalog.path)
     assert reader.page(Query(created_after=1.0), 10) == ([], 0)
+    assert [number for number, _ in reader.expired(6.0, 10)] == [1]
     reader.close()
 
 
@@ -139,11 +146,12 @@ def test_what_start_and_point_look_ups_ask_is_answered_by_indexes(catalog):
     catalog.rows([1])
     reader.by_id("a")
     reader.by_number(1)
+    reader.expired(1.0, 10)
     catalog.store([(1, info(1))], [2], 1, checkpoint=1)
     for connection in (catalog._db, reader._db):
         connection.set_trace_callback(None)
     statements = [text for text in asked if text.split()[0] in ("SELECT", "INSERT", "DELETE", "UPDATE")]
-    assert len(statements) >= 8
+    assert len(statements) >= 9
     for text in statements:
         plans = [row[3] for row in catalog._db.execute(f"EXPLAIN QUERY PLAN {text}")]
         assert all(plan.startswith("SEARCH") or "USING INDEX unfinished" in plan for plan in plans), text

@@ -566,3 +566,20 @@ async def test_one_error_reaches_everybody_who_waits(store, disk):
     writer.append(b"x")
     waiting = await asyncio.gather(*(writer.flushed(1) for _ in range(20)), return_exceptions=True)
     assert all(isinstance(error, LoomError) for error in waiting)
+
+
+async def test_space_is_free_once_a_deleted_stream_has_no_reader(store, disk):
+    writer = await store.create(NewStream(id="a"))
+    writer.append(b"x" * LARGE)
+    await writer.close(COMPLETE)
+    content = await store.open(writer.key)
+    fd = content.fileno()
+    assert fd is not None
+    await store.delete(writer.key)
+    await until(lambda: not os.path.exists(disk.root / content_name(1)))
+    assert os.fstat(fd).st_size == LARGE
+    assert await collect(content, 0, LARGE) == b"x" * LARGE
+    content.close()
+    await until(lambda: store._parts.content.fd(1) is None)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)

@@ -204,7 +204,12 @@ async def running(settings: Settings, lines: Lines, host: Host = own_server) -> 
     auth = await asyncio.to_thread(open_auth, settings, time.time)
     hub = Hub(store)
     service = Service(
-        store, hub, clock, resume_window=settings.resume_window, open_window=settings.open_window
+        store,
+        hub,
+        clock,
+        resume_window=settings.resume_window,
+        open_window=settings.open_window,
+        retention=settings.retention,
     )
     app = build_app(service, Spy(store, hub), auth, settings)
     sweeping = asyncio.create_task(Sweeper(store, clock, sleep=soon).run())

@@ -64,6 +64,7 @@ async def test_streams_are_listed_newest_first_with_all_that_is_known(loom: Loom
         "metadata": {"n": 1.0, "n2": [1]},
         "created": done["created"],
         "ended": done["ended"],
+        "expires": None,
     }
     assert re.fullmatch(TIME, done["created"])
     assert re.fullmatch(TIME, done["ended"])

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from tests.unit.stores import ManualClock, TestStore, created
 
 from loom.errors import Busy, LoomError, StoreStopped, VersionMismatch
-from loom.model import Info, Patch, State
+from loom.model import Info, NewStream, Patch, Query, State
 from loom.sweeper import INTERVAL, Sweeper
 
 
@@ -31,6 +31,19 @@ class FailingStore(TestStore):
         self.due_at_once = 100
         self.after_due: Callable[[], Awaitable[object]] | None = None
         self.change_errors: list[Exception] = []
+        self.delete_errors: list[Exception] = []
+        self.after_expired: Callable[[], Awaitable[object]] | None = None
+
+    async def expired(self, now: float) -> list[Info]:
+        infos = await super().expired(now)
+        if self.after_expired:
+            await self.after_expired()
+        return infos
+
+    async def delete(self, key: str) -> None:
+        if self.delete_errors:
+            raise self.delete_errors.pop()
+        await super().delete(key)
 
     async def due(self, now: float) -> list[Info]:
         if self.due_errors:
@@ -150,4 +163,64 @@ async def test_store_that_stops_in_the_middle_of_a_sweep_ends_it(store: FailingS
     await left(store, clock, "a", State.INTERRUPTED)
     clock.now += 30
     store.change_errors = [StoreStopped("The disk is gone.")]
+    await Sweeper(store, clock, sleep=Naps()).run()
+
+
+async def expiring(store: TestStore, id: str, state: State | None = State.COMPLETE) -> None:
+    """A stream that expires in a minute, ended or not."""
+    writer = await store.create(NewStream(id=id, expires=1_000_060.0))
+    if state:
+        await writer.close(Patch(state=state, deadline=None if state.final else 1_000_100.0))
+
+
+async def ids(store: TestStore) -> list[str]:
+    return sorted([info.id async for info in store.find(Query())])
+
+
+async def test_a_final_stream_is_deleted_when_it_has_expired_and_no_other(
+    store: FailingStore, clock: ManualClock
+):
+    for state in (None, *State):
+        if state is not State.LIVE:
+            await expiring(store, state or "live", state)
+    sweeper = Sweeper(store, clock)
+    clock.now += 59.9
+    assert await sweeper.sweep() == 0
+    clock.now += 0.1
+    with capture_logs():
+        assert await sweeper.sweep() == 2
+    assert await ids(store) == ["interrupted", "live", "open"]
+    clock.now += 40
+    with capture_logs():
+        assert await sweeper.sweep() == 4  # aborted for want of a producer, and so final
+    assert await ids(store) == ["live"]
+
+
+async def test_a_stream_that_replaces_an_expired_one_meanwhile_stays(store: FailingStore, clock: ManualClock):
+    await expiring(store, "a")
+    clock.now += 60
+    store.after_expired = lambda: store.create(NewStream(id="a"), replace=True)
+    assert await Sweeper(store, clock).sweep() == 0
+    assert (await store.info("a")).state is State.LIVE
+
+
+async def test_one_that_cannot_be_deleted_is_tried_again_and_keeps_no_other(
+    store: FailingStore, clock: ManualClock
+):
+    for id in "ab":
+        await expiring(store, id)
+    clock.now += 60
+    store.delete_errors = [Busy("Too many open files.")]
+    with capture_logs() as logged:
+        assert await Sweeper(store, clock).sweep() == 1
+        assert len(await ids(store)) == 1
+        assert await Sweeper(store, clock).sweep() == 1
+    assert await ids(store) == []
+    assert [line["log_level"] for line in logged] == ["warning", "info", "info"]
+
+
+async def test_a_store_that_stops_while_streams_expire_ends_it(store: FailingStore, clock: ManualClock):
+    await expiring(store, "a")
+    clock.now += 60
+    store.delete_errors = [StoreStopped("The disk is gone.")]
     await Sweeper(store, clock, sleep=Naps()).run()

@@ -90,7 +90,12 @@ async def _serve(
 ) -> None:
     hub = Hub(store)
     service = Service(
-        store, hub, clock, resume_window=settings.resume_window, open_window=settings.open_window
+        store,
+        hub,
+        clock,
+        resume_window=settings.resume_window,
+        open_window=settings.open_window,
+        retention=settings.retention,
     )
     server = Server(
         build_app(service, Spy(store, hub), auth, settings),

@@ -20,6 +20,7 @@ from contextlib import aclosing
 from loom.errors import BadRequest, PreconditionFailed, StoreStopped, StreamAborted, StreamGone
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED, VARY
+from loom.http.lifetime import lifetime_headers
 from loom.http.problem import Headers
 from loom.model import Info, quote_id
 from loom.ranges import WHOLE, FromOffset, Part, Search, Wish, parse_place
@@ -132,6 +133,7 @@ def event_headers(info: Info) -> Headers:
         (b"x-stream-id", quote_id(info.id).encode()),
         (b"x-stream-state", info.state.encode()),
         (b"x-stream-metadata", info.metadata.encode()),
+        *lifetime_headers(info),
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from loom.errors import BadRequest, UnsupportedEncoding
 from loom.http.conditions import Validators
+from loom.http.lifetime import lifetime_headers
 from loom.http.problem import Headers
 from loom.http.resumption import tag_of
 from loom.model import DEFAULT_CONTENT_TYPE, Info, quote_id
@@ -25,6 +26,7 @@ UNBUFFERED = (b"x-accel-buffering", b"no")
 
 EXPOSED = (
     *("X-Stream-Id", "X-Stream-Metadata", "X-Stream-State", "X-Stream-Replaced", "X-Stream-Offset"),
+    *("Stream-TTL", "Stream-Expires-At"),
     *("Upload-Offset", "Upload-Complete", "Upload-Length", "Upload-Limit", "Accept-Patch"),
     *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),
 )
@@ -78,7 +80,7 @@ def created_headers(info: Info, *, replaced: bool) -> Headers:
     """The answer to a creation. It has no length here: at a 0 that comes early some clients stop sending."""
     id = quote_id(info.id).encode()
     headers = [(b"x-stream-id", id), (b"location", b"/stream/" + id), NO_STORE]
-    headers.append((b"etag", tag_of(info)))
+    headers += [(b"etag", tag_of(info)), *lifetime_headers(info)]
     if replaced:
         headers.append((b"x-stream-replaced", b"true"))
     return headers
@@ -91,6 +93,7 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
         (b"x-stream-id", quote_id(info.id).encode()),
         (b"x-stream-state", info.state.encode()),
         (b"x-stream-metadata", info.metadata.encode()),
+        *lifetime_headers(info),
         *unchanged_headers(validators),
     ]
     if not part.skip:

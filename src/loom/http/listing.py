@@ -4,13 +4,13 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from loom.auth import Action
 from loom.errors import BadRequest, Forbidden
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF
 from loom.http.problem import Headers, problem
+from loom.http.times import parse_rfc3339, rfc3339
 from loom.model import Info, Query, State
 from loom.service import Service
 
@@ -87,7 +87,7 @@ def parsetime_text(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        seconds = _timestamp(text)
+        seconds = parse_rfc3339(text)
     if not math.isfinite(seconds):
         raise BadRequest("A time is given as 2026-01-31T12:00:00Z or in seconds since 1970.")
     return seconds
@@ -102,23 +102,11 @@ def row(info: Info) -> str:
         "reason": info.reason,
         "size": info.size,
         "content_type": info.content_type,
-        "created": time_text(info.created),
-        "ended": None if info.ended is None else time_text(info.ended),
+        "created": rfc3339(info.created),
+        "ended": None if info.ended is None else rfc3339(info.ended),
+        "expires": None if info.expires is None else rfc3339(info.expires),
     }
     return f'{json.dumps(told)[:-1]}, "metadata": {info.metadata}}}'
-
-
-def _timestamp(text: str) -> float:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return math.nan
-    return math.nan if time.tzinfo is None else time.timestamp()
-
-
-def time_text(seconds: float) -> str:
-    """A time as RFC 3339, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _state(word: str) -> State:

@@ -7,7 +7,7 @@ from loom.auth import Action, Auth, Principal
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF
-from loom.http.listing import time_text
+from loom.http.times import rfc3339
 from loom.model import check_id
 
 MAX_BODY = 4096
@@ -25,7 +25,7 @@ class Tokens:
         """POST /tokens with a JSON object: `scopes`, `id` or `prefix`, `expires_in` in seconds, `name`."""
         wanted = self._wanted(parse_object(await exchange.body(MAX_BODY)))
         token, expires = self._auth.sign(exchange.principal, wanted)
-        body = json.dumps({"token": token, "expires": time_text(expires)}).encode() + b"\n"
+        body = json.dumps({"token": token, "expires": rfc3339(expires)}).encode() + b"\n"
         length = (b"content-length", b"%d" % len(body))
         await exchange.respond(201, [(b"content-type", b"application/json"), length, NO_STORE, NOSNIFF], body)
 

@@ -34,6 +34,7 @@ from loom.http.headers import (
     content_type_of,
     created_headers,
 )
+from loom.http.lifetime import lifetime, lifetime_headers
 from loom.http.metadata import merge_metadata, parse_merge_patch, parse_metadata
 from loom.http.problem import Headers, problem_of
 from loom.http.resumption import (
@@ -97,12 +98,15 @@ class Uploads:
     async def _create(self, exchange: Exchange, id: str) -> None:
         exchange.require(Action.WRITE, id)
         upload = Upload.of(exchange)
+        ttl, expires = lifetime(exchange, self._service.now())
         new = NewStream(
             id=id,
             metadata=parse_metadata(exchange.all(b"x-stream-metadata"), self._max_metadata_bytes),
             content_type=content_type_of(exchange.all(b"content-type")),
             idempotency_key=idempotency_key(exchange),
             length=upload.length,
+            ttl=ttl,
+            expires=expires,
         )
         window = resume_window(exchange)
         check_encoding(exchange.all(b"content-encoding"))
@@ -283,7 +287,12 @@ async def _is_empty(exchange: Exchange) -> bool:
 
 
 def _resumed_headers(info: Info) -> Headers:
-    return [(b"x-stream-id", quote_id(info.id).encode()), (b"etag", tag_of(info)), NO_STORE]
+    return [
+        (b"x-stream-id", quote_id(info.id).encode()),
+        (b"etag", tag_of(info)),
+        *lifetime_headers(info),
+        NO_STORE,
+    ]
 
 
 def _id(exchange: Exchange) -> str:

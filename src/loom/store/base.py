@@ -194,6 +194,10 @@ class Store(ABC):
         """Streams whose deadline is at or before `now`, some hundreds at most, the earliest first."""
 
     @abstractmethod
+    async def expired(self, now: float) -> list[Info]:
+        """Final streams that expire at or before `now`, some hundreds at most, the earliest first."""
+
+    @abstractmethod
     async def open(self, key: str) -> Content:
         """The bytes of a key. Raises StreamNotFound, StreamDamaged, Busy (no descriptor left)."""
 

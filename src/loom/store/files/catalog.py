@@ -17,7 +17,8 @@ from loom.model import Info, Query, State
 FORMAT = 1
 COLUMNS = (
     "number", "key", "id", "epoch", "state", "reason", "size", "metadata", "content_type",
-    "created", "ended", "deadline", "resume_window", "idempotency_key", "length", "amended", "version",
+    "created", "ended", "deadline", "resume_window", "idempotency_key", "length", "amended", "ttl", "expires",
+    "version",
 )  # fmt: skip
 INFO_COLUMNS = COLUMNS[1:]
 SCHEMA = (
@@ -27,7 +28,7 @@ SCHEMA = (
         state TEXT NOT NULL, reason TEXT NOT NULL, size INTEGER NOT NULL, metadata TEXT NOT NULL,
         content_type TEXT NOT NULL, created REAL NOT NULL, ended REAL, deadline REAL,
         resume_window REAL NOT NULL, idempotency_key TEXT NOT NULL, length INTEGER, amended INTEGER NOT NULL,
-        version INTEGER NOT NULL
+        ttl REAL, expires REAL, version INTEGER NOT NULL
     )""",
     "CREATE INDEX unfinished ON streams (state) WHERE state IN ('live', 'interrupted', 'open')",
     f"PRAGMA user_version = {FORMAT}",
@@ -37,8 +38,13 @@ UPSERT = (  # our own column names
     f"INSERT INTO streams ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
     f"ON CONFLICT (number) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in INFO_COLUMNS)}"
 )
-CREATED = "CREATE INDEX IF NOT EXISTS created ON streams (created)"
-"""Catalogs of this format may come without it."""
+ADDED = {"ttl": "REAL", "expires": "REAL"}
+"""Columns that catalogs of this format may come without."""
+INDEXES = (
+    "CREATE INDEX IF NOT EXISTS created ON streams (created)",
+    "CREATE INDEX IF NOT EXISTS expiring ON streams (expires) WHERE expires NOT NULL AND ended NOT NULL",
+)
+"""Indexes they may come without."""
 PAGE = 500
 WINDOW = 20_000
 """Rows that one page looks at, at most: some 20 ms in a thread, however many streams there are."""
@@ -106,7 +112,7 @@ class Catalog:
         self._db = connect(path, read_only=False)
         if self._db.execute("PRAGMA user_version").fetchone() == (0,):
             self._create()
-        self._db.execute(CREATED)
+        self._complete()
         if fresh:
             os.chmod(path, 0o640)
 
@@ -117,6 +123,14 @@ class Catalog:
                 db.execute(statement)
             facts = {"seed": seed, "checkpoint": 0, "number": 0, "flushed": 1}
             db.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+
+    def _complete(self) -> None:
+        present = {row[1] for row in self._db.execute("PRAGMA table_info(streams)")}
+        for name, kind in ADDED.items():
+            if name not in present:
+                self._db.execute(f"ALTER TABLE streams ADD COLUMN {name} {kind}")
+        for index in INDEXES:
+            self._db.execute(index)
 
     def fact(self, name: str) -> int:
         """`seed` of the log; `checkpoint`, the lsn up to which no log is needed, 0 before there is one;
@@ -195,6 +209,12 @@ class CatalogReader:
         with readable():
             row = self._db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
         return (row[0], info_of(row)) if row else None
+
+    @readable()
+    def expired(self, now: float, limit: int) -> list[Row]:
+        """Final streams that expire at or before `now`, the earliest first."""
+        over = f"{SELECT} WHERE ended NOT NULL AND expires <= ? ORDER BY expires LIMIT ?"
+        return [(row[0], info_of(row)) for row in self._db.execute(over, (now, limit))]
 
     @readable()
     def page(self, query: Query, below: int) -> Page:

@@ -110,7 +110,7 @@ class Changes:
             if info.state is State.LIVE:
                 deadline = self._clock() + info.resume_window
                 patch = Patch(state=State.INTERRUPTED, reason="fenced", deadline=deadline)
-                await self._commit(stream, put=self._patched(info, patch))
+                await self._commit(stream, put=info.patched(patch, self._clock()))
             raise OffsetMismatch(stream.durable, offset)
         live = replace(
             stream.view,
@@ -146,7 +146,7 @@ class Changes:
         async with stream.lock:
             if writer.error:
                 raise writer.error
-            await self._commit(stream, put=self._patched(stream.info, patch))
+            await self._commit(stream, put=stream.info.patched(patch, self._clock()))
             stream.writer = None
             return stream.view
 
@@ -168,7 +168,7 @@ class Changes:
                     )
                 if patch.state:
                     stream.lose_writer(Fenced(f"The stream with ID {info.id} is now {patch.state}."))
-                await self._commit(stream, put=self._patched(info, patch))
+                await self._commit(stream, put=info.patched(patch, self._clock()))
                 return stream.view
         finally:
             self._table.release(stream)
@@ -187,18 +187,6 @@ class Changes:
             except StreamFailed:  # bytes before it could not be stored: they go too
                 await self._commit(stream, drop=stream)
 
-    def _patched(self, info: Info, patch: Patch) -> Info:
-        info = replace(
-            info,
-            version=info.version + 1,
-            metadata=patch.metadata or info.metadata,
-            amended=info.state.final,
-        )
-        if patch.state is None:
-            return info
-        ended = self._clock() if patch.state.final else None
-        return replace(info, state=patch.state, reason=patch.reason, deadline=patch.deadline, ended=ended)
-
     async def _interrupt(self, stream: Stream, reason: str, writer: FilesWriter | None = None) -> None:
         """Nobody produces any more, or not this writer; what was accepted stays."""
         async with stream.lock:
@@ -210,7 +198,7 @@ class Changes:
                 )
                 deadline = self._clock() + stream.info.resume_window
                 patch = Patch(state=State.INTERRUPTED, reason=reason, deadline=deadline)
-                await self._commit(stream, put=self._patched(stream.info, patch))
+                await self._commit(stream, put=stream.info.patched(patch, self._clock()))
 
     async def _commit(self, stream: Stream, *, put: Info | None = None, drop: Stream | None = None) -> None:
         if self.failure:
@@ -249,7 +237,7 @@ class Changes:
             if stream.error is None and not stream.info.state.final:
                 stream.lose_writer(error)
                 patch = Patch(state=State.ABORTED, reason=reason)
-                await self._commit(stream, put=self._patched(stream.info, patch))
+                await self._commit(stream, put=stream.info.patched(patch, self._clock()))
 
     async def settle(self, reason: str) -> None:
         """Take nothing more, end every producer as lost, and wait until no change is under way."""

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
 
 from loom.model import FINAL_STATES, Info, Query
-from loom.store.files.catalog import CatalogReader, Page, readable
+from loom.store.files.catalog import CatalogReader, Page, Row, readable
 from loom.store.files.table import Table
+
+EXPIRED = 500
 
 
 async def listing(table: Table, path: Path, threads: Executor, query: Query) -> AsyncIterator[Info]:
@@ -29,6 +32,27 @@ async def listing(table: Table, path: Path, threads: Executor, query: Query) -> 
         for number in sorted(rows, reverse=True):
             yield rows[number]
         below = least
+
+
+async def expired(table: Table, path: Path, threads: Executor, now: float) -> list[Info]:
+    """Final streams whose time is over, the earliest first."""
+
+    def read(limit: int) -> list[Row]:
+        with readable(), contextlib.closing(CatalogReader(path)) as reader:
+            return reader.expired(now, limit)
+
+    rows: list[Row] = []
+    told = None
+    while told != table.told_times:  # else memory may have forgotten what these rows do not know
+        told = table.told_times
+        rows = await asyncio.get_running_loop().run_in_executor(threads, read, EXPIRED + table.dropped)
+    found = [(over(info), number, info) for number, info in table.latest(rows) if over(info) <= now]
+    return [info for _, _, info in sorted(found)[:EXPIRED]]
+
+
+def over(info: Info) -> float:
+    """When the stream is to go; infinity for one that stays, or has not ended."""
+    return info.expires if info.state.final and info.expires is not None else math.inf
 
 
 def read_page(path: Path, query: Query, below: int) -> Page:

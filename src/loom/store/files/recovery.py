@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from xxhash import xxh3_64
 
 from loom.errors import ConfigError
-from loom.model import Info, State
+from loom.model import Info, Patch, State
 from loom.store.files.catalog import Catalog, Row
 from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.log import Log
@@ -199,13 +199,9 @@ def settled(info: Info, damaged: bool, now: float) -> Info:
     """The row as the store starts with it: nobody is producing, and no window ran out while it was down."""
     if info.state.final or (info.state is State.OPEN and not damaged):
         return info
-    version = info.version + 1
     if damaged:
-        reason = "stored bytes are damaged"
-        return replace(info, state=State.ABORTED, reason=reason, ended=now, deadline=None, version=version)
+        return info.patched(Patch(state=State.ABORTED, reason="stored bytes are damaged"), now)
     deadline = max(info.deadline or now, now + info.resume_window)
     if info.state is State.INTERRUPTED:
         return replace(info, deadline=deadline)
-    return replace(
-        info, state=State.INTERRUPTED, reason="the server stopped", deadline=deadline, version=version
-    )
+    return info.patched(Patch(state=State.INTERRUPTED, reason="the server stopped", deadline=deadline), now)

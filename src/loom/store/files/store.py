@@ -27,7 +27,7 @@ from loom.store.files.commit import Batch, Commits
 from loom.store.files.content import ContentLost
 from loom.store.files.disk import Disk
 from loom.store.files.images import OUT_OF_FILES, Images
-from loom.store.files.listing import listing
+from loom.store.files.listing import expired, listing
 from loom.store.files.log import SEGMENT_SIZE
 from loom.store.files.parts import Parts, open_parts
 from loom.store.files.reading import FilesContent
@@ -145,6 +145,11 @@ class FilesStore(Store):
             if stream.info.deadline is not None and stream.info.deadline <= now and stream.writer is None
         ]
         return [stream.view for _, _, stream in sorted(due)[:DUE]]
+
+    async def expired(self, now: float) -> list[Info]:
+        """See Store."""
+        self._changes.check()
+        return await expired(self._table, self._parts.catalog.path, self._threads, now)
 
     async def open(self, key: str) -> FilesContent:
         """See Store."""

@@ -95,6 +95,19 @@ class Table:
             if number in numbers and query.matches(stream.info)
         }
 
+    def latest(self, rows: list[Row]) -> list[Row]:
+        """Rows of the catalog as they are by now, and those it does not know yet."""
+        known = {number: info for number, info in rows if number not in self._dropped}
+        ahead = self._changed | self._telling
+        known |= {number: self._streams[number].view for number in known.keys() & self._streams.keys()}
+        known |= {number: stream.view for number, stream in ahead.items() if number not in self._dropped}
+        return list(known.items())
+
+    @property
+    def dropped(self) -> int:
+        """How many streams the catalog has still to forget."""
+        return len(self._dropped)
+
     def hidden(self, number: int) -> bool:
         """A row of the catalog that is not to be shown: memory knows better."""
         return number in self._dropped or number in self._streams

@@ -84,6 +84,13 @@ class MemoryStore(Store):
         due.sort(key=lambda pair: pair[0])
         return [info for _, info in due[:DUE_AT_ONCE]]
 
+    async def expired(self, now: float) -> list[Info]:
+        self._commits.check()
+        infos = [stream.info for stream in self._streams.values() if stream.info.state.final]
+        over = [(info.expires, info) for info in infos if info.expires is not None and info.expires <= now]
+        over.sort(key=lambda pair: pair[0])
+        return [info for _, info in over[:DUE_AT_ONCE]]
+
     async def open(self, key: str) -> Content:
         return MemoryContent(self._stream(key))
 
@@ -207,19 +214,9 @@ class MemoryStore(Store):
 
     def _apply(self, stream: Stream, patch: Patch) -> Info:
         before = stream.info
-        state = patch.state or before.state
-        info = updated(
-            before,
-            state=state,
-            reason=patch.reason if patch.state else before.reason,
-            deadline=patch.deadline if patch.state else before.deadline,
-            metadata=before.metadata if patch.metadata is None else patch.metadata,
-            ended=self._clock() if patch.state and state.final else before.ended,
-            amended=before.state.final,
-            version=before.version + 1,
-        )
+        info = before.patched(patch, self._clock())
         stream.turn(info)
-        if state is not before.state and state.final:
+        if info.state is not before.state and info.state.final:
             self._announce(ChangeKind.CLOSED, info)
         return info
 
