@@ -96,3 +96,16 @@ async def test_a_live_stream_is_known_by_nothing(loom: Loom):
 
 async def test_what_is_not_there_is_404_whatever_the_condition(loom: Loom):
     assert (await loom.get("/stream/a", if_match="*", if_none_match="*")).head.status == 404
+
+
+@pytest.mark.parametrize("query", ["", "?offset=2", "?lines=1", "?notail"])
+async def test_who_goes_on_while_it_grows_never_lands_in_other_bytes(loom: Loom, query):
+    producer = await loom.live("/stream/a", DATA)
+    key = (await loom.get(f"/stream/a{query}")).head["x-stream-key"]
+    assert (await loom.get(f"/stream/a{query}", if_match=f'"{key}"')).head.status == 200
+    assert (await loom.get("/stream/a", if_match=f'"{key}"', range="bytes=3-5")).head.status == 206
+    await producer.close()
+    await loom.stored("/stream/a?force=true", b"other bytes")
+    for more in ({}, {"range": "bytes=3-5"}):
+        refused = await loom.get(f"/stream/a{query}", if_match=f'"{key}"', **more)
+        assert refused.head.status == 412

@@ -231,3 +231,12 @@ async def test_pages_of_other_origins_delete_nothing(serve: Serve):
     closed = await serve(tokens=["token"])
     assert (await closed.get("/streams")).head.status == 401
     assert (await closed.ask("DELETE", "/streams?prefix=&confirm=0")).head.status == 401
+
+
+async def test_one_stream_is_told_as_the_list_tells_it(loom: Loom):
+    await loom.stored("/stream/a/1", b"12345", x_stream_metadata='{"n": 1.00}')
+    (listed,) = json.loads(await (await loom.get("/streams")).body())["streams"]
+    told = await loom.get("/stream/a/1?info")
+    assert told.head["content-type"] == "application/json"
+    assert json.loads(await told.body()) == listed
+    assert (await loom.get("/stream/a?info")).head.status == 404

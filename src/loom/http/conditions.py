@@ -55,9 +55,13 @@ def validators_of(info: Info) -> Validators:
 
 
 def check_conditions(request: Fields, info: Info, validators: Validators) -> None:
-    """Raise PreconditionFailed or NotModified where section 13.2.2 says so, for GET and HEAD."""
+    """Raise PreconditionFailed or NotModified where section 13.2.2 says so, for GET and HEAD.
+
+    If-Match holds for the key of a stream that can still grow too, and for a part of it: who goes on with
+    what it has begun shall not land in other bytes.
+    """
     if tags := request.all(b"if-match"):
-        if not _matches(tags, validators.etag, weakly=False):
+        if not _matches(tags, b'"%b"' % info.key.encode(), weakly=False):
             raise PreconditionFailed("The stream is not the one that If-Match names.")
     elif _newer(validators, request.all(b"if-unmodified-since")) is True:
         raise PreconditionFailed("The stream ended later than If-Unmodified-Since says.")

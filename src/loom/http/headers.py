@@ -25,8 +25,8 @@ VARY = (b"vary", b"Accept")
 UNBUFFERED = (b"x-accel-buffering", b"no")
 
 EXPOSED = (
-    *("X-Stream-Id", "X-Stream-Metadata", "X-Stream-State", "X-Stream-Replaced", "X-Stream-Offset"),
-    *("Stream-TTL", "Stream-Expires-At"),
+    *("X-Stream-Id", "X-Stream-Key", "X-Stream-Metadata", "X-Stream-State"),
+    *("X-Stream-Replaced", "X-Stream-Offset", "Stream-TTL", "Stream-Expires-At"),
     *("Upload-Offset", "Upload-Complete", "Upload-Length", "Upload-Limit", "Accept-Patch"),
     *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),
 )
@@ -91,6 +91,7 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
     headers = [
         (b"content-type", info.content_type.encode("latin-1")),
         (b"x-stream-id", quote_id(info.id).encode()),
+        (b"x-stream-key", info.key.encode()),
         (b"x-stream-state", info.state.encode()),
         (b"x-stream-metadata", info.metadata.encode()),
         *lifetime_headers(info),

@@ -34,7 +34,7 @@ class Listing:
             infos, below = await self._service.find(replace(query, prefix=prefix), limit)
         rows = ",\n".join(row(info) for info in infos if visible(info.id))
         cursor = json.dumps(None if below is None else f"{below:x}")
-        await _answer(exchange, f'{{"streams": [\n{rows}\n], "cursor": {cursor}}}\n')
+        await answer_json(exchange, f'{{"streams": [\n{rows}\n], "cursor": {cursor}}}\n')
 
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /streams?prefix=...: all that match, if `confirm` is their number; none with `dry_run`."""
@@ -48,13 +48,13 @@ class Listing:
         query = Query(prefix=given["prefix"])
         count, below = await self._service.count(query)
         if dry:
-            await _answer(exchange, f'{{"count": {count}}}\n')
+            await answer_json(exchange, f'{{"count": {count}}}\n')
         elif confirmed != count:
             detail = f"{count} streams match; confirm={count} deletes them."
             await exchange.respond(*problem(409, "unconfirmed", detail, count=count))
         else:
             deleted = await self._service.delete_all(replace(query, below=below))
-            await _answer(exchange, f'{{"deleted": {deleted}}}\n')
+            await answer_json(exchange, f'{{"deleted": {deleted}}}\n')
 
 
 def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
@@ -145,7 +145,8 @@ def once(parameters: Iterable[tuple[str, str]], known: set[str]) -> dict[str, st
     return given
 
 
-async def _answer(exchange: Exchange, text: str) -> None:
+async def answer_json(exchange: Exchange, text: str) -> None:
+    """Answer with JSON in ASCII."""
     body = text.encode("ascii")
     headers: Headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await exchange.respond(200, [*headers, NO_STORE, NOSNIFF], body)

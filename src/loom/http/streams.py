@@ -12,6 +12,7 @@ from loom.http.conditions import NotModified
 from loom.http.events import StreamEvents, accepts_events
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE
+from loom.http.listing import answer_json, row
 from loom.http.resumption import tag_of, upload_headers
 from loom.http.selection import Selection
 from loom.model import parse_id, quote_id
@@ -33,6 +34,9 @@ class Streams:
             await self._tell_producer(exchange, id)
             return
         exchange.require(Action.READ, id)
+        if exchange.given("info"):
+            await answer_json(exchange, row(await self._service.info(id)) + "\n")
+            return
         if accepts_events(exchange.all(b"accept")):
             await self._events.read(exchange, id)
             return
