@@ -17,6 +17,7 @@ LoomError
 │   ├── StreamFinal           409  the stream has ended for good
 │   ├── OffsetMismatch        409  carries the right offset
 │   └── VersionMismatch       409  a compare-and-set lost
+├── DigestMismatch            422  the bytes are not those their producer meant
 ├── PreconditionFailed        412  the request names another stream than this
 ├── RangeNotSatisfiable       416  carries the size there is
 ├── Misdirected               421
@@ -169,6 +170,13 @@ class VersionMismatch(Conflict):
     """Someone else changed the stream first."""
 
     code = "version_mismatch"
+
+
+class DigestMismatch(LoomError):
+    """What was stored is not what its producer meant to send, by Stream-Digest: the stream is aborted."""
+
+    code = "digest_mismatch"
+    status = 422
 
 
 class PreconditionFailed(LoomError):

@@ -78,7 +78,8 @@ class Info:
     `size` is the durable size in bytes. `version` rises with every change but growth; `epoch` with every
     producer. `deadline` is when the sweeper has to act on a stream without a producer. `amended`: its
     metadata was changed after its end. `expires`: from then on the sweeper deletes it, once it is final; with
-    a `ttl` that is known from its end on.
+    a `ttl` that is known from its end on. `digest` is the SHA-256 of all bytes of a complete stream in
+    base64, None while nobody has computed it.
     """
 
     key: str
@@ -98,21 +99,27 @@ class Info:
     amended: bool = False
     ttl: float | None = None
     expires: float | None = None
+    digest: str | None = None
     version: int = 1
 
     def takes(self, patch: "Patch", now: float) -> bool:
-        """True unless the stream is too final: metadata alone may then change, once, soon after the end."""
+        """True unless the stream is too final: then metadata may change once, soon after the end, and the
+        digest of a complete one be told once."""
         if not self.state.final:
             return True
+        if patch.metadata is None:
+            told = patch.digest is not None and patch.state is None
+            return told and self.state is State.COMPLETE and self.digest is None
         late = self.ended is None or now > self.ended + AMEND_WINDOW
-        return patch.state is None and patch.metadata is not None and not (late or self.amended)
+        return patch.state is None and patch.digest is None and not (late or self.amended)
 
     def patched(self, patch: "Patch", now: float) -> "Info":
         """The stream once `patch`, which it takes, is applied to it."""
         info = replace(
             self,
             metadata=self.metadata if patch.metadata is None else patch.metadata,
-            amended=self.state.final,
+            amended=self.amended or (self.state.final and patch.metadata is not None),
+            digest=patch.digest or self.digest,
             version=self.version + 1,
         )
         if patch.state is None:
@@ -127,13 +134,15 @@ class Info:
 class Patch:
     """A change to a stream, all of it or nothing; None leaves a field alone.
 
-    With `state`, `reason` and `deadline` are taken as they are.
+    With `state`, `reason` and `deadline` are taken as they are. A `digest` comes with the state `complete`,
+    or alone after it.
     """
 
     state: State | None = None
     reason: str = ""
     deadline: float | None = None
     metadata: str | None = None
+    digest: str | None = None
 
 
 class ChangeKind(StrEnum):
@@ -157,7 +166,8 @@ class Query:
     """Which streams to list, newest first. An empty `states` means any state.
 
     `metadata` are top-level members and what `member_text` gives for them; `created_after` is a time; `below`
-    the number of a stream, there or not, behind which the listing begins.
+    the number of a stream, there or not, behind which the listing begins. `undigested` are those without a
+    digest.
     """
 
     states: frozenset[State] = field(default_factory=frozenset)
@@ -165,6 +175,7 @@ class Query:
     metadata: tuple[tuple[str, str], ...] = ()
     created_after: float | None = None
     below: int | None = None
+    undigested: bool = False
 
     def matches(self, info: Info) -> bool:
         """True if the listing holds this stream."""
@@ -173,6 +184,7 @@ class Query:
             and info.id.startswith(self.prefix)
             and (self.created_after is None or info.created > self.created_after)
             and (self.below is None or number_of(info.key) < self.below)
+            and not (self.undigested and info.digest)
             and all(member_text(info.metadata, name) == text for name, text in self.metadata)
         )
 

@@ -4,13 +4,22 @@ Knows the store by its contract; nothing of HTTP.
 """
 
 import asyncio
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
-from loom.errors import Fenced, LoomError, StreamGone
+from loom.digests import Digests, text_of
+from loom.errors import DigestMismatch, Fenced, LoomError, StreamGone
 from loom.model import Clock, Info, Patch, State
 from loom.store.base import Writer
+
+HASHED_HERE = 64 << 10
+"""Up to so many bytes a stream is hashed as they come, some tens of microseconds in all: the many small ones
+have their digest with their end, and need neither a look back nor a commit of its own."""
+
+MISMATCH = "its bytes do not have the digest that its producer told"
 
 logger = structlog.get_logger("loom")
 
@@ -23,6 +32,7 @@ class Producer:
         writer: Writer,
         clock: Clock,
         ended: Callable[["Producer"], None],
+        digests: Digests,
         *,
         open_window: float,
     ) -> None:
@@ -32,7 +42,9 @@ class Producer:
         self._writer = writer
         self._clock = clock
         self._ended = ended
+        self._digests = digests
         self._open_window = open_window
+        self._sha = None if writer.info.size else hashlib.sha256()
         self._error: LoomError | None = None
         self._callbacks: list[Callable[[LoomError], None]] = []
         self._closing: asyncio.Task[Info] | None = None
@@ -42,20 +54,30 @@ class Producer:
         """Append, then wait until there is room for more. Raises WriterLost, StoreStopped."""
         self._check()
         self._writer.append(data)
+        if self._writer.accepted > HASHED_HERE:
+            self._sha = None
+        if self._sha is not None:
+            self._sha.update(data)
         await self._writer.room()
+        self._digests.grown(self._writer.key, self._writer.durable)
 
-    async def complete(self) -> Info:
+    async def complete(self, digest: str | None = None) -> Info:
         """The producer said it is done: returns once every byte and the end are durable.
 
-        Goes on where the caller is cancelled. Raises WriterLost, StoreStopped; it is not complete then.
+        If its bytes do not have the digest that is given, the stream is aborted. Goes on where the caller is
+        cancelled. Raises WriterLost, StoreStopped, DigestMismatch; it is not complete then.
         """
         self._check()
-        return await self._close(Patch(state=State.COMPLETE))
+        info = await self._closed_by(self._complete(digest))
+        if info.state is State.ABORTED:
+            raise DigestMismatch("The stored bytes do not have this Stream-Digest; send them all again.")
+        return info
 
     async def leave_open(self) -> Info:
         """The producer is done for now, and the stream waits for the next one; otherwise as `complete`."""
         self._check()
-        return await self._close(Patch(state=State.OPEN, deadline=self._clock() + self._open_window))
+        deadline = self._clock() + self._open_window
+        return await self._closed_by(self._writer.close(Patch(state=State.OPEN, deadline=deadline)))
 
     @property
     def offset(self) -> int:
@@ -71,9 +93,8 @@ class Producer:
 
         Waits for the end that is already under way, if there is one. Never raises WriterLost or StoreStopped.
         """
-        deadline = self._clock() + self.info.resume_window
         try:
-            await self._close(Patch(state=State.INTERRUPTED, deadline=deadline, reason=reason))
+            await self._closed_by(self._writer.close(self._interrupted(reason)))
         except (Fenced, StreamGone):
             pass
         except LoomError as error:
@@ -92,6 +113,10 @@ class Producer:
             self._stop(error)
         await self.lose(reason)
 
+    def _interrupted(self, reason: str) -> Patch:
+        deadline = self._clock() + self.info.resume_window
+        return Patch(state=State.INTERRUPTED, deadline=deadline, reason=reason)
+
     def _check(self) -> None:
         if self._error is not None:
             raise self._error.with_traceback(None)
@@ -103,13 +128,31 @@ class Producer:
             for callback in self._callbacks:
                 callback(error)
 
-    async def _close(self, patch: Patch) -> Info:
+    async def _closed_by(self, end: Coroutine[Any, Any, Info]) -> Info:
+        """What the first end comes to; any other is dropped."""
         if self._closing is None:
-            self._closing = asyncio.create_task(self._finish(patch))
+            self._closing = asyncio.create_task(self._finish(end))
+        else:
+            end.close()
         return await asyncio.shield(self._closing)
 
-    async def _finish(self, patch: Patch) -> Info:
+    async def _finish(self, end: Coroutine[Any, Any, Info]) -> Info:
         try:
-            return await self._writer.close(patch)
+            return await end
         finally:
             self._ended(self)
+
+    async def _complete(self, wanted: str | None) -> Info:
+        """Store the end. Only who wants the bytes compared waits until they are hashed."""
+        digest = None if self._sha is None else text_of(self._sha.digest())
+        if wanted is not None and digest is None:
+            size = self._writer.accepted
+            await self._writer.flushed(size)
+            try:
+                digest = await self._digests.of(self._writer.key, size)
+            except LoomError:  # its producer may come back to end it
+                await self._writer.close(self._interrupted("its bytes could not be compared"))
+                raise
+        if wanted not in (None, digest):
+            return await self._writer.close(Patch(state=State.ABORTED, reason=MISMATCH))
+        return await self._writer.close(Patch(state=State.COMPLETE, digest=digest))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace as updated
 from typing import TypeVar
 
+from loom.digests import Digests
 from loom.errors import StoreStopped, StreamFinal, StreamGone, StreamNotFound, VersionMismatch
 from loom.feed import Feed, Place
 from loom.hub import Hub
@@ -47,6 +48,7 @@ class Service:
         self._store = store
         self._hub = hub
         self._clock = clock
+        self.digests = Digests(store)
         self._resume_window = resume_window
         self._open_window = open_window
         self._retention = retention
@@ -87,7 +89,9 @@ class Service:
         return await self._producing(await self._standing(id, resumed))
 
     async def _producing(self, writer: Writer) -> Producer:
-        producer = Producer(writer, self._clock, self._producers.discard, open_window=self._open_window)
+        producer = Producer(
+            writer, self._clock, self._producers.discard, self.digests, open_window=self._open_window
+        )
         self._producers.add(producer)
         if self._stopping is not None:
             await producer.cut(self._stopping, STOPPED)
@@ -241,6 +245,7 @@ class Service:
     async def close(self) -> None:
         """End what is left, without waiting. The store is closed by who opened it."""
         await self.drain(self._clock())
+        await self.digests.close()
 
     def _check(self) -> None:
         if self._stopping is not None:

@@ -8,6 +8,7 @@ from tests.contract.tools import (
     NOT_LIVE,
     Now,
     follow,
+    ids,
     losses,
     outcomes,
     settled,
@@ -145,6 +146,43 @@ async def test_metadata_of_a_final_stream_stays_once_it_is_over_for_long(store: 
     with pytest.raises(StreamFinal):
         await store.change(writer.key, Patch(metadata="1"), version=before.version)
     assert await store.info("a") == before
+
+
+async def test_the_digest_of_a_complete_stream_is_told_once_and_changes_nothing_else(
+    store: Store, clock: Now
+):
+    writer = await stream(store, "a", b"x", COMPLETE)
+    before = await store.info("a")
+    assert await ids(store, undigested=True) == ["a"]
+    watcher = watch(store)
+    clock.time += AMEND_WINDOW + 1
+    info = await store.change(writer.key, Patch(digest="d1"), version=before.version)
+    assert info == replace(before, digest="d1", version=before.version + 1)
+    for patch in (Patch(digest="d2"), Patch(metadata="2", digest="d2"), replace(COMPLETE, digest="d2")):
+        with pytest.raises(StreamFinal):
+            await store.change(writer.key, patch, version=info.version)
+    await settled(store)
+    assert ("closed", "a") not in watcher.story
+    assert await store.info("a") == info
+    assert await ids(store, undigested=True) == []
+
+
+async def test_a_digest_leaves_metadata_to_be_changed_once_more(store: Store):
+    writer = await stream(store, "a", b"x", replace(COMPLETE, digest="d"))
+    info = await store.info("a")
+    info = await store.change(writer.key, Patch(metadata="1"), version=info.version)
+    assert (info.digest, info.metadata, info.amended) == ("d", "1", True)
+    with pytest.raises(StreamFinal):
+        await store.change(writer.key, Patch(metadata="2"), version=info.version)
+    writer = await stream(store, "b", b"x", COMPLETE)
+    info = await store.change(writer.key, Patch(digest="d"), version=(await store.info("b")).version)
+    assert not info.amended
+
+
+async def test_an_aborted_stream_takes_no_digest(store: Store):
+    writer = await stream(store, "a", b"x", ABORTED)
+    with pytest.raises(StreamFinal):
+        await store.change(writer.key, Patch(digest="d"), version=(await store.info("a")).version)
 
 
 @pytest.mark.parametrize("patch", NOT_LIVE, ids=lambda patch: patch.state)

@@ -49,13 +49,14 @@ async def test_all_that_was_asked_for_and_changed_is_still_there(store: Store, r
         )
         writer = await store.create(new)
         info = await writer.close(COMPLETE)
-        await store.change(writer.key, Patch(metadata="[1]"), version=info.version)
+        info = await store.change(writer.key, Patch(metadata="[1]"), version=info.version)
+        await store.change(writer.key, Patch(digest=f"digest {number}"), version=info.version)
     before = await found(store)
     for _ in range(2):
         store = await reopening.reopen()
         assert await found(store) == before
         for info in before:
-            assert (info.amended, info.metadata) == (True, "[1]")
+            assert (info.amended, info.metadata, info.digest) == (True, "[1]", f"digest {info.id}")
             with pytest.raises(StreamFinal):
                 await store.change(info.key, Patch(metadata="2"), version=info.version)
         with pytest.raises(StreamExists):

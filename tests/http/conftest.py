@@ -212,7 +212,8 @@ async def running(settings: Settings, lines: Lines, host: Host = own_server) -> 
         retention=settings.retention,
     )
     app = build_app(service, Spy(store, hub), auth, settings)
-    sweeping = asyncio.create_task(Sweeper(store, clock, sleep=soon).run())
+    beside = [Sweeper(store, clock, sleep=soon).run(), service.digests.run()]
+    tasks = [asyncio.create_task(each) for each in beside]
     try:
         async with host(app, lambda: service.drain(clock() + 5)) as url:
             loom = Loom(url, app, service, store, lines)
@@ -220,7 +221,8 @@ async def running(settings: Settings, lines: Lines, host: Host = own_server) -> 
             for wire in loom.wires:
                 await wire.close()
     finally:
-        sweeping.cancel()
+        for task in tasks:
+            task.cancel()
         await service.close()
         await store.close()
 

@@ -106,11 +106,12 @@ async def _serve(
         shutdown_timeout=settings.shutdown_timeout,
     )
     failing.add_done_callback(lambda _: server.stop())
-    sweeping = asyncio.create_task(Sweeper(store, clock).run())
+    beside = [asyncio.create_task(each) for each in (Sweeper(store, clock).run(), service.digests.run())]
     try:
         await server.serve()
     finally:
-        sweeping.cancel()
+        for task in beside:
+            task.cancel()
         await service.close()
 
 

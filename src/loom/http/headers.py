@@ -97,6 +97,8 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
         *lifetime_headers(info),
         *unchanged_headers(validators),
     ]
+    if info.digest and validators.etag is not None:
+        headers.append((b"repr-digest", digest_field(info.digest).encode()))
     if not part.skip:
         headers.append((b"x-stream-offset", b"%d" % part.start))
     if part.content_range:
@@ -104,6 +106,11 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
     length = None if part.stop is None else part.stop - part.start
     headers.append(UNBUFFERED if length is None else (b"content-length", b"%d" % length))
     return headers
+
+
+def digest_field(digest: str) -> str:
+    """A SHA-256 in base64 as a digest field tells it (RFC 9530 section 3)."""
+    return f"sha-256=:{digest}:"
 
 
 def unchanged_headers(validators: Validators) -> Headers:

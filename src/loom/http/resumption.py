@@ -10,7 +10,7 @@ from typing import Self
 from loom.errors import BadRequest, InconsistentLength, PreconditionFailed
 from loom.http.conditions import Fields
 from loom.http.problem import Headers
-from loom.http.structured import boolean, integer
+from loom.http.structured import boolean, integer, sha256
 from loom.model import Info, State
 
 PARTIAL_UPLOAD = "application/partial-upload"
@@ -23,12 +23,14 @@ MAX_RESUME_WINDOW = 30 * 86400
 @dataclass(frozen=True, slots=True)
 class Upload:
     """What a producer says of its request: where it begins, how many bytes the stream has in all, whether it
-    ends with the request (None: not said), and whether it wants to be told of progress."""
+    ends with the request (None: not said), whether it wants to be told of progress, and the SHA-256 in base64
+    that the stream shall have once it is complete."""
 
     offset: int | None
     length: int | None
     complete: bool | None
     progress: bool
+    digest: str | None = None
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
@@ -40,7 +42,11 @@ class Upload:
             total = (offset or 0) + content
             if length not in (None, total):
                 raise InconsistentLength(f"Upload-Length is {length}, but this request ends at {total}.")
-        return cls(offset, length, complete, [each.lower() for each in fields.all(b"accept")] == [PROGRESS])
+        digest = sha256("Stream-Digest", fields.all(b"stream-digest"))
+        if digest and complete is False:
+            raise BadRequest("Stream-Digest goes with the request that completes the stream.")
+        progress = [each.lower() for each in fields.all(b"accept")] == [PROGRESS]
+        return cls(offset, length, complete, progress, digest)
 
     @property
     def start(self) -> int:

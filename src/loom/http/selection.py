@@ -27,6 +27,11 @@ class Selection:
         """True if lines have to be found first, which may take long."""
         return isinstance(self._place, LastLines | FromLine)
 
+    @property
+    def whole(self) -> bool:
+        """True if the answer is the whole stream or a range of it, and tells what that is known by."""
+        return self._tail and self._place is None
+
     def choose(self, info: Info) -> Part | Search:
         """See service.Choose. Raises NotModified, PreconditionFailed, RangeNotSatisfiable, in that order."""
         validators = self._validators(info)
@@ -47,4 +52,4 @@ class Selection:
         return 304, unchanged_headers(self._validators(info))
 
     def _validators(self, info: Info) -> Validators:
-        return validators_of(info) if self._tail and self._place is None else Validators()
+        return validators_of(info) if self.whole else Validators()

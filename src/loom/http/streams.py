@@ -15,7 +15,7 @@ from loom.http.headers import NO_STORE
 from loom.http.listing import answer_json, row
 from loom.http.resumption import tag_of, upload_headers
 from loom.http.selection import Selection
-from loom.model import parse_id, quote_id
+from loom.model import Info, parse_id, quote_id
 from loom.reading import FileSlice, Piece
 from loom.service import Service
 
@@ -46,7 +46,7 @@ class Streams:
             if exchange.head:
                 async with attended:
                     info, part = await self._service.locate(id, selection.choose)
-                status, headers = selection.answer(info, part)
+                status, headers = selection.answer(await self._told(info, selection), part)
                 # How far a producer has come may not be answered by any cache.
                 headers = [pair for pair in headers if pair[0] != NO_STORE[0]]
                 headers += [NO_STORE, *upload_headers(info, self._service.now())]
@@ -59,9 +59,10 @@ class Streams:
             return
         async with reading:
             exchange.record.state = reading.info.state
+            info = await self._told(reading.info, selection)
             # Of what is there already, head and first bytes leave together.
             begin = exchange.begin if reading.part.stop is None else exchange.start
-            await begin(*selection.answer(reading.info, reading.part))
+            await begin(*selection.answer(info, reading.part))
             slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
             await exchange.relay(reading.pieces(slices=slices), _part)
 
@@ -71,6 +72,10 @@ class Streams:
         info = await self._service.info(id)
         headers = [(b"etag", tag_of(info)), NO_STORE, *upload_headers(info, self._service.now())]
         await exchange.respond(200, headers)
+
+    async def _told(self, info: Info, selection: Selection) -> Info:
+        """The stream with its digest, if the answer has a place for that."""
+        return await self._service.digests.known(info) if selection.whole else info
 
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /stream/{id}: a producer and followers are cut; answered when it can not come back."""

@@ -18,6 +18,7 @@ from starlette.types import Message, Receive
 from loom.auth import Action
 from loom.errors import (
     Conflict,
+    DigestMismatch,
     LoomError,
     ProducerIdle,
     StreamExists,
@@ -33,6 +34,7 @@ from loom.http.headers import (
     check_encoding,
     content_type_of,
     created_headers,
+    digest_field,
 )
 from loom.http.lifetime import lifetime, lifetime_headers
 from loom.http.metadata import merge_metadata, parse_merge_patch, parse_metadata
@@ -151,7 +153,8 @@ class Uploads:
         except StreamFinal as error:
             info = await self._service.info(id)
             check_match(exchange, info)
-            if info.state is not State.COMPLETE or not upload.complete or start != info.size:
+            same = upload.digest is None or upload.digest == (await self._service.digests.known(info)).digest
+            if info.state is not State.COMPLETE or not upload.complete or start != info.size or not same:
                 await exchange.respond(*problem_of(error, headers=self._upload_headers(info)))
             elif await _is_empty(exchange):
                 # The answer to the request that completed it was lost: this is it.
@@ -207,11 +210,13 @@ class Uploads:
                 # Where the announced length is reached nothing is to come: some clients do not say so again.
                 whole = upload.length if producer.info.length is None else producer.info.length
                 more = upload.complete is False and producer.offset != whole
-                info = await (producer.leave_open() if more else producer.complete())
+                info = await (producer.leave_open() if more else producer.complete(upload.digest))
                 if early:
                     await begun.wait()
         except BaseException as error:
-            if not isinstance(error, WriterLost):
+            if isinstance(error, DigestMismatch):
+                exchange.record.state = State.ABORTED
+            elif not isinstance(error, WriterLost):
                 exchange.record.state = State.INTERRUPTED
             await asyncio.shield(producer.lose(_reason(error)))
             raise
@@ -221,7 +226,9 @@ class Uploads:
             await exchange.respond(status, [*headers, *self._upload_headers(info), *length])
             return
         if upload.progress:
-            await exchange.send(body_part(_line(offset=info.size, state=info.state)))
+            info = await self._service.digests.known(info)
+            told = {"digest": digest_field(info.digest)} if info.digest else {}
+            await exchange.send(body_part(_line(offset=info.size, state=info.state, **told)))
         await exchange.end()
 
     async def _take_body(self, exchange: Exchange, producer: Producer, upload: Upload) -> None:

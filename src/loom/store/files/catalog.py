@@ -18,7 +18,7 @@ FORMAT = 1
 COLUMNS = (
     "number", "key", "id", "epoch", "state", "reason", "size", "metadata", "content_type",
     "created", "ended", "deadline", "resume_window", "idempotency_key", "length", "amended", "ttl", "expires",
-    "version",
+    "digest", "version",
 )  # fmt: skip
 INFO_COLUMNS = COLUMNS[1:]
 SCHEMA = (
@@ -38,7 +38,7 @@ UPSERT = (  # our own column names
     f"INSERT INTO streams ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
     f"ON CONFLICT (number) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in INFO_COLUMNS)}"
 )
-ADDED = {"ttl": "REAL", "expires": "REAL"}
+ADDED = {"ttl": "REAL", "expires": "REAL", "digest": "TEXT"}
 """Columns that catalogs of this format may come without."""
 INDEXES = (
     "CREATE INDEX IF NOT EXISTS created ON streams (created)",
@@ -269,6 +269,8 @@ def filters(query: Query) -> Iterator[Condition]:
     """What has to be looked up in each row; of metadata it lets through more than is wanted."""
     if query.states:
         yield Condition(f"state IN ({', '.join('?' * len(query.states))})", [*sorted(query.states)])
+    if query.undigested:
+        yield Condition("digest IS NULL", [])
     for name, text in query.metadata:
         # Where nothing is escaped, a member and a string or a literal stand as they are.
         literals = [f'"{name}"', *([] if text.startswith(("[", "{")) else [text])]
