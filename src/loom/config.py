@@ -5,6 +5,7 @@ wrong with one. Knows nothing of what the settings do. Plain pydantic rather tha
 forgets where a value came from, passes over unknown variables and reads lists from the environment as JSON.
 """
 
+import base64
 import difflib
 import hashlib
 import json
@@ -25,6 +26,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -35,8 +37,11 @@ PREFIX = "LOOM_"
 CLIENT_VARIABLES = frozenset({"LOOM_SERVER", "LOOM_TOKEN", "LOOM_PROXY", "LOOM_CLIENT_CONFIG"})
 """Read by the client commands, never by the server."""
 
-SECRET = frozenset({"tokens", "signing_key"})
+SECRET = frozenset({"tokens", "signing_key", "webhooks"})
 """Settings whose values are never told."""
+
+BASE64_MARK = "whsec_"
+"""Before the Base64 of a secret, as Standard Webhooks has it."""
 
 TOKEN = re.compile(r"[!-~]+")
 """What can be told from its surroundings in a header; RFC 6750 section 2.1 allows a little less."""
@@ -99,8 +104,36 @@ class TokenEntry(BaseModel):
         return hashlib.sha256((self.token or "").encode()).digest()
 
 
+class Webhook(BaseModel):
+    """Whom to tell when a stream ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(pattern="^https?://[^/]", repr=False, description="Where to POST.")
+    prefix: str = Field("", description="What the ids begin with that it is told of.")
+    secret: str = Field("", repr=False, description="Signs what is sent; whsec_ and Base64, or any text.")
+
+    @field_validator("secret")
+    @classmethod
+    def _base64(cls, value: str) -> str:
+        if value.startswith(BASE64_MARK):
+            try:
+                base64.b64decode(value.removeprefix(BASE64_MARK), validate=True)
+            except ValueError:
+                raise ValueError("has a secret that is not Base64 behind whsec_") from None
+        return value
+
+    @property
+    def key(self) -> bytes:
+        """The secret's bytes."""
+        if self.secret.startswith(BASE64_MARK):
+            return base64.b64decode(self.secret.removeprefix(BASE64_MARK))
+        return self.secret.encode()
+
+
 Strings = Annotated[list[str], BeforeValidator(_split)]
 Tokens = Annotated[list[TokenEntry], BeforeValidator(_split)]
+Webhooks = Annotated[list[Webhook], BeforeValidator(_split)]
 Seconds = Annotated[float, Field(ge=0, le=366 * 86400, allow_inf_nan=False)]
 
 
@@ -171,6 +204,11 @@ class Settings(BaseModel):
     min_free_inodes: int = Field(1000, ge=0, description="Inodes to leave free.")
     shutdown_timeout: Seconds = Field(
         10.0, description="Seconds that connections may take to end when the server stops."
+    )
+    webhooks: Webhooks = Field(
+        [],
+        repr=False,
+        description="Whom to tell when a stream ends: a list of mappings with url, prefix and secret.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level to log.")
     log_format: Literal["auto", "human", "json"] = Field(

@@ -24,7 +24,8 @@ def reload_auth(auth: Auth, settings: Settings) -> None:
 
 def secrets_of(settings: Settings) -> Iterable[str]:
     """What no log line may show."""
-    return [*(entry.token for entry in settings.tokens if entry.token), settings.signing_key]
+    tokens = [entry.token for entry in settings.tokens if entry.token]
+    return [*tokens, settings.signing_key, *(hook.secret for hook in settings.webhooks)]
 
 
 def _grants(settings: Settings) -> Iterator[Grant]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import typer
@@ -28,6 +29,7 @@ from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.app import build_app
 from loom.http.guard import is_loopback
+from loom.http.listing import row
 from loom.http.server import Server
 from loom.hub import Hub
 from loom.model import Clock, steady_clock
@@ -35,6 +37,9 @@ from loom.service import Service
 from loom.spy import Spy
 from loom.store.base import Store
 from loom.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from loom.webhooks import Webhooks
 
 OK, CANNOT_START, STORE_FAILED, INTERRUPTED = 0, 2, 70, 130
 
@@ -107,11 +112,14 @@ async def _serve(
     )
     failing.add_done_callback(lambda _: server.stop())
     beside = [asyncio.create_task(each) for each in (Sweeper(store, clock).run(), service.digests.run())]
+    if settings.webhooks:
+        beside.append(asyncio.create_task(_open_webhooks(store, settings, clock).run()))
     try:
         await server.serve()
     finally:
         for task in beside:
             task.cancel()
+        await asyncio.wait(beside)
         await service.close()
 
 
@@ -125,6 +133,15 @@ def reload(auth: Auth, read: Reread) -> None:
         return
     logs.configure(settings.log_level, settings.log_format, secrets_of(settings))
     logger.info("The tokens were read again.", tokens=len(settings.tokens))
+
+
+def _open_webhooks(store: Store, settings: Settings, clock: Clock) -> "Webhooks":
+    # Its HTTP client takes longer to load than a start has time for.
+    from loom.webhooks import Hook, Webhooks
+
+    hooks = [Hook(each.url, each.prefix, each.key) for each in settings.webhooks]
+    path = None if settings.store == "memory" else settings.data / "webhooks.json"
+    return Webhooks(store, hooks, row, path, clock)
 
 
 async def _open_store(settings: Settings, clock: Clock) -> Store:
