@@ -3,7 +3,7 @@
 Knows the store and the hub by their contracts; nothing of HTTP.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -41,13 +41,22 @@ class Reading:
     it is behind the ring of its tail: a thousand followers of a live stream hold no descriptor.
     """
 
-    def __init__(self, info: Info, part: Part, store: Store, hub: Hub, source: Content | Tail) -> None:
+    def __init__(
+        self,
+        info: Info,
+        part: Part,
+        store: Store,
+        hub: Hub,
+        source: Content | Tail,
+        ended: Callable[["Reading"], None] = lambda _: None,
+    ) -> None:
         self.info = info
         """The stream as it was when opened."""
         self.part = part
         self._offset = part.start
         self._store = store
         self._hub = hub
+        self._ended = ended
         self._tail = source if isinstance(source, Tail) else None
         self._content = None if isinstance(source, Tail) else source
 
@@ -60,6 +69,16 @@ class Reading:
     def latest(self) -> Info:
         """The stream as it was at its latest turn; its `size` may be behind."""
         return self.info if self._tail is None else self._tail.info
+
+    @property
+    def lag(self) -> int:
+        """Durable bytes that a follower has still to be given."""
+        return 0 if self._tail is None else max(0, self._tail.end - self._offset)
+
+    @property
+    def behind(self) -> bool:
+        """A follower that cannot be served from the ring of its tail."""
+        return self._tail is not None and self._offset < self._tail.start
 
     async def pieces(self, *, slices: bool = False) -> AsyncGenerator[Piece, None]:
         """The bytes in order; with `slices` those that are on file as slices of a descriptor.
@@ -86,6 +105,7 @@ class Reading:
         if self._tail is not None:
             self._hub.detach(self._tail)
             self._tail = None
+            self._ended(self)
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ Knows the store and the hub by their contracts; nothing of HTTP, tokens or setti
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from dataclasses import replace as updated
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, numbe
 from loom.producer import Producer
 from loom.ranges import WHOLE, Part, Search
 from loom.reading import Reading, read_exactly
-from loom.store.base import Health, Store, Writer
+from loom.store.base import Health, Store, Usage, Writer
 
 Choose = Callable[[Info], Part | Search]
 """Says which part of a stream is meant, as the stream is now; may refuse it with an error of its own."""
@@ -30,6 +31,18 @@ STOPPED = "the server stopped"
 
 def _whole(info: Info) -> Part:
     return WHOLE.of(info, tail=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Who is here: `behind` followers read content to catch up, the slowest has `lag` bytes still to get;
+    `held` is the memory of all tails."""
+
+    producers: int
+    followers: int
+    behind: int
+    lag: int
+    held: int
 
 
 class Service:
@@ -53,6 +66,7 @@ class Service:
         self._open_window = open_window
         self._retention = retention
         self._producers: set[Producer] = set()
+        self._followers: set[Reading] = set()
         self._stopping: StoreStopped | None = None
         self._searching = asyncio.Lock()
         self._feed = Feed(store)
@@ -228,6 +242,21 @@ class Service:
             return health
         return updated(health, ready=False, detail=str(self._stopping))
 
+    def load(self) -> Load:
+        """Who is here now."""
+        followers = self._followers
+        return Load(
+            producers=len(self._producers),
+            followers=len(followers),
+            behind=sum(each.behind for each in followers),
+            lag=max((each.lag for each in followers), default=0),
+            held=self._hub.statistics().held,
+        )
+
+    async def usage(self) -> Usage:
+        """What is stored. Raises Busy, StoreStopped."""
+        return await self._store.usage()
+
     async def drain(self, deadline: float) -> None:
         """Refuse new work, end producers (their streams are `interrupted`), then cut followers.
 
@@ -284,7 +313,9 @@ class Service:
     async def _open(self, info: Info, part: Part) -> Reading:
         if part.stop is not None:
             return Reading(info, part, self._store, self._hub, await self._store.open(info.key))
-        reading = Reading(info, part, self._store, self._hub, await self._hub.attach(info.key))
+        tail = await self._hub.attach(info.key)
+        reading = Reading(info, part, self._store, self._hub, tail, self._followers.discard)
+        self._followers.add(reading)
         try:
             await reading.prepare()
         except BaseException:

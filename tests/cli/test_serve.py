@@ -17,6 +17,7 @@ from loom.cli.serve import CANNOT_START, OK, STORE_FAILED
 from loom.cli.serve import run as run_server
 from loom.cli.stream import CONFLICT, INTERRUPTED, LOST, UNAUTHORIZED
 from loom.config import Settings
+from loom.metrics import Metrics
 from loom.model import steady_clock
 from loom.store.memory import MemoryStore
 
@@ -281,7 +282,7 @@ async def test_failed_store_ends_the_server_with_its_own_exit_code(monkeypatch):
     clock = steady_clock()
     store = MemoryStore(clock)
     settings = Settings(port=0, store="memory")
-    running = asyncio.create_task(run_server(store, settings, clock, lambda: settings))
+    running = asyncio.create_task(run_server(store, settings, clock, Metrics(), lambda: settings))
     found = LISTENS.fullmatch(await told.line)
     assert found
     wire = await Wire.open("127.0.0.1", int(found[1]))

@@ -20,6 +20,7 @@ from loom.errors import LoomError
 from loom.http.app import build_app
 from loom.http.server import serving
 from loom.hub import Hub
+from loom.metrics import Metrics
 from loom.model import Info, State, steady_clock
 from loom.service import Service
 from loom.spy import Spy
@@ -200,7 +201,8 @@ def own_server(app: ASGIApp, on_stop: Callable[[], Awaitable[None]]) -> Abstract
 @asynccontextmanager
 async def running(settings: Settings, lines: Lines, host: Host = own_server) -> AsyncIterator[Loom]:
     clock = steady_clock()
-    store = await open_store(settings, clock)
+    metrics = Metrics()
+    store = await open_store(settings, clock, metrics)
     auth = await asyncio.to_thread(open_auth, settings, time.time)
     hub = Hub(store)
     service = Service(
@@ -211,7 +213,7 @@ async def running(settings: Settings, lines: Lines, host: Host = own_server) -> 
         open_window=settings.open_window,
         retention=settings.retention,
     )
-    app = build_app(service, Spy(store, hub), auth, settings)
+    app = build_app(service, Spy(store, hub), auth, settings, metrics)
     beside = [Sweeper(store, clock, sleep=soon).run(), service.digests.run()]
     tasks = [asyncio.create_task(each) for each in beside]
     try:
@@ -231,7 +233,7 @@ async def soon(_seconds: float) -> None:
     await asyncio.sleep(0.02)
 
 
-async def open_store(settings: Settings, clock: Callable[[], float]) -> Store:
+async def open_store(settings: Settings, clock: Callable[[], float], metrics: Metrics) -> Store:
     if settings.store == "memory":
         from loom.store.memory import MemoryStore
 
@@ -245,4 +247,5 @@ async def open_store(settings: Settings, clock: Callable[[], float]) -> Store:
         min_free_bytes=0,
         min_free_inodes=0,
         segment_size=8 << 20,
+        on_commit=metrics.commit,
     )

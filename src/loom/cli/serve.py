@@ -32,6 +32,7 @@ from loom.http.guard import is_loopback
 from loom.http.listing import row
 from loom.http.server import Server
 from loom.hub import Hub
+from loom.metrics import Metrics
 from loom.model import Clock, steady_clock
 from loom.service import Service
 from loom.spy import Spy
@@ -67,17 +68,18 @@ def serve(read: Reread) -> int:
 
 async def _open_and_run(settings: Settings, read: Reread) -> int:
     clock = steady_clock()
-    return await run(await _open_store(settings, clock), settings, clock, read)
+    metrics = Metrics()
+    return await run(await _open_store(settings, clock, metrics), settings, clock, metrics, read)
 
 
-async def run(store: Store, settings: Settings, clock: Clock, read: Reread) -> int:
+async def run(store: Store, settings: Settings, clock: Clock, metrics: Metrics, read: Reread) -> int:
     """Serve what `store` keeps until a signal or the store's failure, then close it; the exit code."""
     failing = asyncio.create_task(store.stopped())
     try:
         auth = await asyncio.to_thread(open_auth, settings, time.time)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
-        await _serve(store, auth, settings, clock, failing)
+        await _serve(store, auth, settings, clock, metrics, failing)
     finally:
         await store.close()
         # The last flush may have failed too; its news is on the way.
@@ -91,7 +93,12 @@ async def run(store: Store, settings: Settings, clock: Clock, read: Reread) -> i
 
 
 async def _serve(
-    store: Store, auth: Auth, settings: Settings, clock: Clock, failing: asyncio.Task[LoomError]
+    store: Store,
+    auth: Auth,
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    failing: asyncio.Task[LoomError],
 ) -> None:
     hub = Hub(store)
     service = Service(
@@ -103,7 +110,7 @@ async def _serve(
         retention=settings.retention,
     )
     server = Server(
-        build_app(service, Spy(store, hub), auth, settings),
+        build_app(service, Spy(store, hub), auth, settings, metrics),
         host=settings.host,
         port=settings.port,
         on_listening=lambda url: _announce(url, settings),
@@ -144,7 +151,7 @@ def _open_webhooks(store: Store, settings: Settings, clock: Clock) -> "Webhooks"
     return Webhooks(store, hooks, row, path, clock)
 
 
-async def _open_store(settings: Settings, clock: Clock) -> Store:
+async def _open_store(settings: Settings, clock: Clock, metrics: Metrics) -> Store:
     # Only the store that is used is loaded.
     if settings.store == "memory":
         from loom.store.memory import MemoryStore
@@ -158,6 +165,7 @@ async def _open_store(settings: Settings, clock: Clock) -> Store:
         clock=clock,
         min_free_bytes=settings.min_free_bytes,
         min_free_inodes=settings.min_free_inodes,
+        on_commit=metrics.commit,
     )
 
 

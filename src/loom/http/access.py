@@ -1,22 +1,28 @@
-"""The log line of every request, written at its end. Owns what it says: no query, no header, no token."""
+"""The log line of every request, written at its end, and the figures of all of them.
+
+Owns what a line says: no query, no header, no token.
+"""
 
 import asyncio
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import quote
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from loom.metrics import Metrics
+
 RECORD = "loom.record"
 """Where a request's Record stands in its ASGI scope."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Record:
     """What became of a request: `status` is None until the answer has begun, `cut` is why it never ended,
-    `who` the name of the token."""
+    `code` why it was refused, `who` the name of the token."""
 
     status: int | None = None
     received: int = 0
@@ -24,20 +30,48 @@ class Record:
     stream: str = ""
     state: str = ""
     cut: str = ""
+    code: str = ""
     who: str = ""
+
+
+class Traffic:
+    """The records of the requests there are, and the bytes of those there were."""
+
+    def __init__(self) -> None:
+        self._open: set[Record] = set()
+        self._received = self._sent = 0
+
+    def begin(self) -> Record:
+        """A request has come."""
+        record = Record()
+        self._open.add(record)
+        return record
+
+    def end(self, record: Record) -> None:
+        """It has ended."""
+        self._open.discard(record)
+        self._received += record.received
+        self._sent += record.sent
+
+    def total(self) -> tuple[int, int]:
+        """Bytes received and sent until now."""
+        received = self._received + sum(record.received for record in self._open)
+        return received, self._sent + sum(record.sent for record in self._open)
 
 
 class AccessLog:
     """Middleware: gives the request its Record, counts what is sent and logs one line at the end."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, traffic: Traffic, metrics: Metrics) -> None:
         self._app = app
+        self._traffic = traffic
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = scope[RECORD] = Record()
+        record = scope[RECORD] = self._traffic.begin()
 
         # Not a coroutine: a follower's every chunk comes through here.
         def counted(message: Message) -> Awaitable[None]:
@@ -56,6 +90,11 @@ class AccessLog:
             record.cut = record.cut or "the server stopped"
             raise
         finally:
+            self._traffic.end(record)
+            code = record.code
+            if not code and record.status is not None and record.status >= HTTPStatus.BAD_REQUEST:
+                code = HTTPStatus(record.status).name.lower()
+            self._metrics.request(scope["method"], record.status, code, record.cut)
             _log(scope, record, time.perf_counter() - begun)
 
 

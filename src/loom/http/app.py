@@ -13,24 +13,30 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from loom.auth import Auth
 from loom.config import Settings
 from loom.errors import LoomError
-from loom.http.access import RECORD, AccessLog, Record
+from loom.http.access import RECORD, AccessLog, Record, Traffic
 from loom.http.exchange import Disconnected, Resource, respond
 from loom.http.feed import FeedEvents
 from loom.http.guard import Cors, Guard
 from loom.http.headers import SANDBOX
 from loom.http.listing import Listing
+from loom.http.metrics import Scrape
 from loom.http.ops import Ops
 from loom.http.problem import ACCEPT_PATCH, problem, problem_of
 from loom.http.spy import SpyHole
 from loom.http.streams import Streams
 from loom.http.tokens import Tokens
 from loom.http.upload import Uploads
+from loom.metrics import Metrics
 from loom.service import Service
 from loom.spy import Spy
 
 
-def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASGIApp:
+def build_app(
+    service: Service, spy: Spy, auth: Auth, settings: Settings, metrics: Metrics | None = None
+) -> ASGIApp:
     """Loom over HTTP. Who calls starts the parts and ends them."""
+    metrics = metrics or Metrics()
+    traffic = Traffic()
     streams = Streams(service)
     uploads = Uploads(
         service,
@@ -57,6 +63,7 @@ def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASG
         Route("/events", Resource(GET=FeedEvents(service).read)),
         Route("/tokens", Resource(POST=Tokens(auth).sign)),
         Route("/spy", Resource(GET=SpyHole(spy).read)),
+        Route("/metrics", Resource(GET=Scrape(service, traffic, metrics).read)),
         Route("/healthz", Resource(GET=ops.alive)),
         Route("/readyz", Resource(GET=ops.ready)),
     ]
@@ -71,7 +78,7 @@ def build_app(service: Service, spy: Spy, auth: Auth, settings: Settings) -> ASG
     app = Errors(app)
     if settings.cors_origins:
         app = Cors(app, settings.cors_origins)
-    return RawPath(AccessLog(app))
+    return RawPath(AccessLog(app, traffic, metrics))
 
 
 class RawPath:
@@ -114,6 +121,7 @@ class Errors:
         if record.status is not None:
             record.cut = failure.code
             raise failure
+        record.code = failure.code
         await respond(scope, send, *problem_of(failure, headers=[SANDBOX]))
 
 
@@ -121,4 +129,5 @@ async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1000, "reason": ""})
         return
+    scope[RECORD].code = "no_such_path"
     await respond(scope, send, *problem(404, "no_such_path", "There is nothing at this path."))

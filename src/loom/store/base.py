@@ -6,13 +6,13 @@ change would survive power loss (`durability: disk`). Every method may raise Sto
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from loom.errors import LoomError
-from loom.model import Change, Info, NewStream, Patch, Query
+from loom.model import Change, Info, NewStream, Patch, Query, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,15 @@ class Health:
     durability: str
     ready: bool
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a store holds: streams in each state, and bytes of them all; `free` is None without a disk."""
+
+    streams: Mapping[State, int]
+    size: int
+    free: int | None = None
 
 
 class Sink(Protocol):
@@ -218,6 +227,10 @@ class Store(ABC):
     @abstractmethod
     def health(self) -> Health:
         """How the store is, without waiting."""
+
+    @abstractmethod
+    async def usage(self) -> Usage:
+        """What it holds. Raises Busy."""
 
     @abstractmethod
     async def stopped(self) -> LoomError:

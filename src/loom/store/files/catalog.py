@@ -5,6 +5,7 @@ One connection, in one thread at a time, does all the writing. Others are read-o
 """
 
 import contextlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,6 +51,14 @@ WINDOW = 20_000
 """Rows that one page looks at, at most: some 20 ms in a thread, however many streams there are."""
 
 Row = tuple[int, Info]
+
+
+class Total(NamedTuple):
+    """How many streams are in a state, and their bytes."""
+
+    state: State
+    number: int
+    size: int
 
 
 class Page(NamedTuple):
@@ -232,6 +241,15 @@ class CatalogReader:
         return Page(
             [row for row in rows if query.matches(row[1])], rows[-1][0] if len(rows) == PAGE else least
         )
+
+    def totals(self, but: Sequence[int]) -> list[Total]:
+        """Of all streams but those. Looks at every row: a fifth of a second for a million."""
+        query = (
+            "SELECT state, count(*), sum(size) FROM streams "
+            "WHERE number NOT IN (SELECT value FROM json_each(?)) GROUP BY state"
+        )
+        counted = self._db.execute(query, [json.dumps(but)])
+        return [Total(State(state), number, size) for state, number, size in counted]
 
     def _narrow(self, query: Query) -> str:
         """An index by which the query has no more than WINDOW rows to look at, if there is one."""

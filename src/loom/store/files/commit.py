@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -54,9 +55,10 @@ class Batch:
 class Commits:
     """The queue and its thread.
 
-    `on_batch` is called on the loop for each durable batch, `on_failure` once if the log or a flush failed:
-    nothing is committed after that. `needs_checkpoint` is called while the log has no room. If `exhausted`
-    says that none will come, the disk being full, bytes fail and what is left is for ends and deletes.
+    `on_commit` is told in the thread how many seconds each took, `on_batch` is called on the loop for each
+    durable batch, `on_failure` once if the log or a flush failed: nothing is committed after that.
+    `needs_checkpoint` is called while the log has no room. If `exhausted` says that none will come, the disk
+    being full, bytes fail and what is left is for ends and deletes.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Commits:
         content: ContentFiles,
         *,
         flush: bool,
+        on_commit: Callable[[float], None],
         on_batch: Callable[[Batch], None],
         on_failure: Callable[[BaseException], None],
         needs_checkpoint: Callable[[], None],
@@ -76,6 +79,7 @@ class Commits:
         self._log = log
         self._content = content
         self._flush = flush
+        self._on_commit = on_commit
         self._on_batch = on_batch
         self._on_failure = on_failure
         self._needs_checkpoint = needs_checkpoint
@@ -227,7 +231,9 @@ class Commits:
                 for record in records_of(op):
                     parts += encode(record)
         if parts:
+            begun = time.perf_counter()
             batch.lsn = self._log.append([b"".join(parts)])
+            self._on_commit(time.perf_counter() - begun)
 
     def _file(self, stream: Stream) -> None:
         """Bring much to its content file; until it is recorded, what comes behind it waits."""

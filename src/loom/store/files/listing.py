@@ -1,14 +1,17 @@
-"""Listing streams: pages of the catalog, with what memory knows better woven in. Reads only."""
+"""Listing and counting streams: pages of the catalog, with what memory knows better woven in. Reads only."""
 
 import asyncio
 import contextlib
 import math
+from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
 
-from loom.model import FINAL_STATES, Info, Query
-from loom.store.files.catalog import CatalogReader, Page, Row, readable
+from loom.model import FINAL_STATES, Info, Query, State
+from loom.store.base import Usage
+from loom.store.files.catalog import CatalogReader, Page, Row, Total, readable
+from loom.store.files.disk import Disk
 from loom.store.files.table import Table
 
 EXPIRED = 500
@@ -59,3 +62,24 @@ def read_page(path: Path, query: Query, below: int) -> Page:
     """One page, over a connection of its own: this runs in a thread. Raises Busy."""
     with readable(), contextlib.closing(CatalogReader(path)) as reader:
         return reader.page(query, below)
+
+
+async def count(table: Table, path: Path, threads: Executor, disk: Disk) -> Usage:
+    """What there is: of the catalog all that memory does not know better."""
+    loop = asyncio.get_running_loop()
+    told = None
+    streams, size, totals, free = Counter[State](), 0, list[Total](), 0
+    while told != table.told_times:  # else a row may be older than what memory forgot
+        told = table.told_times
+        streams, size = table.totals()
+        totals, free = await loop.run_in_executor(threads, read_totals, path, table.known(), disk)
+    for state, number, total in totals:
+        streams[state] += number
+        size += total
+    return Usage({state: streams[state] for state in State}, size, free)
+
+
+def read_totals(path: Path, known: list[int], disk: Disk) -> tuple[list[Total], int]:
+    """The totals of all but the `known` streams, and free bytes: this runs in a thread. Raises Busy."""
+    with readable(), contextlib.closing(CatalogReader(path)) as reader:
+        return reader.totals(known), disk.free()[0]

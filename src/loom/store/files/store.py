@@ -21,13 +21,13 @@ from loom.errors import (
     StreamNotFound,
 )
 from loom.model import Change, ChangeKind, Clock, Info, NewStream, Patch, Query
-from loom.store.base import Health, Sink, Store, Subscription
+from loom.store.base import Health, Sink, Store, Subscription, Usage
 from loom.store.files.changes import Changes
 from loom.store.files.commit import Batch, Commits
 from loom.store.files.content import ContentLost
 from loom.store.files.disk import Disk
 from loom.store.files.images import OUT_OF_FILES, Images
-from loom.store.files.listing import expired, listing
+from loom.store.files.listing import count, expired, listing
 from loom.store.files.log import SEGMENT_SIZE
 from loom.store.files.parts import Parts, open_parts
 from loom.store.files.reading import FilesContent
@@ -44,7 +44,14 @@ class FilesStore(Store):
     """See Store. Made by `FilesStore.start`."""
 
     def __init__(
-        self, parts: Parts, *, durability: str, clock: Clock, bounds: Bounds, min_free: tuple[int, int]
+        self,
+        parts: Parts,
+        *,
+        durability: str,
+        clock: Clock,
+        bounds: Bounds,
+        min_free: tuple[int, int],
+        on_commit: Callable[[float], None],
     ) -> None:
         self._parts = parts
         self._durability = durability
@@ -57,6 +64,7 @@ class FilesStore(Store):
             parts.log,
             parts.content,
             flush=durability == "disk",
+            on_commit=on_commit,
             on_batch=self._on_batch,
             on_failure=self._stop,
             needs_checkpoint=lambda: self._images.want_checkpoint(),
@@ -89,8 +97,11 @@ class FilesStore(Store):
         bounds: Bounds | None = None,
         disk: Disk | None = None,
         segment_size: int = SEGMENT_SIZE,
+        on_commit: Callable[[float], None] = lambda seconds: None,
     ) -> "FilesStore":
         """Open a data directory, making it if it is not there, and recover it.
+
+        `on_commit` is told how long each commit took, in the committer thread.
 
         Raises ConfigError with a sentence that says what to do.
         """
@@ -103,6 +114,7 @@ class FilesStore(Store):
             clock=clock,
             bounds=bounds or Bounds(),
             min_free=(min_free_bytes, min_free_inodes),
+            on_commit=on_commit,
         )
 
     async def create(self, new: NewStream, *, replace: bool = False) -> FilesWriter:
@@ -193,6 +205,11 @@ class FilesStore(Store):
         return Health(
             "files", self._durability, self._changes.failure is None, str(self._changes.failure or "")
         )
+
+    async def usage(self) -> Usage:
+        """See Store."""
+        self._changes.check()
+        return await count(self._table, self._parts.catalog.path, self._threads, self._parts.disk)
 
     async def stopped(self) -> LoomError:
         """See Store."""

@@ -5,7 +5,9 @@ In memory is every stream that is not final, in use, or ahead of the catalog; th
 forgotten again. What this table says is durable and is what everyone is told.
 """
 
-from loom.model import FINAL_STATES, Info, Query, number_of
+from collections import Counter
+
+from loom.model import FINAL_STATES, Info, Query, State, number_of
 from loom.store.files.catalog import CatalogReader, Row
 from loom.store.files.stream import Stream
 
@@ -111,6 +113,15 @@ class Table:
     def hidden(self, number: int) -> bool:
         """A row of the catalog that is not to be shown: memory knows better."""
         return number in self._dropped or number in self._streams
+
+    def known(self) -> list[int]:
+        """The numbers of all that `hidden` hides."""
+        return [*self._dropped, *self._streams]
+
+    def totals(self) -> tuple[Counter[State], int]:
+        """The streams in memory by state, and their bytes."""
+        streams = self._streams.values()
+        return Counter(each.info.state for each in streams), sum(each.durable for each in streams)
 
     def take_changes(self) -> tuple[list[Stream], list[int]]:
         """What the catalog has to be told: streams whose rows to write, numbers of those to delete."""

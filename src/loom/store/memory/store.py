@@ -1,6 +1,7 @@
 """The contract over streams in two dictionaries. Owns ids, keys and what every change does; knows no file."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace as updated
@@ -31,7 +32,7 @@ from loom.model import (
     new_key,
     repeats,
 )
-from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Writer
+from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Usage, Writer
 from loom.store.memory.commit import Commits
 from loom.store.memory.stream import Follower, Member, MemoryContent, MemoryWriter, Stream, targets
 
@@ -104,6 +105,12 @@ class MemoryStore(Store):
     def health(self) -> Health:
         stop = self._commits.stop
         return Health("memory", "none", ready=stop is None, detail=str(stop or ""))
+
+    async def usage(self) -> Usage:
+        self._commits.check()
+        infos = [stream.info for stream in self._streams.values()]
+        counted = Counter(info.state for info in infos)
+        return Usage({state: counted[state] for state in State}, sum(info.size for info in infos))
 
     async def stopped(self) -> LoomError:
         await self._failed.wait()

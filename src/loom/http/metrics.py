@@ -1,0 +1,53 @@
+"""GET /metrics: what Prometheus asks for. Owns from where the figures are gathered."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from loom import __version__
+from loom.auth import Action
+from loom.errors import StoreStopped
+from loom.http.access import Traffic
+from loom.http.exchange import Exchange
+from loom.http.headers import NO_STORE, NOSNIFF
+from loom.metrics import Metrics, Snapshot
+from loom.service import Service
+
+
+class Scrape:
+    """The handler of /metrics."""
+
+    def __init__(self, service: Service, traffic: Traffic, metrics: Metrics) -> None:
+        self._service = service
+        self._traffic = traffic
+        self._metrics = metrics
+        health = service.health()
+        metrics.describe(__version__, health.store, health.durability)
+
+    async def read(self, exchange: Exchange) -> None:
+        """GET /metrics: for who may read every stream. A stopped store is told, not counted."""
+        exchange.require(Action.READ, None)
+        stored: dict[str, Any] = {}
+        with suppress(StoreStopped):
+            usage = await self._service.usage()
+            stored = {"streams": usage.streams, "stored": usage.size, "free": usage.free}
+        load = self._service.load()
+        received, sent = self._traffic.total()
+        self._metrics.show(
+            Snapshot(
+                producers=load.producers,
+                followers=load.followers,
+                behind=load.behind,
+                lag=load.lag,
+                held=load.held,
+                received=received,
+                sent=sent,
+                ready=self._service.health().ready,
+                **stored,
+            )
+        )
+        accept = ",".join(value.decode("latin-1") for value in exchange.all(b"accept"))
+        body, content_type = await asyncio.to_thread(self._metrics.render, accept)
+        length = (b"content-length", b"%d" % len(body))
+        headers = [(b"content-type", content_type.encode()), length, NO_STORE, NOSNIFF]
+        await exchange.respond(200, headers, body)
