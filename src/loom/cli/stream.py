@@ -1,6 +1,6 @@
-"""The command `stream`, also `loom push`: standard input becomes a stream on a server.
+"""The command `stream`: standard input becomes a stream on a server, in one request.
 
-Owns the arguments, the reading of standard input and the exit codes. Starts fast: argparse instead of Typer,
+Owns the arguments and the exit codes. Starts fast: argparse instead of Typer,
 and aiohttp is imported once the arguments are found right.
 """
 
@@ -9,15 +9,13 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 from loom.errors import InvalidId
 from loom.model import check_id
-
-CHUNK_BYTES = 64 * 1024
 
 OK, REFUSED, USAGE, CONFLICT, UNAUTHORIZED, LOST, INPUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
 
@@ -46,11 +44,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "stream") -> NoReturn:
 
 def _run(arguments: argparse.Namespace, prog: str) -> int:
     from loom.client.errors import InputFailed, Lost, Refused
-    from loom.client.push import push
+    from loom.client.files import read_chunks
+    from loom.client.post import post
 
     try:
         asyncio.run(
-            push(
+            post(
                 arguments.server,
                 arguments.id,
                 read_chunks(sys.stdin.fileno()),
@@ -75,38 +74,6 @@ def _fail(prog: str, code: int, sentence: str) -> int:
         with suppress(OSError):
             sys.stderr.write(f"{prog}: {sentence if sentence.isprintable() else ascii(sentence)}\n")
     return code
-
-
-async def read_chunks(fd: int) -> AsyncIterator[bytes]:
-    """What arrives on `fd`, as soon as it arrives and not before it is asked for, until its end.
-
-    Pipes, terminals and sockets are awaited; files, which the loop cannot wait for, are read in a thread.
-    """
-    waits = True
-    while True:
-        try:
-            waits = waits and await _readable(fd)
-            chunk = os.read(fd, CHUNK_BYTES) if waits else await asyncio.to_thread(os.read, fd, CHUNK_BYTES)
-        except BlockingIOError:
-            continue
-        if not chunk:
-            return
-        yield chunk
-
-
-async def _readable(fd: int) -> bool:
-    """Wait until `fd` has bytes or has ended; False if it cannot be waited for."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    try:
-        loop.add_reader(fd, ready.set)
-    except PermissionError:
-        return False
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(fd)
-    return True
 
 
 def _parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:

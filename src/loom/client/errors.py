@@ -11,12 +11,15 @@ ClientError                     a LoomError; `temporary` says whether the same m
 │   ├── OutOfRange              416  no byte there
 │   └── Unavailable             408, 429, 5xx  may work later; `retry_after` in seconds where it was told
 ├── Lost                        the server was not reached, or went away before it had said everything
+├── Fenced                      this producer may not go on: the stream is another one's by now
 ├── Aborted                     the stream ended without its producer saying that it is complete
 ├── Corrupted                   the bytes are not those that the server's digest was made of
-└── InputFailed                 what should have been sent could not be read; `__cause__` says why
+├── InputFailed                 what should have been sent could not be read; `__cause__` says why
+└── Spooled                     not all was sent; what is left is kept in a file; `__cause__` says why
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from loom.errors import LoomError
@@ -106,6 +109,12 @@ class Lost(ClientError):
     temporary = True
 
 
+class Fenced(ClientError):
+    """This producer may not go on: another one took the stream over, or it was replaced."""
+
+    code = "fenced"
+
+
 class Aborted(ClientError):
     """The stream was aborted: `reason` says why, `offset` how many bytes there are."""
 
@@ -121,6 +130,16 @@ class Corrupted(ClientError):
     """The bytes are not those that the server's digest was made of."""
 
     code = "corrupted"
+
+
+class Spooled(ClientError):
+    """Not all was sent; what is left is kept in the file `path`, for later."""
+
+    code = "spooled"
+
+    def __init__(self, error: ClientError, path: Path) -> None:
+        super().__init__(f"{error} What is left to send is kept in {path}.")
+        self.path = path
 
 
 class InputFailed(ClientError):

@@ -26,7 +26,7 @@ UNBUFFERED = (b"x-accel-buffering", b"no")
 
 EXPOSED = (
     *("X-Stream-Id", "X-Stream-Key", "X-Stream-Metadata", "X-Stream-State"),
-    *("X-Stream-Replaced", "X-Stream-Offset", "Stream-TTL", "Stream-Expires-At"),
+    *("X-Stream-Replaced", "X-Stream-Offset", "X-Stream-Epoch", "Stream-TTL", "Stream-Expires-At"),
     *("Upload-Offset", "Upload-Complete", "Upload-Length", "Upload-Limit", "Accept-Patch"),
     *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),
 )

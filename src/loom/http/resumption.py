@@ -98,9 +98,10 @@ def resume_window(fields: Fields) -> float | None:
 
 
 def upload_headers(info: Info, now: float) -> Headers:
-    """How far a stream is, and how long it waits for more."""
+    """How far a stream is, how often a producer came to it, and how long it waits for more."""
     complete = info.state is State.COMPLETE
     headers = [(b"upload-offset", b"%d" % info.size), (b"upload-complete", b"?%d" % complete)]
+    headers.append((b"x-stream-epoch", b"%d" % info.epoch))
     length = info.size if complete else info.length
     if length is not None:
         headers.append((b"upload-length", b"%d" % length))

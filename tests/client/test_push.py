@@ -1,0 +1,325 @@
+"""The producer that resumes: whatever the network and others do, each byte is stored once, or it says so."""
+
+import asyncio
+import json
+import random
+import socket
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.http.conftest import ONE_STORE, Loom, Serve, lines, loom, serve, store_kind
+from tests.http.wire import Wire
+from tests.network.conftest import between
+from tests.network.proxy import CALM, Always, Proxy, Storm
+
+from loom.client import spool
+from loom.client.errors import Conflict, Fenced, InputFailed, Lost, Refused, Replaced, Spooled, Unauthorized
+from loom.client.producing import Keeping, push, resume
+from loom.client.push import Creation, Pace, Progress
+from loom.client.session import Session, Timeouts
+from loom.model import State
+
+__all__ = ["between", "lines", "loom", "serve", "store_kind"]
+
+QUICK = Pace(idle=0.3, stall=0.3, gather=0.05, answer=3, retry=0.01, retry_most=0.1, patience=1)
+SOON = Timeouts(connect=3, answer=3, read=3)
+
+
+class Input:
+    """An input that the test writes, as a job would."""
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+
+    def write(self, data: bytes | Exception | None) -> None:
+        """None ends it."""
+        self._pieces.put_nowait(data)
+
+    def __aiter__(self) -> "Input":
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._pieces.get()
+        if piece is None:
+            raise StopAsyncIteration
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+
+async def pieces(data: bytes, size: int = 40_000) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+        await asyncio.sleep(0)
+
+
+class Watch:
+    """What a push tells, and waiting for it."""
+
+    def __init__(self) -> None:
+        self.last = Progress(0, 0)
+        self.troubles: list[str] = []
+
+    def __call__(self, progress: Progress) -> None:
+        self.last = progress
+        if progress.trouble:
+            self.troubles.append(str(progress.trouble))
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():  # noqa: ASYNC110 - what a push tells, it tells a callback
+            await asyncio.sleep(0.01)
+
+
+async def stored(loom: Loom, id: str = "s") -> bytes:
+    wire = await loom.get(f"/stream/{id}?notail")
+    assert wire.head.status == 200
+    return await wire.body()
+
+
+async def state(loom: Loom, id: str = "s") -> State:
+    return (await loom.service.info(id)).state
+
+
+def start(session: Session, chunks, *, creation=None, pace=QUICK, keeping=None, tell=lambda _: None):
+    return asyncio.create_task(
+        push(session, "s", chunks, creation=creation, pace=pace, keeping=keeping, tell=tell)
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000_000])
+async def test_all_of_an_input_becomes_a_complete_stream(loom: Loom, size):
+    data = random.Random(size).randbytes(size)
+    async with Session(loom.url) as session:
+        creation = Creation(metadata='{"k": 1}', content_type="text/x")
+        place = await push(session, "s", pieces(data), creation=creation)
+    assert (place.offset, place.complete) == (size, True)
+    wire = await loom.get("/stream/s")
+    assert await wire.body() == data
+    assert wire.head["x-stream-state"] == "complete"
+    assert (wire.head["content-type"], json.loads(wire.head["x-stream-metadata"])) == ("text/x", {"k": 1})
+
+
+async def test_bytes_are_followed_as_they_come_and_a_silent_input_holds_no_request(loom: Loom):
+    source, watch = Input(), Watch()
+    async with Session(loom.url) as session:
+        pushing = start(session, source, tell=watch)
+        follower = await loom.follow("/stream/s")
+        for piece in (b"one", b"two"):
+            source.write(piece)
+            assert await follower.take(3) == piece
+            await loom.until("s", State.OPEN)  # after `idle`
+        source.write(None)
+        await pushing
+    assert await follower.body() == b""
+    assert watch.troubles == []
+
+
+async def test_a_bad_network_costs_time_but_no_byte(loom: Loom, between):
+    data = random.Random(1).randbytes(2_000_000)
+    storm = Storm(3060, cuts=60, up=60_000, down=300)
+    proxy = await between(loom, storm)
+    watch = Watch()
+    async with Session(proxy.url, timeouts=SOON) as session:
+        place = await push(session, "s", pieces(data), pace=QUICK, tell=watch)
+    assert storm.cuts > 3
+    assert watch.troubles
+    assert (place.offset, await stored(loom), await state(loom)) == (len(data), data, State.COMPLETE)
+
+
+@ONE_STORE
+async def test_the_input_is_read_while_no_server_is_there_until_the_limit(loom: Loom):
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            yield bytes(1000)
+            read += 1000
+
+    async with Session("http://127.0.0.1:1") as session:
+        with pytest.raises(Lost):
+            await push(session, "s", endless(), pace=QUICK, keeping=Keeping(limit=50_000))
+    assert 49_000 <= read <= 50_000
+
+
+@ONE_STORE
+async def test_an_unreachable_server_is_waited_for_while_the_input_goes_on(loom: Loom):
+    source, watch = Input(), Watch()
+    pace = Pace(retry=0.01, retry_most=0.05, patience=0)
+    async with Session("http://127.0.0.1:1") as session:
+        pushing = start(session, source, pace=pace, tell=watch)
+        await watch.until(lambda: len(watch.troubles) > 5)
+        source.write(None)
+        with pytest.raises(Lost):
+            await pushing
+
+
+@ONE_STORE
+async def test_a_producer_that_is_fenced_stops_and_does_not_fence_back(loom: Loom):
+    source, watch = Input(), Watch()
+    async with Session(loom.url) as session:
+        pushing = start(session, source, tell=watch)
+        follower = await loom.follow("/stream/s")
+        source.write(b"mine")
+        assert await follower.take(4) == b"mine"
+        other = await taking_over(loom, 4)
+        with pytest.raises(Fenced, match="taken the stream over"):
+            await pushing
+        await other.chunk(b" theirs")
+        assert await follower.take(7) == b" theirs"
+        assert (await loom.service.info("s")).state is State.LIVE
+
+
+async def taking_over(loom: Loom, offset: int) -> Wire:
+    wire = await loom.connect()
+    await wire.request(
+        "PATCH",
+        "/stream/s",
+        transfer_encoding="chunked",
+        upload_offset=offset,
+        upload_complete="?1",
+        content_type="application/partial-upload",
+    )
+    return wire
+
+
+@ONE_STORE
+async def test_a_producer_whose_stream_was_replaced_stops(loom: Loom):
+    source = Input()
+    async with Session(loom.url) as session:
+        pushing = start(session, source)
+        follower = await loom.follow("/stream/s")
+        source.write(b"mine")
+        assert await follower.take(4) == b"mine"
+        await loom.stored("/stream/s?force=true", b"theirs")
+        with pytest.raises((Fenced, Replaced)):
+            await pushing
+    assert await stored(loom) == b"theirs"
+
+
+@ONE_STORE
+async def test_a_deleted_stream_ends_the_push(loom: Loom):
+    source = Input()
+    async with Session(loom.url) as session:
+        pushing = start(session, source)
+        follower = await loom.follow("/stream/s")
+        source.write(b"mine")
+        assert await follower.take(4) == b"mine"
+        await loom.ask("DELETE", "/stream/s")
+        with pytest.raises(Refused) as refused:
+            await pushing
+    assert refused.value.status == 404
+
+
+@ONE_STORE
+async def test_a_stream_that_exists_is_refused_and_replaced_when_asked(loom: Loom):
+    await loom.stored("/stream/s", b"first")
+    async with Session(loom.url) as session:
+        with pytest.raises(Conflict):
+            await push(session, "s", pieces(b"second"))
+        assert await stored(loom) == b"first"
+        await push(session, "s", pieces(b"second"), creation=Creation(force=True))
+    assert await stored(loom) == b"second"
+
+
+@ONE_STORE
+async def test_a_wrong_token_is_not_tried_again(serve: Serve):
+    loom, watch = await serve(tokens=["right"]), Watch()
+    async with Session(loom.url, token="wrong") as session:
+        with pytest.raises(Unauthorized):
+            await push(session, "s", Input(), tell=watch)
+    assert watch.troubles == []
+
+
+async def test_an_input_that_fails_brings_what_it_had_and_never_looks_complete(loom: Loom):
+    source = Input()
+    async with Session(loom.url) as session:
+        pushing = start(session, source)
+        source.write(b"half")
+        source.write(OSError("the disk"))
+        with pytest.raises(InputFailed):
+            await pushing
+    assert (await stored(loom), await state(loom)) == (b"half", State.OPEN)
+
+
+@pytest.mark.parametrize("created", [True, False])
+async def test_what_could_not_be_sent_is_kept_and_sent_later(loom: Loom, tmp_path, created):
+    data = random.Random(2).randbytes(3_000_000)
+    source = Input()
+    keeping = Keeping(limit=1_000_000, spool=tmp_path)
+    async with Proxy(loom.host, loom.port, Always(CALM)).listening() as proxy:
+        url = proxy.url if created else "http://127.0.0.1:1"
+        session = Session(url)
+        pushing = start(session, source, keeping=keeping)
+        source.write(data[:500_000])
+        if created:
+            follower = await loom.follow("/stream/s")
+            while len(await follower.read_chunk()) == 0:
+                pass
+    source.write(data[500_000:])
+    source.write(None)
+    with pytest.raises(Spooled, match="kept in"):
+        await pushing
+    await session.close()
+    [path] = await asyncio.to_thread(spool.find, tmp_path)
+    assert path.stat().st_mode & 0o077 == 0
+    async with Session(loom.url) as session:
+        with await asyncio.to_thread(spool.open_left, path) as spooled:
+            assert (spooled.left.size, spooled.left.whole) == (len(data), True)
+            assert (spooled.left.offset > 0) is created
+            with pytest.raises(spool.SpoolError, match="another process"):
+                await asyncio.to_thread(spool.open_left, path)
+            place = await resume(session, spooled, pace=QUICK)
+    assert (place.offset, await stored(loom), await state(loom)) == (len(data), data, State.COMPLETE)
+
+
+NGINX = """
+daemon off; master_process off; pid {at}/pid; error_log {at}/log; events {{}}
+http {{ access_log off; client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f;
+uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;
+server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {url}; {options} }} }} }}
+"""
+
+
+@asynccontextmanager
+async def nginx(program: str, at: Path, loom: Loom, options: str) -> AsyncIterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = at / "conf"
+    config.write_text(NGINX.format(at=at, port=port, url=loom.url, options=options))
+    process = await asyncio.create_subprocess_exec(program, "-p", at, "-c", config, stderr=DEVNULL)
+    try:
+        for _ in range(500):
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                break
+            except OSError:
+                await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@ONE_STORE
+@pytest.mark.parametrize(
+    "options", ["", "proxy_request_buffering off; proxy_http_version 1.1;"], ids=["as it comes", "unbuffered"]
+)
+async def test_a_proxy_that_keeps_requests_gets_short_ones(loom: Loom, tool, tmp_path, options):
+    source = Input()
+    async with nginx(tool("nginx"), tmp_path, loom, options) as url, Session(url) as session:
+        pushing = start(session, source)
+        follower = await loom.follow("/stream/s")
+        for number in range(5):
+            source.write(b"line %d\n" % number)
+            assert await asyncio.wait_for(follower.take(7), 10) == b"line %d\n" % number
+        big = random.Random(3).randbytes(5_000_000)
+        source.write(big)
+        source.write(None)
+        await pushing
+    assert await stored(loom) == b"line 0\nline 1\nline 2\nline 3\nline 4\n" + big
+    assert await state(loom) is State.COMPLETE

@@ -1,0 +1,69 @@
+"""The files that keep what a push could not send."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from loom.client import spool
+
+LEFT = spool.Left(
+    server="http://h",
+    id="s",
+    key=None,
+    epoch=0,
+    offset=3,
+    size=7,
+    whole=True,
+    digest=None,
+    metadata="{}",
+    content_type="x/y",
+    force=False,
+    resume_window=1,
+    idempotency_key="k",
+)
+
+
+async def rest() -> AsyncIterator[bytes]:
+    yield b"re"
+    yield b"st"
+
+
+async def failing() -> AsyncIterator[bytes]:
+    yield b"re"
+    raise OSError(28, "No space left on device")
+
+
+async def test_a_spool_file_says_what_its_bytes_are(tmp_path):
+    path = await spool.save(tmp_path / "new", LEFT, rest())
+    assert await asyncio.to_thread(spool.find, tmp_path / "new") == [path]
+    with await asyncio.to_thread(spool.open_left, path) as spooled:
+        assert spooled.left == LEFT
+        assert [piece async for piece in spooled.read(3)] == [b"rest"]
+        assert [piece async for piece in spooled.read(5)] == [b"st"]
+
+
+async def test_a_spool_file_that_cannot_be_written_leaves_nothing_and_says_so(tmp_path):
+    with pytest.raises(spool.SpoolError, match="No space left"):
+        await spool.save(tmp_path, LEFT, failing())
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_two_processes_do_not_send_the_same(tmp_path):
+    path = await spool.save(tmp_path, LEFT, rest())
+    with await asyncio.to_thread(spool.open_left, path):
+        with pytest.raises(spool.SpoolError, match="another process"):
+            await asyncio.to_thread(spool.open_left, path)
+
+
+@pytest.mark.parametrize("how", ["cut", "headless", "empty", "foreign", "gone"])
+async def test_a_damaged_spool_file_is_refused(tmp_path, how):
+    path = await spool.save(tmp_path, LEFT, rest())
+    content = path.read_bytes()
+    damaged = {"cut": content[:-1], "headless": b"{}\nrest", "empty": b"", "foreign": b"[1]\n" + content}
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(damaged[how])
+    with pytest.raises(spool.SpoolError):
+        await asyncio.to_thread(spool.open_left, path)
