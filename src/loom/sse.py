@@ -40,10 +40,12 @@ def encode_retry(milliseconds: int) -> bytes:
 
 
 class Decoder:
-    """What came so far of an event stream. `retry` is in milliseconds, None until it is given."""
+    """What came so far of an event stream. `retry` is in milliseconds, None until it is given; `id` is the
+    last one given, by an event without data too."""
 
     def __init__(self) -> None:
         self.retry: int | None = None
+        self.id = ""
         self._text = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._line = ""
         self._skip_lf = False
@@ -79,4 +81,5 @@ class Decoder:
     def _dispatch(self) -> Event | None:
         data, self._data = self._data, []
         name, self._name = self._name, ""
+        self.id = self._id
         return Event("\n".join(data), name or "message", self._id) if data else None

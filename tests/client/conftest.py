@@ -2,10 +2,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.cli.program import Listener
+from tests.http.conftest import Loom, lines, loom, serve
+from tests.network.conftest import between
 
+from loom.client import AsyncClient
 from loom.client.session import Session, Timeouts
 
+__all__ = ["between", "lines", "loom", "serve"]
+
 QUICK = Timeouts(connect=5, answer=5, read=5, patience=5)
+
+
+@pytest.fixture
+def store_kind() -> str:
+    """A client sees no difference between the stores."""
+    return "memory"
 
 
 @pytest.fixture
@@ -20,3 +31,9 @@ async def listener() -> AsyncIterator[Listener]:
 async def session(listener: Listener) -> AsyncIterator[Session]:
     async with Session(listener.url, token="t0", timeouts=QUICK) as session:
         yield session
+
+
+@pytest.fixture
+async def client(loom: Loom) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(loom.url, timeouts=QUICK) as client:
+        yield client

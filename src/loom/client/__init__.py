@@ -1,1 +1,29 @@
-"""The other end of the wire: how a program talks to a Loom server. Knows nothing of the server's code."""
+"""The other end of the wire: how a program talks to a Loom server. Knows nothing of the server's code.
+
+    from loom.client import AsyncClient
+
+Loaded when first used: commands that only tell of their options stay quick.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loom.client.client import AsyncClient
+    from loom.client.errors import ClientError
+    from loom.client.session import Timeouts
+
+__all__ = ["AsyncClient", "ClientError", "Timeouts"]
+
+_HOMES = {
+    "AsyncClient": "client",
+    "ClientError": "errors",
+    "Timeouts": "session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

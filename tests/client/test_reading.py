@@ -1,0 +1,211 @@
+"""Streams read through the client: from anywhere, across breaks, never spliced."""
+
+import asyncio
+import os
+from base64 import b64encode
+from hashlib import sha256
+
+import pytest
+from tests.client.conftest import QUICK
+from tests.http.conftest import Loom
+from tests.network.proxy import Storm
+
+from loom.client import AsyncClient
+from loom.client.errors import Aborted, Corrupted, InvalidRequest, Lost, NotFound, Refused, Replaced
+from loom.model import Patch, State
+
+
+async def whole(reading):
+    return b"".join([piece async for piece in reading])
+
+
+async def test_a_finished_stream_is_read_to_its_end(loom: Loom, client: AsyncClient):
+    await loom.stored("/stream/a/b", b"0123456789", x_stream_metadata='{"n": 1}')
+    reading = client.follow("a/b", verify=True)
+    assert await whole(reading) == b"0123456789"
+    assert (reading.offset, reading.size, reading.state, reading.metadata) == (10, 10, "complete", '{"n": 1}')
+    assert reading.verified
+
+
+@pytest.mark.parametrize(
+    ("place", "bytes"),
+    [
+        ({"offset": 4}, b"o\nthree"),
+        ({"offset": -5}, b"three"),
+        ({"lines": 2}, b"two\nthree"),
+        ({"line": 2}, b"two\nthree"),
+        ({"offset": 99}, b""),
+    ],
+)
+async def test_a_reading_begins_where_it_is_told(loom: Loom, client: AsyncClient, place, bytes):
+    await loom.stored("/stream/a", b"1\ntwo\nthree")
+    assert await whole(client.follow("a", **place)) == bytes
+
+
+def test_two_places_are_one_too_many():
+    with pytest.raises(InvalidRequest, match="lines"):
+        AsyncClient().follow("a", offset=1, lines=3)
+
+
+async def test_lines_are_told_as_they_become_whole(loom: Loom, client: AsyncClient):
+    producer = await loom.live("/stream/a", b"one\ntw")
+    lines = client.follow("a").lines()
+    assert await anext(lines) == b"one\n"
+    await producer.chunk(b"o\n\nend")
+    await producer.chunk(b"")
+    assert [line async for line in lines] == [b"two\n", b"\n", b"end"]
+
+
+async def test_every_byte_comes_once_through_a_network_that_cuts(loom: Loom, between):
+    storm = Storm(7, cuts=40, up=300, down=100_000, stalls=0)
+    proxy = await between(loom, storm)
+    data = os.urandom(4 << 20)
+    producer = await loom.live("/stream/a", data[:3_500_000])
+
+    async def produce():
+        for start in range(3_500_000, len(data), 5000):
+            await producer.chunk(data[start : start + 5000])
+        await producer.chunk(b"")
+
+    producing = asyncio.create_task(produce())
+    async with AsyncClient(proxy.url, timeouts=QUICK) as client:
+        reading = client.follow("a", verify=True, persistent=True)
+        assert await whole(reading) == data
+    await producing
+    assert reading.verified
+    assert storm.cuts > 5
+
+
+async def test_a_download_goes_on_where_it_broke_off(loom: Loom, between):
+    storm = Storm(3, cuts=30, up=300, down=100_000, stalls=0)
+    proxy = await between(loom, storm)
+    data = os.urandom(700_000)
+    await loom.stored("/stream/a", data)
+    async with AsyncClient(proxy.url, timeouts=QUICK) as client:
+        for start, stop in ((0, None), (5, 600_000), (-1000, None), (9, 9), (900_000, None)):
+            while True:
+                try:
+                    read = await client.read("a", start, stop)
+                    break
+                except Lost:
+                    continue  # the very first request may meet a cut too: who asks is told at once
+            assert read == data[start:stop]
+    assert storm.cuts > 5
+
+
+async def test_of_a_live_stream_what_is_there_is_downloaded(loom: Loom, client: AsyncClient):
+    await loom.live("/stream/a", b"so far")
+    assert await client.read("a") == b"so far"
+
+
+async def test_an_aborted_stream_ends_with_its_reason(loom: Loom, client: AsyncClient):
+    producer = await loom.live("/stream/a", b"half")
+    reading = client.follow("a")
+    assert await anext(aiter(reading)) == b"half"
+    await producer.close()
+    info = await loom.until("a", State.INTERRUPTED)
+    await loom.store.change(
+        info.key, Patch(state=State.ABORTED, reason="it was told so"), version=info.version
+    )
+    with pytest.raises(Aborted, match="aborted after 4 bytes: it was told so") as told:
+        await anext(aiter(reading))
+    assert told.value.offset == 4
+    with pytest.raises(Aborted):
+        await whole(client.follow("a"))
+
+
+@pytest.mark.parametrize(("then", "error"), [("replaced", Replaced), ("deleted", NotFound)])
+async def test_a_stream_that_is_there_no_more_is_an_error_and_no_splice(loom: Loom, client, then, error):
+    await loom.live("/stream/a", b"half")
+    reading = client.follow("a", lines=3)
+    assert await anext(aiter(reading)) == b"half"
+    if then == "replaced":
+        await loom.stored("/stream/a?force=true", b"other bytes")
+    else:
+        await loom.ask("DELETE", "/stream/a")
+    with pytest.raises(error):
+        await anext(aiter(reading))
+
+
+async def test_a_key_is_asked_for_from_the_first_request_on(loom: Loom, client: AsyncClient):
+    await loom.stored("/stream/a", b"x")
+    with pytest.raises(Replaced):
+        await whole(client.follow("a", key="1-other"))
+    with pytest.raises(Replaced):
+        await client.read("a", key="1-other")
+
+
+async def test_what_is_not_there_is_told_at_once(client: AsyncClient):
+    with pytest.raises(NotFound):
+        await whole(client.follow("a"))
+    with pytest.raises(NotFound):
+        await client.read("a")
+
+
+HEAD = "HTTP/1.1 200 OK\r\nX-Stream-State: {}\r\nX-Stream-Key: 1-a\r\nX-Stream-Offset: {}\r\n{}\r\n"
+
+
+def answer(state="complete", offset=0, body=b"", more=""):
+    length = f"Content-Length: {len(body)}\r\n"
+    return HEAD.format(state, offset, length + more).encode() + body
+
+
+async def played(listener, *answers):
+    heads = []
+    for each in answers:
+        peer = await listener.accept()
+        heads.append(await peer.head())
+        await peer.send(each)
+        peer.writer.close()
+    return heads
+
+
+async def test_bytes_that_do_not_fit_their_digest_are_an_error(listener):
+    digest = b64encode(sha256(b"other").digest()).decode()
+    head = answer(more=f"Repr-Digest: sha-512=:x:, sha-256=:{digest}:\r\n")
+    playing = asyncio.create_task(played(listener, answer(body=b"bytes"), head))
+    async with AsyncClient(listener.url, timeouts=QUICK) as client:
+        with pytest.raises(Corrupted):
+            await whole(client.follow("a", verify=True))
+    assert (await playing)[1].startswith("HEAD /stream/a ")
+
+
+async def test_an_answer_from_an_earlier_place_is_cut_to_what_is_wanted(listener):
+    half = answer(body=b"0123456789").replace(b"Length: 10", b"Length: 20")
+    playing = asyncio.create_task(played(listener, half, answer(body=b"0123456789abc")))
+    async with AsyncClient(listener.url, timeouts=QUICK) as client:
+        assert await whole(client.follow("a")) == b"0123456789abc"
+    second = (await playing)[1]
+    assert second.startswith("GET /stream/a?offset=10 ")
+    assert 'If-Match: "1-a"\r\n' in second
+
+
+async def test_an_answer_from_a_later_place_is_an_error(listener):
+    half = answer(body=b"0123456789").replace(b"Length: 10", b"Length: 20")
+    playing = asyncio.create_task(played(listener, half, answer(offset=11)))
+    async with AsyncClient(listener.url, timeouts=QUICK) as client:
+        with pytest.raises(Corrupted, match="byte 11 instead of 10"):
+            await whole(client.follow("a"))
+    await playing
+
+
+async def test_a_line_that_came_while_the_place_was_unknown_is_not_told_twice(listener):
+    begun = HEAD.replace("X-Stream-Offset: {}", "X-A: {}").format("live", 0, "Transfer-Encoding: chunked\r\n")
+    answers = [f"{begun}3\r\nabc\r\n".encode(), answer("live", 70), answer("complete", 73, b"def")]
+    playing = asyncio.create_task(played(listener, *answers))
+    async with AsyncClient(listener.url, timeouts=QUICK) as client:
+        assert await whole(client.follow("a", line=9)) == b"abcdef"
+    heads = await playing
+    assert [head.split(" HTTP")[0] for head in heads] == [
+        "GET /stream/a?line=9",
+        "HEAD /stream/a?line=9",
+        "GET /stream/a?offset=73",
+    ]
+
+
+async def test_a_page_of_someone_else_is_no_stream(listener):
+    playing = asyncio.create_task(played(listener, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhtml"))
+    async with AsyncClient(listener.url, timeouts=QUICK) as client:
+        with pytest.raises(Refused, match="no Loom server"):
+            await whole(client.follow("a"))
+    await playing
