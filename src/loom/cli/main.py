@@ -47,6 +47,22 @@ def push(context: typer.Context) -> None:
     stream.main(context.args, prog="loom push")
 
 
+@app.command(context_settings=ITSELF, add_help_option=False)
+def share(context: typer.Context) -> None:
+    """Print a link with which whoever has it may read one stream for a while."""
+    from loom.cli import share
+
+    share.main(context.args, "share")
+
+
+@app.command(context_settings=ITSELF, add_help_option=False)
+def token(context: typer.Context) -> None:
+    """Print a token that allows no more than is said, for a while."""
+    from loom.cli import share
+
+    share.main(context.args, "token")
+
+
 def main() -> None:
     """Run the command that was asked for."""
     if sys.argv[1:2] == ["push"]:

@@ -1,0 +1,76 @@
+"""`loom share` and `loom token` against a real server."""
+
+import re
+
+import pytest
+from tests.cli.program import run
+from tests.cli.test_serve import served
+
+from loom.cli.options import LOST, OK, UNAUTHORIZED, USAGE
+
+ROOT = {"LOOM_TOKENS": "root"}
+
+
+async def loom(server, *arguments, token="root"):
+    env = {"LOOM_SERVER": server.url, "LOOM_TOKEN": token}
+    return await run("loom", *arguments, env=env)
+
+
+async def status(server, target, token, method="GET"):
+    wire = await server.wire()
+    await wire.request(method, target, b"" if method == "POST" else None, authorization=f"Bearer {token}")
+    head = await wire.answer()
+    await wire.close()
+    return head.status
+
+
+async def test_a_link_reads_one_stream(tmp_path):
+    async with served(env=ROOT) as server:
+        assert await status(server, "/stream/a%20b", "root", "POST") == 201
+        code, out, _ = await loom(server, "share", "a b", "--expires", "1h")
+        assert code == OK
+        found = re.fullmatch(rf"{server.url}/ui/stream/a%20b#token=(\S+)\n", out)
+        assert found
+        assert await status(server, "/stream/a%20b", found[1]) == 200
+        assert await status(server, "/stream/other", found[1]) == 404
+        assert await status(server, "/stream/a%20b", found[1], "POST") == 403
+
+
+async def test_a_token_writes_what_it_was_made_for():
+    async with served(env=ROOT) as server:
+        code, out, _ = await loom(server, "token", "--write", "--prefix", "job/", "--expires", "2h")
+        assert code == OK
+        assert await status(server, "/stream/job/1", out.strip(), "POST") == 201
+        assert await status(server, "/stream/job/1?force", out.strip(), "POST") == 403
+        assert await status(server, "/stream/else", out.strip(), "POST") == 403
+        code, _, err = await loom(server, "token", "--read", "--prefix", "job/", token=out.strip())
+        assert code == UNAUTHORIZED
+        assert err.startswith("loom token: ")
+
+
+async def test_without_tokens_a_link_needs_none_and_there_is_no_token_to_make():
+    async with served() as server:
+        assert await loom(server, "share", "s") == (OK, f"{server.url}/ui/stream/s\n", "")
+        assert (await loom(server, "token", "--read", "--prefix", ""))[0] == USAGE
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("share", "s", "--expires", "soon"),
+        ("share", "a//b"),
+        ("token", "--prefix", "a"),
+        ("token", "--read"),
+        ("token", "--read", "--id", "a", "--prefix", "a"),
+    ],
+)
+async def test_an_unclear_wish_is_refused_with_a_sentence(arguments):
+    code, out, err = await run("loom", *arguments, env={"LOOM_SERVER": "http://127.0.0.1:1"})
+    assert (code, out) == (USAGE, "")
+    assert err.startswith(f"loom {arguments[0]}: ")
+
+
+async def test_no_server_is_told():
+    code, _, err = await run("loom", "share", "s", env={"LOOM_SERVER": "http://127.0.0.1:1"})
+    assert code == LOST
+    assert "cannot be reached" in err
