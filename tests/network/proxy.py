@@ -37,7 +37,7 @@ CUTS = (Kind.RESET, Kind.CLOSE, Kind.HALF_CLOSE)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """It strikes when `after` bytes have passed that way. `hold` is how long a stall lasts, in seconds."""
+    """It strikes when `after` bytes more have passed that way; `hold` is how many seconds a stall lasts."""
 
     kind: Kind
     way: Way
@@ -47,9 +47,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """What one connection meets; every piece of `piece` bytes at most is `delay` seconds late."""
+    """What a connection meets, in this order, in pieces of `piece` bytes that are late by `delay` seconds."""
 
-    fault: Fault | None = None
+    faults: tuple[Fault, ...] = ()
     delay: float = 0.0
     piece: int = PIECE
 
@@ -78,14 +78,16 @@ class Storm:
     def weather(self) -> Weather:
         """Of the next connection."""
         draw = self._random
-        kind = Kind.STALL if draw.random() < self._stalls else draw.choice(CUTS)
         way = draw.choice(list(Way))
-        after = draw.randrange(self._bounds[way])
-        hold = draw.uniform(0.1, 0.4)
+        first, second = sorted(draw.randrange(self._bounds[way]) for _ in range(2))
+        stalls = draw.random() < self._stalls
+        faults = [Fault(draw.choice(CUTS), way, second - first if stalls else second)]
+        if stalls:
+            faults.insert(0, Fault(Kind.STALL, way, first, draw.uniform(0.1, 0.4)))
         delay, piece = draw.choice([(0.0, PIECE), (0.0, PIECE), (0.001, 4096), (0.0, 1000)])
         if not self._left:
             return CALM
-        return Weather(Fault(kind, way, after, hold), delay, piece)
+        return Weather(tuple(faults), delay, piece)
 
     def strike(self, fault: Fault) -> bool:
         """Told before a fault strikes; False if there were enough of them."""
@@ -180,17 +182,18 @@ class _Link:
     async def relay(self, way: Way) -> None:
         """Pass bytes one way, as the weather lets them. An end that resets the one side resets the other."""
         source = self._ends[way][0]
-        fault = self._weather.fault
-        left = fault.after if fault and fault.way is way else None
+        passed = 0
+        faults = [fault for fault in self._weather.faults if fault.way is way]
         try:
             while data := await source.reader.read(self._weather.piece):
                 await asyncio.sleep(self._weather.delay)
-                if left is not None and len(data) > left:
-                    await self._write(way, data[:left])
-                    await self._strike()
-                    data, left = data[left:], None
-                elif left is not None:
-                    left -= len(data)
+                while faults and passed + len(data) > faults[0].after:
+                    fault = faults.pop(0)
+                    before = fault.after - passed
+                    await self._write(way, data[:before])
+                    await self._strike(fault)
+                    data, passed = data[before:], 0
+                passed += len(data)
                 await self._write(way, data)
             self._finish(way)
         except OSError:
@@ -200,9 +203,7 @@ class _Link:
         if way not in self._deaf:
             await self._ends[way][1].send(data)
 
-    async def _strike(self) -> None:
-        fault = self._weather.fault
-        assert fault is not None
+    async def _strike(self, fault: Fault) -> None:
         if not self._storm.strike(fault):
             return
         match fault.kind:

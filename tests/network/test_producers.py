@@ -5,10 +5,11 @@ import random
 from collections.abc import Coroutine
 from typing import Any
 
-from tests.http.conftest import Loom
+import pytest
+from tests.http.conftest import Loom, Serve
 from tests.http.wire import Cut, Head, Wire
 from tests.network.conftest import Between
-from tests.network.proxy import Proxy, Storm
+from tests.network.proxy import CALM, CUTS, Fault, Kind, Proxy, Storm, Way, Weather
 
 from loom.model import State
 
@@ -90,14 +91,108 @@ async def content(loom: Loom, id: str) -> bytes:
     return await (await loom.get(f"/stream/{id}?notail")).body()
 
 
-async def test_an_upload_cut_a_thousand_times_is_stored_once_and_whole(loom: Loom, between: Between):
+@pytest.mark.parametrize(("store_kind", "cuts"), [("files", 1000), ("memory", 200)], indirect=["store_kind"])
+async def test_an_upload_cut_a_thousand_times_is_stored_once_and_whole(
+    loom: Loom, between: Between, cuts: int
+):
     draw = random.Random(SEED)
-    # More than a thousand requests can pass, so that the last cut comes before the last byte.
-    data = draw.randbytes(24 << 20)
-    storm = Storm(SEED, cuts=1000, up=24 << 10, down=300)
+    # More than can pass between so many cuts: the last one comes before the last byte.
+    data = draw.randbytes(cuts * (24 << 10))
+    storm = Storm(SEED, cuts=cuts, up=24 << 10, down=300)
     proxy = await between(loom, storm)
     await Producer(proxy, "a", data, draw).run()
-    assert storm.cuts == 1000
+    assert storm.cuts == cuts
+    assert storm.struck[Kind.STALL]
     assert await content(loom, "a") == data
     info = await loom.service.info("a")
     assert (info.state, info.size) == (State.COMPLETE, len(data))
+
+
+@pytest.mark.parametrize("kind", CUTS)
+async def test_a_producer_cut_on_the_way_leaves_what_arrived_and_may_go_on(
+    loom: Loom, between: Between, kind: Kind
+):
+    proxy = await between(loom, Weather((Fault(kind, Way.UP, 1000),)))
+    wire = await Wire.open("127.0.0.1", proxy.port)
+    await wire.post("/stream/a")
+    follower = await loom.follow("/stream/a")
+    await wire.chunk(b"x" * 800)
+    assert await follower.take(800) == b"x" * 800
+    await wire.chunk(b"y" * 400)
+    info = await loom.until("a", State.INTERRUPTED)
+    sent = b"x" * 800 + b"y" * 400
+    assert sent.startswith(stored := await content(loom, "a"))
+    assert len(stored) == info.size
+    assert await follower.take(info.size - 800) == stored[800:]
+    resumed = await loom.ask(
+        "PATCH", "/stream/a", sent[info.size :], upload_offset=info.size, upload_complete="?1"
+    )
+    assert resumed.head.status == 204
+    assert await content(loom, "a") == sent
+    assert await follower.body() == sent[info.size :]
+    await wire.close()
+
+
+async def test_an_answer_that_is_cut_off_takes_nothing_from_the_upload(loom: Loom, between: Between):
+    proxy = await between(loom, Weather((Fault(Kind.HALF_CLOSE, Way.DOWN, 0),)))
+    wire = await Wire.open("127.0.0.1", proxy.port)
+    await wire.request("POST", "/stream/a", b"data", upload_complete="?1")
+    with pytest.raises(Cut):
+        await wire.answer()
+    assert (await loom.until("a", State.COMPLETE)).size == 4
+    repeated = await loom.ask("PATCH", "/stream/a", b"", upload_offset=4, upload_complete="?1")
+    assert repeated.head.status == 204
+    await wire.close()
+
+
+async def test_a_producer_that_half_closes_after_its_request_is_answered(loom: Loom, between: Between):
+    proxy = await between(loom, CALM)
+    wire = await Wire.open("127.0.0.1", proxy.port)
+    await wire.request("POST", "/stream/a", b"data", upload_complete="?1")
+    wire.half_close()
+    assert (await wire.answer()).status == 201
+    assert (await loom.service.info("a")).state is State.COMPLETE
+    await wire.close()
+
+
+async def test_bytes_that_a_stalled_network_delivers_late_are_not_stored_twice(loom: Loom, between: Between):
+    """The network keeps what a client sent until that client has gone on over another connection."""
+    stall = Fault(Kind.STALL, Way.UP, 500, hold=0.3)
+    proxy = await between(loom, Weather((stall,)))
+    wire = await Wire.open("127.0.0.1", proxy.port)
+    await wire.post("/stream/a")
+    follower = await loom.follow("/stream/a")
+    await wire.chunk(b"x" * 400)
+    assert await follower.take(400) == b"x" * 400
+    await wire.chunk(b"y" * 400)
+    held = loom.logged(method="POST")
+    await wire.close()
+    sent, at, status = b"x" * 400 + b"y" * 400 + b"z" * 10, 400, 409
+    while status == 409:
+        resumed = await loom.ask("PATCH", "/stream/a", sent[at:], upload_offset=at, upload_complete="?1")
+        status, at = resumed.head.status, int(resumed.head["upload-offset"])
+    assert status == 204
+    assert (await held)["cut"]
+    assert await content(loom, "a") == sent
+
+
+async def test_a_stalled_producer_stays_live_unless_the_server_bounds_its_silence(
+    serve: Serve, between: Between
+):
+    stall = Weather((Fault(Kind.STALL, Way.UP, 500, hold=3600),))
+    for timeout in (0, 0.1):
+        loom = await serve(producer_idle_timeout=timeout)
+        proxy = await between(loom, stall)
+        wire = await Wire.open("127.0.0.1", proxy.port)
+        await wire.post("/stream/a")
+        await wire.chunk(b"x" * 1000)
+        if timeout:
+            await loom.follow("/stream/a")
+            assert (await loom.until("a", State.INTERRUPTED)).reason.endswith("nothing for too long")
+        else:
+            follower = await loom.follow("/stream/a")
+            got = await follower.read_chunk()
+            assert (await loom.service.info("a")).state is State.LIVE
+            resumed = await loom.ask("PATCH", "/stream/a", b"!", upload_offset=len(got), upload_complete="?1")
+            assert resumed.head.status == 204
+        await wire.close()
