@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3060
 DATA ?= ./data
 
-.PHONY: serve install test check bench lock clean
+.PHONY: serve install test soak check bench lock clean
 
 serve: install
 	exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
@@ -13,6 +13,9 @@ install:
 
 test:
 	@scripts/test
+
+soak:
+	@scripts/soak $(ROUNDS) $(SEED)
 
 check:
 	@scripts/check

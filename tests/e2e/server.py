@@ -7,12 +7,13 @@ import re
 import signal
 import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+LOOM = (str(BIN / "loom"),)
 TRACED = (sys.executable, str(Path(__file__).with_name("traced.py")))
 MIB = 1 << 20
 PATIENCE = 30.0
@@ -23,7 +24,7 @@ LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child: a run of pytest that is killed leaves no server behind."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -40,19 +41,20 @@ class Server:
         return int(self.url.rpartition(":")[2])
 
     @classmethod
-    async def start(cls, data: Path, log: Path, *, traced: bool = False, **settings: object) -> "Server":
+    async def start(
+        cls, data: Path, log: Path, *, program: Sequence[str] = LOOM, **settings: object
+    ) -> "Server":
         """Start on a free port; returns once it listens. Standard error goes to `log`."""
-        program = TRACED if traced else (str(BIN / "loom"),)
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         env = {name: value for name, value in os.environ.items() if not name.startswith("LOOM_")}
         with log.open("ab") as err:
             process = await asyncio.create_subprocess_exec(
                 *(*program, "serve", "--port=0", f"--data={data}", *flags),
-                stdin=PIPE if traced else DEVNULL,
+                stdin=PIPE,
                 stdout=PIPE,
                 stderr=err,
                 env=env,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         server = cls(process)
         try:
@@ -79,6 +81,10 @@ class Server:
     async def stop(self) -> int:
         """SIGTERM; waits for the end and returns the exit code."""
         self._process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for the end, which comes by itself; the exit code."""
         await asyncio.wait_for(self._process.communicate(), PATIENCE)
         assert self._process.returncode is not None
         return self._process.returncode

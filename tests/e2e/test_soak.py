@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 from tests.e2e.conftest import Serve
 from tests.e2e.peers import Content, bytes_of, connect, follow, is_cut
-from tests.e2e.server import MIB, Server, tell, until
+from tests.e2e.server import MIB, TRACED, Server, tell, until
 from tests.http.wire import Cut, Head, Wire
 
 PRODUCERS = 100
@@ -160,7 +160,7 @@ class Soak:
 
 @pytest.mark.timeout(SECONDS + 120)
 async def test_a_minute_of_everything_leaves_nothing_behind(serve: Serve):
-    server = await serve(traced=True, resume_window=WINDOW, log_level="warning")
+    server = await serve(program=TRACED, resume_window=WINDOW, log_level="warning")
     rng = random.Random(SEED)
     await Soak(server).run(WARM_UP, rng)
     before = await at_rest(server)

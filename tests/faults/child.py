@@ -1,0 +1,163 @@
+"""`loom serve` on a disk that fails at one point: `python child.py FAULT serve --name=value...`.
+
+The fault is counted from when the store has been opened, or from the very start. That it struck is said by a
+file, since by then nobody may be listening.
+"""
+
+import asyncio
+import errno
+import json
+import os
+import signal
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from loom import config
+from loom.cli.serve import run
+from loom.errors import LoomError
+from loom.model import steady_clock
+from loom.store.files import FilesStore, parts
+from loom.store.files.catalog import Catalog
+from loom.store.files.disk import Disk, FlushFailed
+
+CANNOT_START = 2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What strikes: the `nth` such `operation` (open, write, sync, rename, commit) on a file whose name
+    begins with `prefix`, counted from 1, or every one with 0. `kind` is an errno's name; `torn`: half of it
+    is written, then the process is gone; `skipped`: it is said to be done.
+    """
+
+    operation: str
+    prefix: str
+    kind: str
+    nth: int = 1
+    early: bool = False
+    """Counted from the very start."""
+    struck: str = ""
+    """The file that says so."""
+
+    @property
+    def error(self) -> OSError:
+        """As the kernel would say it."""
+        number = getattr(errno, self.kind)
+        return OSError(number, os.strerror(number))
+
+    def program(self) -> tuple[str, ...]:
+        """What to start in place of `loom`."""
+        return (sys.executable, __file__, json.dumps(asdict(self)))
+
+
+def lying(prefix: str) -> tuple[str, ...]:
+    """A server whose flushes of some files do nothing."""
+    return Fault("sync", prefix, "skipped", nth=0, early=True).program()
+
+
+class Trigger:
+    """Counts operations, and says when the fault strikes. Called from every thread of the store."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.armed = fault.early
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def strikes(self, operation: str, name: str) -> bool:
+        """Now?"""
+        fault = self.fault
+        if not self.armed or operation != fault.operation or not name.startswith(fault.prefix):
+            return False
+        with self._lock:
+            self._count += 1
+            if fault.nth not in (0, self._count):
+                return False
+        if fault.struck:
+            Path(fault.struck).touch()
+        return True
+
+
+class FailingDisk(Disk):
+    """Asks the trigger before each operation."""
+
+    def __init__(self, root: Path, trigger: Trigger) -> None:
+        super().__init__(root)
+        self._trigger = trigger
+
+    def _name(self, fd: int) -> str:
+        return os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), os.path.realpath(self.root)) + "/"
+
+    def open(self, name: str, flags: int) -> int:
+        if self._trigger.strikes("open", name):
+            raise self._trigger.fault.error
+        return super().open(name, flags)
+
+    def write(self, fd: int, parts: Sequence[bytes], offset: int) -> None:
+        if not self._trigger.strikes("write", self._name(fd)):
+            super().write(fd, parts, offset)
+            return
+        whole = b"".join(parts)
+        super().write(fd, [whole[: len(whole) // 2]], offset)
+        if self._trigger.fault.kind == "torn":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise self._trigger.fault.error
+
+    def sync(self, fd: int) -> None:
+        if not self._trigger.strikes("sync", self._name(fd)):
+            super().sync(fd)
+        elif self._trigger.fault.kind != "skipped":
+            raise FlushFailed("Flushing to disk failed.") from self._trigger.fault.error
+
+    def rename(self, old: str, new: str) -> None:
+        if self._trigger.strikes("rename", old):
+            raise self._trigger.fault.error
+        super().rename(old, new)
+
+
+class FailingCatalog(Catalog):
+    """SQLite does its own writing, so its commits fail one level above."""
+
+    trigger: Trigger
+
+    @contextmanager
+    def _transaction(self, *, flush: bool) -> Iterator[sqlite3.Connection]:
+        with super()._transaction(flush=flush) as db:
+            yield db
+            if self.trigger.strikes("commit", ""):
+                full = self.trigger.fault.kind == "ENOSPC"
+                error = sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR
+                raise error
+
+
+async def serve(fault: Fault, arguments: Sequence[str]) -> int:
+    given = dict(each.removeprefix("--").replace("-", "_").split("=", 1) for each in arguments)
+    settings = config.load([], {}, given)
+    clock = steady_clock()
+    FailingCatalog.trigger = trigger = Trigger(fault)
+    setattr(parts, "Catalog", FailingCatalog)  # noqa: B010
+    disk = FailingDisk(settings.data, trigger)
+    store = await FilesStore.start(
+        settings.data, clock=clock, disk=disk, min_free_bytes=settings.min_free_bytes
+    )
+    trigger.armed = True
+    return await run(store, settings, clock)
+
+
+def main() -> int:
+    _, fault, _, *arguments = sys.argv
+    try:
+        return asyncio.run(serve(Fault(**json.loads(fault)), arguments))
+    except LoomError as error:
+        sys.stderr.write(f"{error}\n")
+        return CANNOT_START
+
+
+if __name__ == "__main__":
+    sys.exit(main())

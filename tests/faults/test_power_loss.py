@@ -1,0 +1,30 @@
+"""Power losses of real file systems: ext4 and XFS are shut down without their journals, again and again,
+under the server as users run it. What any producer or reader was told before is still true after.
+"""
+
+import asyncio
+
+import pytest
+from tests.e2e.server import tell
+from tests.faults.conftest import rounds, within
+from tests.faults.life import Life
+
+CRASHES = 25
+SOON = 8
+"""Crashes after which a broken promise has to be found."""
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@within(CRASHES)
+async def test_what_was_told_is_true_after_every_power_loss(kind, volume_of, run, seed):
+    life = Life(await asyncio.to_thread(volume_of, kind), run, seed)
+    await life.crashes(rounds(CRASHES))
+    tell(f"{kind}, seed {seed}: {life.world}")
+    assert life.world.seen["complete"] > rounds(CRASHES)
+
+
+@within(SOON)
+async def test_power_losses_find_acknowledgements_that_did_not_wait_for_the_disk(volume_of, run, seed):
+    life = Life(await asyncio.to_thread(volume_of, "ext4"), run, seed, durability="os")
+    with pytest.raises(AssertionError):
+        await life.crashes(SOON)

@@ -1,0 +1,79 @@
+"""Real file systems that crash: an image file on a loop device, shut down as if the power had gone.
+
+The shutdown drops what the file system has not written, its journal included, and every call fails from then
+on. Mounts live in a mount namespace of their own, which the kernel takes down with the processes in it: of a
+killed run of the tests neither a mount nor a loop device is left.
+"""
+
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+from tests.e2e.server import die_with_parent
+
+SHUTDOWN = 0x8004587D
+"""EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are the same request (linux/fs/ext4/ext4.h, xfs_fs.h)."""
+NO_LOG_FLUSH = 2
+SIZE = 1 << 30
+MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
+NEEDED = ("unshare", "nsenter", "mount", "umount", "mkfs.ext4", "mkfs.xfs")
+
+
+def why_not() -> str:
+    """What keeps this machine from mounting images; empty if nothing does."""
+    missing = [each for each in NEEDED if shutil.which(each) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed: scripts/tools names the packages"
+    if os.geteuid() != 0:
+        return "mounting a file system needs root"
+    return "" if os.path.exists("/dev/loop-control") else "this kernel has no loop devices"
+
+
+class Volume:
+    """One file system. `path` is where it is for programs started with `enter`, `outside` for this one."""
+
+    def __init__(self, kind: str, place: Path) -> None:
+        self._image = place / f"{kind}.image"
+        self.path = place / kind
+        self.path.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(SIZE)
+        subprocess.run([*MAKE[kind], self._image], check=True)
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "--propagation=private", "sh", "-c", "echo; exec sleep infinity"],
+            stdout=subprocess.PIPE,
+            preexec_fn=die_with_parent,
+        )
+        assert self._holder.stdout
+        self._holder.stdout.readline()  # from now on the namespace is another one
+        self.enter = ("nsenter", f"--target={self._holder.pid}", "--mount", "--wdns=/")
+        self.outside = Path(f"/proc/{self._holder.pid}/root{self.path}")
+
+    def run(self, *command: str | Path) -> "subprocess.CompletedProcess[bytes]":
+        """Run a program that sees the file system; raises CalledProcessError where it fails."""
+        return subprocess.run([*self.enter, *command], check=True, capture_output=True)
+
+    def mount(self) -> None:
+        """Mount it, which is when its journal is replayed."""
+        self.run("mount", "-o", "loop", self._image, self.path)
+
+    def crash(self) -> None:
+        """Lose what was not flushed; every call fails with EIO until it is mounted again."""
+        fd = os.open(self.outside, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, SHUTDOWN, struct.pack("=I", NO_LOG_FLUSH))
+        finally:
+            os.close(fd)
+
+    def unmount(self) -> None:
+        """Everyone who had a file of it open has to be gone."""
+        self.run("umount", self.path)
+
+    def close(self) -> None:
+        """Take all of it down."""
+        self._holder.kill()
+        self._holder.communicate()
+        self._image.unlink()
