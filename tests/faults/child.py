@@ -20,6 +20,7 @@ from pathlib import Path
 from loom import config
 from loom.cli.serve import run
 from loom.errors import LoomError
+from loom.metrics import Metrics
 from loom.model import steady_clock
 from loom.store.files import FilesStore, parts
 from loom.store.files.catalog import Catalog
@@ -147,7 +148,7 @@ async def serve(fault: Fault, arguments: Sequence[str]) -> int:
         settings.data, clock=clock, disk=disk, min_free_bytes=settings.min_free_bytes
     )
     trigger.armed = True
-    return await run(store, settings, clock)
+    return await run(store, settings, clock, Metrics(), lambda: settings)
 
 
 def main() -> int:
