@@ -22,8 +22,8 @@ BLOCKING = [
     *("pread", "pwrite", "preadv", "pwritev", "readv", "writev"),
 ]
 
-# One row found by its key, on a connection that only reads: microseconds, mostly from memory.
-POINT_SELECTS = ("loom/store/files/catalog.py", {"by_id", "by_number"})
+# One row or two found by their key, on a connection that only reads: microseconds, mostly from memory.
+POINT_SELECTS = ("loom/store/files/catalog.py", {"by_id", "by_number", "place", "moments"})
 
 # The places that may make a call in the event loop: file and functions.
 MAY_BLOCK_IN = {

@@ -4,8 +4,9 @@ A request is parsed to one of the wishes, and `wish.of(info, tail)` is the Part 
 means, or a Search where lines have to be found first. Nothing here reads a byte by itself.
 """
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,10 +34,25 @@ class Part:
     skip: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """All from the first byte on that arrived at `when` or later, in seconds since the Unix epoch."""
+
+    when: float
+    stop: int | None = None
+
+
 class Search(Protocol):
-    """The hunt for a line. While `part` is None, `feed` it the bytes [start, stop) that are `wanted`."""
+    """The hunt for a line. While `part` is None, `feed` it the bytes [start, stop) that are `wanted`.
+
+    Where `line` is not None, that is the line sought, and the hunt may `begin` where one before it is known.
+    """
 
     part: Part | None
+    line: int | None
+
+    def begin(self, line: int, offset: int) -> None:
+        """`offset`, within the stream, lies in this line, which is not behind the one sought."""
 
     @property
     def wanted(self) -> tuple[int, int]:
@@ -49,7 +65,7 @@ class Search(Protocol):
 class Wish(Protocol):
     """What a reader asks for. With `tail` it also wants what comes later, if anything can."""
 
-    def of(self, info: Info, tail: bool) -> Part | Search:
+    def of(self, info: Info, tail: bool) -> "Part | Search | Arrival":
         """The part of this stream, as it is now, that is meant. Raises RangeNotSatisfiable."""
 
 
@@ -99,6 +115,17 @@ class FromLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Since:
+    """All that arrived at a time or later, then what comes."""
+
+    when: float
+
+    def of(self, info: Info, tail: bool) -> Arrival:
+        """See Wish."""
+        return Arrival(self.when, _stop(info, tail))
+
+
+@dataclass(frozen=True, slots=True)
 class ByteRange:
     """`bytes=first-last`, both within; `last` as it was written, empty for all there is."""
 
@@ -141,6 +168,10 @@ _PLACES = {
     "lines": (re.compile("[0-9]{1,19}"), "a number of lines, counted from the end"),
     "line": (re.compile("[0-9]{1,19}"), "the number of a line; 1 is the first"),
 }
+_SINCE = (
+    "The query parameter since is a time such as 2026-01-31T12:00:00Z (a plus sign in it is written %2B), "
+    "or how long ago: 90s, 10m, 1h30m, 2d."
+)
 
 
 def parse_range(values: Sequence[bytes]) -> ByteRange | SuffixRange | None:
@@ -165,14 +196,21 @@ def parse_range(values: Sequence[bytes]) -> ByteRange | SuffixRange | None:
     return ByteRange(int(first), last)
 
 
-def parse_place(query: Iterable[tuple[str, str]]) -> Wish | None:
-    """What `offset`, `lines` or `line` in a query asks for; None without them. Raises BadRequest."""
-    given = [(name, value) for name, value in query if name in _PLACES]
+def parse_place(query: Iterable[tuple[str, str]], time_of: Callable[[str], float]) -> Wish | None:
+    """What `offset`, `lines`, `line` or `since` in a query asks for; None without them. Raises BadRequest.
+
+    `time_of` gives the time that a text means in seconds since the Unix epoch, NaN if it is none.
+    """
+    given = [(name, value) for name, value in query if name in _PLACES or name == "since"]
     if not given:
         return None
     if len(given) > 1:
-        raise BadRequest("Give one of the query parameters offset, lines and line, and give it once.")
+        raise BadRequest("Give one of the query parameters offset, lines, line and since, and give it once.")
     [(name, value)] = given
+    if name == "since":
+        if math.isnan(when := time_of(value)):
+            raise BadRequest(_SINCE)
+        return Since(when)
     pattern, meaning = _PLACES[name]
     if not pattern.fullmatch(value) or abs(number := int(value)) > MAX or (name == "line" and not number):
         raise BadRequest(f"The query parameter {name} is {meaning}.")
@@ -194,6 +232,8 @@ def skip_lines(data: bytes, count: int) -> tuple[int, bytes]:
 class _LastLinesSearch:
     """Backwards from the end."""
 
+    line: int | None = None
+
     def __init__(self, count: int, size: int, stop: int | None) -> None:
         self.part = None if count and size else Part(size, stop)
         self._missing = count
@@ -205,6 +245,9 @@ class _LastLinesSearch:
     def wanted(self) -> tuple[int, int]:
         """See Search."""
         return max(0, self._at - SCAN), self._at
+
+    def begin(self, line: int, offset: int) -> None:
+        """Not for this one: it begins at the end."""
 
     def feed(self, data: bytes) -> None:
         """See Search."""
@@ -225,6 +268,8 @@ class _LineSearch:
 
     def __init__(self, number: int, size: int, stop: int | None) -> None:
         self.part: Part | None = None
+        self.line: int | None = number
+        self._number = number
         self._missing = number - 1
         self._size = size
         self._at = 0
@@ -235,6 +280,11 @@ class _LineSearch:
     def wanted(self) -> tuple[int, int]:
         """See Search."""
         return self._at, min(self._at + SCAN, self._size)
+
+    def begin(self, line: int, offset: int) -> None:
+        """See Search."""
+        self._missing, self._at = self._number - line, offset
+        self._settle(0)
 
     def feed(self, data: bytes) -> None:
         """See Search."""

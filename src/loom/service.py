@@ -15,11 +15,12 @@ from loom.feed import Feed, Place
 from loom.hub import Hub
 from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, number_of
 from loom.producer import Producer
-from loom.ranges import WHOLE, Part, Search
+from loom.ranges import WHOLE, Arrival, Part, Search
 from loom.reading import Reading, read_exactly
 from loom.store.base import Health, Store, Usage, Writer
+from loom.store.places import MAX_LINE, ORIGIN, LinePlace
 
-Choose = Callable[[Info], Part | Search]
+Choose = Callable[[Info], Part | Search | Arrival]
 """Says which part of a stream is meant, as the stream is now; may refuse it with an error of its own."""
 
 T = TypeVar("T")
@@ -27,6 +28,20 @@ T = TypeVar("T")
 DELETED_AT_ONCE = 500
 
 STOPPED = "the server stopped"
+
+
+COUNTED = 1 << 20
+"""Bytes behind the last place in which lines are counted for who asks for the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Where lines begin in a stream: some places, and that bytes [0, indexed) hold `lines` line ends."""
+
+    info: Info
+    places: list[LinePlace]
+    lines: int
+    indexed: int
 
 
 def _whole(info: Info) -> Part:
@@ -164,6 +179,25 @@ class Service:
             except VersionMismatch:
                 continue  # changed between the two looks: the next one merges with that
 
+    async def index(self, id: str, lines: tuple[int, int], count: int) -> Index:
+        """Where lines begin in a stream; see Store.places. Raises StreamNotFound, StreamDamaged, Busy,
+        StoreStopped."""
+
+        async def indexed(info: Info) -> Index:
+            places = await self._store.places(info.key, lines, count)
+            last = await self._store.place(info.key, MAX_LINE)
+            if last.offset > info.size:
+                last = ORIGIN
+            ends, covered = last.line - 1, last.offset
+            if info.size - covered <= COUNTED:
+                async with await self._store.open(info.key) as content:
+                    ends += (await read_exactly(content, covered, info.size)).count(b"\n")
+                covered = info.size
+            return Index(info, [each for each in places if each.offset <= info.size], ends, covered)
+
+        self._check()
+        return await self._standing(id, indexed)
+
     async def delete(self, id: str) -> Info:
         """Delete the stream of that id, durably; its producer and its followers are cut.
 
@@ -293,7 +327,7 @@ class Service:
                     raise StreamNotFound(id) from None
                 tried = info.key
 
-    async def _located(self, info: Info, part: Part | Search) -> Part:
+    async def _located(self, info: Info, part: Part | Search | Arrival) -> Part:
         """The part, once it is found.
 
         One piece is searched in each turn of the event loop, whoever it is for: however long streams are and
@@ -301,6 +335,13 @@ class Service:
         """
         if isinstance(part, Part):
             return part
+        if isinstance(part, Arrival):
+            start = await self._store.offset_at(info.key, part.when)
+            return Part(start if part.stop is None else min(start, part.stop), part.stop)
+        if part.part is None and part.line is not None:
+            place = await self._store.place(info.key, part.line)
+            if place.offset <= info.size:
+                part.begin(place.line, place.offset)
         if part.part is None:
             async with await self._store.open(info.key) as content:
                 while part.part is None:

@@ -48,6 +48,7 @@ class CountedContent(Content):
                 await asyncio.to_thread(os.write, self._fd, piece)
 
     def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        self._store.bytes_read += stop - start
         return self._content.read(start, stop)
 
     def fileno(self) -> int | None:
@@ -76,6 +77,7 @@ class TestStore(MemoryStore):
         self.follow_calls = 0
         self.contents: set[CountedContent] = set()
         self.open_calls = 0
+        self.bytes_read = 0
         self.watchings = 0
         self.filed = 0
         self.gate = asyncio.Event()

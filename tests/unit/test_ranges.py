@@ -1,5 +1,6 @@
 """What is asked for against plain models: slices of bytes, and tail(1)."""
 
+import math
 import re
 import subprocess
 
@@ -13,12 +14,14 @@ from loom.ranges import (
     FOLLOWS_FROM,
     MAX,
     SCAN,
+    Arrival,
     ByteRange,
     FromLine,
     FromOffset,
     LastBytes,
     LastLines,
     Part,
+    Since,
     SuffixRange,
     Wish,
     parse_place,
@@ -35,11 +38,25 @@ def stream(size: int, state: State = State.COMPLETE) -> Info:
     return Info(key="k", id="a", epoch=1, state=state, size=size)
 
 
-def part_of(wish: Wish, data: bytes, state: State, tail: bool = True, piece: int = SCAN) -> Part:
-    """The part, found in `data` where it has to be searched for."""
+def no_time(_text: str) -> float:
+    return math.nan
+
+
+def part_of(
+    wish: Wish,
+    data: bytes,
+    state: State,
+    tail: bool = True,
+    piece: int = SCAN,
+    known: tuple[int, int] | None = None,
+) -> Part:
+    """The part, found in `data` where it has to be searched for, from a line and an offset in it if known."""
     found = wish.of(stream(len(data), state), tail)
     if isinstance(found, Part):
         return found
+    assert not isinstance(found, Arrival)
+    if known and found.part is None:
+        found.begin(*known)
     while found.part is None:
         start, stop = found.wanted
         assert 0 <= start < stop <= min(len(data), start + SCAN)
@@ -301,7 +318,7 @@ def test_a_search_stops_as_soon_as_it_has_found():
     ],
 )
 def test_a_place_in_the_query(query, wish):
-    assert parse_place(query) == wish
+    assert parse_place(query, no_time) == wish
 
 
 BAD = ["", " ", "+1", " 1", "1 ", "1.0", "1e3", "0x1", "1_000", "--1", "-", "٣", "²", "\ufffd", str(MAX + 1)]
@@ -311,16 +328,40 @@ BAD = ["", " ", "+1", " 1", "1 ", "1.0", "1e3", "0x1", "1_000", "--1", "-", "٣"
 @pytest.mark.parametrize("value", [*BAD, "1\n", "9" * 5_000])
 def test_what_is_no_number_is_refused_in_a_sentence(name, value):
     with pytest.raises(BadRequest, match=f"^The query parameter {name} is .*\\.$"):
-        parse_place([(name, value)])
+        parse_place([(name, value)], no_time)
 
 
 @pytest.mark.parametrize(("name", "value"), [("line", "0"), ("line", "-1"), ("lines", "-1")])
 def test_lines_have_no_sign_and_no_line_is_zero(name, value):
     with pytest.raises(BadRequest):
-        parse_place([(name, value)])
+        parse_place([(name, value)], no_time)
 
 
-@pytest.mark.parametrize("names", [("offset", "lines"), ("lines", "line"), ("line", "line")])
+@pytest.mark.parametrize("names", ["offset lines", "lines line", "line line", "line since"])
 def test_one_place_is_enough(names):
     with pytest.raises(BadRequest, match="give it once"):
-        parse_place([(name, "1") for name in names])
+        parse_place([(name, "1") for name in names.split()], no_time)
+
+
+def test_a_time_is_a_place_too():
+    assert parse_place([("since", "noon")], {"noon": 5.0}.__getitem__) == Since(5.0)
+    with pytest.raises(BadRequest, match="since is a time"):
+        parse_place([("since", "noon")], no_time)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("state", [State.LIVE, State.COMPLETE])
+def test_a_line_is_found_from_any_place_before_it(number, state):
+    data = b"one\n\nthree\nfour"
+    expected = part_of(FromLine(number), data, state)
+    for offset in range(len(data) + 1):
+        line = data.count(b"\n", 0, offset) + 1
+        if line < number or (line == number and data[:offset].endswith(b"\n")):
+            part = part_of(FromLine(number), data, state, known=(line, offset))
+            assert (part.start, part.stop, part.skip) == (expected.start, expected.stop, expected.skip)
+
+
+def test_since_is_left_to_who_knows_when_bytes_arrived():
+    assert Since(5.0).of(stream(7, State.LIVE), tail=True) == Arrival(5.0, None)
+    assert Since(5.0).of(stream(7, State.LIVE), tail=False) == Arrival(5.0, 7)
+    assert Since(5.0).of(stream(7), tail=True) == Arrival(5.0, 7)

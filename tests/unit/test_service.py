@@ -1,9 +1,10 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
-from tests.unit.stores import ManualClock, TestStore, settled
+from tests.unit.stores import ManualClock, TestStore, created, fed, settled
 
 from loom.errors import (
     Busy,
@@ -21,6 +22,7 @@ from loom.producer import Producer
 from loom.ranges import SCAN, FromLine, LastLines, Part, Wish
 from loom.reading import FileSlice, Reading
 from loom.service import Choose, Service
+from loom.store.places import GAP
 
 
 @pytest.fixture
@@ -338,7 +340,7 @@ async def test_a_search_ends_with_who_asked_and_with_the_server(service: Service
     producer = await begun(service, bytes(64 * SCAN))
     await producer.complete()
     first = asyncio.create_task(service.read("a", chosen(LastLines(1))))
-    second = asyncio.create_task(service.locate("a", chosen(FromLine(2))))
+    second = asyncio.create_task(service.locate("a", chosen(LastLines(2))))
     await settled()
     assert len(store.contents) == 2
     first.cancel()
@@ -574,3 +576,19 @@ async def test_creation_that_meets_the_drain_is_ended(service: Service, store: T
     with pytest.raises(StoreStopped):
         await creating
     assert (await service.info("a")).state is State.INTERRUPTED
+
+
+async def test_any_line_of_a_long_stream_is_found_in_few_bytes(service: Service, store: TestStore):
+    writer = await created(store)
+    line = b"x" * 90
+    for first in range(0, 400_000, 10_000):  # 40 MB
+        await fed(writer, b"".join(b"%09d%b\n" % (number, line) for number in range(first, first + 10_000)))
+    for number in (1, 2, 3_000, 123_456, 399_999, 400_000):
+        store.bytes_read = 0
+        _, part = await service.locate("a", partial(FromLine(number).of, tail=False))
+        assert part.start == 100 * (number - 1)
+        assert store.bytes_read <= 2 * GAP + SCAN
+    store.bytes_read = 0
+    index = await service.index("a", (1, 10**9), 1000)
+    assert (index.lines, index.indexed) == (400_000, 40_000_000)
+    assert store.bytes_read <= 2 * GAP + 1_000_000

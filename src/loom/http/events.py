@@ -22,8 +22,9 @@ from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED, VARY
 from loom.http.lifetime import lifetime_headers
 from loom.http.problem import Headers
+from loom.http.times import parse_since
 from loom.model import Info, quote_id
-from loom.ranges import WHOLE, FromOffset, Part, Search, Wish, parse_place
+from loom.ranges import WHOLE, Arrival, FromOffset, Part, Search, Wish, parse_place
 from loom.reading import Reading
 from loom.service import Service
 from loom.sse import HEARTBEAT, encode, encode_retry
@@ -55,8 +56,11 @@ class StreamEvents:
         """All or a part of the stream, then what comes. Range and conditions are not for events."""
         query = exchange.query_params.multi_items()
         kind = parse_kind([value for name, value in query if name == "as"])
+        now = self._service.now()
         wish = Resumption(
-            exchange.all(b"last-event-id"), parse_place(query) or WHOLE, tail=not exchange.given("notail")
+            exchange.all(b"last-event-id"),
+            parse_place(query, lambda text: parse_since(text, now)) or WHOLE,
+            tail=not exchange.given("notail"),
         )
         try:
             async with exchange.attended():
@@ -90,7 +94,7 @@ class Resumption:
             self._wish = FromOffset(int(found[2]))
             self._offset = int(found[2])
 
-    def choose(self, info: Info) -> Part | Search:
+    def choose(self, info: Info) -> Part | Search | Arrival:
         """See service.Choose. Raises PreconditionFailed, BadRequest, Finished."""
         if self._key:
             if self._key != info.key:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from loom.http.conditions import Fields, Validators, check_conditions, range_is_wanted, validators_of
 from loom.http.headers import stream_headers, unchanged_headers
 from loom.http.problem import Headers
+from loom.http.times import parse_since
 from loom.model import Info
-from loom.ranges import WHOLE, FromLine, LastLines, Part, Search, parse_place, parse_range
+from loom.ranges import WHOLE, Arrival, FromLine, LastLines, Part, Search, parse_place, parse_range
 
 
 class Selection:
@@ -15,11 +16,11 @@ class Selection:
     Raises BadRequest.
     """
 
-    def __init__(self, query: Iterable[tuple[str, str]], fields: Fields) -> None:
+    def __init__(self, query: Iterable[tuple[str, str]], fields: Fields, now: float) -> None:
         query = list(query)
         self._fields = fields
         self._tail = all(name != "notail" for name, _ in query)
-        self._place = parse_place(query)
+        self._place = parse_place(query, lambda text: parse_since(text, now))
         self._range = None if self._place else parse_range(fields.all(b"range"))
 
     @property
@@ -32,7 +33,7 @@ class Selection:
         """True if the answer is the whole stream or a range of it, and tells what that is known by."""
         return self._tail and self._place is None
 
-    def choose(self, info: Info) -> Part | Search:
+    def choose(self, info: Info) -> Part | Search | Arrival:
         """See service.Choose. Raises NotModified, PreconditionFailed, RangeNotSatisfiable, in that order."""
         validators = self._validators(info)
         check_conditions(self._fields, info, validators)

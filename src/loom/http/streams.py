@@ -12,6 +12,7 @@ from loom.http.conditions import NotModified
 from loom.http.events import StreamEvents, accepts_events
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE
+from loom.http.index import answer_index
 from loom.http.listing import answer_json, row
 from loom.http.resumption import tag_of, upload_headers
 from loom.http.selection import Selection
@@ -37,10 +38,13 @@ class Streams:
         if exchange.given("info"):
             await answer_json(exchange, row(await self._service.info(id)) + "\n")
             return
+        if exchange.given("index"):
+            await answer_index(exchange, self._service, id)
+            return
         if accepts_events(exchange.all(b"accept")):
             await self._events.read(exchange, id)
             return
-        selection = Selection(exchange.query_params.multi_items(), exchange)
+        selection = Selection(exchange.query_params.multi_items(), exchange, self._service.now())
         attended = exchange.attended() if selection.searches else nullcontext()
         try:
             if exchange.head:

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 
 from loom.errors import LoomError
 from loom.model import Change, Info, NewStream, Patch, Query, State
+from loom.store.places import LinePlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,21 @@ class Store(ABC):
     @abstractmethod
     async def open(self, key: str) -> Content:
         """The bytes of a key. Raises StreamNotFound, StreamDamaged, Busy (no descriptor left)."""
+
+    @abstractmethod
+    async def place(self, key: str, line: int) -> LinePlace:
+        """A place in the stream from which a line is found soon: the line's start, or the last place known
+        before it. Raises StreamNotFound, Busy."""
+
+    @abstractmethod
+    async def places(self, key: str, lines: tuple[int, int], count: int) -> list[LinePlace]:
+        """Starts of lines that are known, with their times: `count` or so, evenly from the first to the last
+        of `lines`, and the last known among them. Raises StreamNotFound, Busy."""
+
+    @abstractmethod
+    async def offset_at(self, key: str, when: float) -> int:
+        """The first byte that arrived at that time or later; where that is not known so exactly, one a little
+        before it, never one behind. The durable size if none has. Raises StreamNotFound, Busy."""
 
     @abstractmethod
     async def follow(self, key: str, sink: Sink) -> Following:

@@ -8,12 +8,14 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from loom.errors import Busy, ConfigError
 from loom.model import Info, Query, State
+from loom.store.files import index as sparse
+from loom.store.places import GRAIN, Count, LinePlace, Mark, Moment, place_of, sample
 
 FORMAT = 1
 COLUMNS = (
@@ -138,8 +140,8 @@ class Catalog:
         for name, kind in ADDED.items():
             if name not in present:
                 self._db.execute(f"ALTER TABLE streams ADD COLUMN {name} {kind}")
-        for index in INDEXES:
-            self._db.execute(index)
+        for statement in (*INDEXES, *sparse.TABLES):
+            self._db.execute(statement)
 
     def fact(self, name: str) -> int:
         """`seed` of the log; `checkpoint`, the lsn up to which no log is needed, 0 before there is one;
@@ -148,20 +150,49 @@ class Catalog:
         return int(value)
 
     def store(
-        self, rows: Iterable[Row], deletes: Sequence[int], number: int, *, checkpoint: int | None = None
+        self,
+        rows: Iterable[Row],
+        deletes: Sequence[int],
+        number: int,
+        *,
+        marks: Mapping[int, Iterable[Mark]] | None = None,
+        grains: Mapping[int, float] | None = None,
+        checkpoint: int | None = None,
     ) -> None:
         """Apply changes in one transaction; with `checkpoint` it is durable on return, and says so.
+
+        `marks` go to the index of streams; moments of those with `grains` are thinned to them.
 
         Raises sqlite3.Error with nothing applied: call again with the same and more.
         """
         with self._transaction(flush=checkpoint is not None) as db:
             db.executemany("DELETE FROM streams WHERE number = ?", ((each,) for each in deletes))
             db.executemany(UPSERT, (values(*row) for row in rows))
+            sparse.forget(db, deletes)
+            for each, found in (marks or {}).items():
+                sparse.keep(db, each, found)
+            for each, grain in (grains or {}).items():
+                sparse.thin(db, each, grain)
             db.execute("UPDATE facts SET value = ? WHERE name = 'number'", (number,))
             if checkpoint is not None:
                 db.execute("UPDATE facts SET value = ? WHERE name = 'checkpoint'", (checkpoint,))
         if checkpoint is not None:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def mend_index(self, rows: Iterable[Row], now: float) -> None:
+        """What the index says of streams as a start finds them: nothing of bytes that are not there, and of
+        those that it may have missed no more than it knows."""
+        with self._transaction(flush=False) as db:
+            for number, info in rows:
+                known = self.rows([number]).get(number)
+                until = now if info.ended is None else info.ended
+                sparse.cut(db, number, info.size)
+                if info.size > (known.size if known else 0) and until > info.created + GRAIN:
+                    sparse.stretch(db, number, info.created, until)
+
+    def counted(self, number: int) -> Count:
+        """How far the lines of a stream have been counted."""
+        return sparse.counted(self._db, number)
 
     def set_fact(self, name: str, value: int) -> None:
         """Durable on return. Raises sqlite3.Error."""
@@ -220,6 +251,27 @@ class CatalogReader:
         return (row[0], info_of(row)) if row else None
 
     @readable()
+    def place(self, number: int, line: int) -> LinePlace:
+        """The last place that the index has of a stream before the start of a line, or there."""
+        return sparse.place_before(self._db, number, line)
+
+    @readable()
+    def moments(self, number: int, when: float) -> list[Moment]:
+        """The moments next to a time."""
+        return sparse.moments_around(self._db, number, when)
+
+    @readable()
+    def places(
+        self, number: int, recent: Sequence[Mark], created: float, lines: tuple[int, int], count: int
+    ) -> list[LinePlace]:
+        """See Store.places; `recent` is what the index does not have yet."""
+        moments = sparse.moments_of(self._db, number)
+        moments += [mark for mark in recent if isinstance(mark, Moment)]
+        return sample(
+            lambda line: nearest(self.place(number, line), recent, line), moments, created, lines, count
+        )
+
+    @readable()
     def expired(self, now: float, limit: int) -> list[Row]:
         """Final streams that expire at or before `now`, the earliest first."""
         over = f"{SELECT} WHERE ended NOT NULL AND expires <= ? ORDER BY expires LIMIT ?"
@@ -268,6 +320,12 @@ class CatalogReader:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+
+def nearest(place: LinePlace, recent: Iterable[Mark], line: int) -> LinePlace:
+    """The place before a line, with those that the index does not have yet."""
+    places = {place, *(mark for mark in recent if isinstance(mark, LinePlace))}
+    return place_of(sorted(places, key=lambda each: each.offset), line)
 
 
 def ranges(query: Query) -> dict[str, Condition]:

@@ -22,6 +22,7 @@ from loom.store.files.content import ContentFiles
 from loom.store.files.log import Log
 from loom.store.files.records import Delete, Extent, Put, Record, digest_of, encode, encode_append
 from loom.store.files.stream import Op, Stream
+from loom.store.places import Count, LinePlace
 
 LARGE = 256 << 10
 OP_SIZE = 1024
@@ -39,6 +40,8 @@ class Write:
     large: bool
     filed: int
     recent: list[bytes]
+    count: Count | None
+    places: list[LinePlace] = field(default_factory=list)
     digest: int = 0
     error: OSError | None = None
 
@@ -211,7 +214,14 @@ class Commits:
         if not large and len(chunks) > 1:
             chunks = [b"".join(chunks)]
         write = Write(
-            stream, stream.taken, chunks, size, large, stream.filed, list(stream.recent) if large else []
+            stream,
+            stream.taken,
+            chunks,
+            size,
+            large,
+            stream.filed,
+            list(stream.recent) if large else [],
+            stream.count,
         )
         stream.taken += size
         return write
@@ -260,6 +270,8 @@ class Commits:
             if self._flush:
                 self._content.sync(number)
             write.digest = digest_of(write.chunks)
+            if write.count is not None and write.count.offset == write.filed:
+                write.count, write.places = write.count.behind(write.recent + write.chunks)
         except OSError as error:
             write.error = error
             with contextlib.suppress(OSError):

@@ -54,6 +54,7 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     for each in damaged:
         logger.error("stored bytes of stream %r (key %s) are damaged", rows[each].id, rows[each].key)
     rows = {each: settled(info, each in damaged, clock()) for each, info in rows.items()}
+    catalog.mend_index(rows.items(), clock())
     deleted = [each for each, found in replayed.items() if found.deleted]
     for each in deleted:
         content.remove(each)

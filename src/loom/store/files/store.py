@@ -5,6 +5,7 @@ to the event loop, threads work on what it hands them.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from loom.errors import (
 )
 from loom.model import Change, ChangeKind, Clock, Info, NewStream, Patch, Query
 from loom.store.base import Health, Sink, Store, Subscription, Usage
+from loom.store.files.catalog import CatalogReader, nearest
 from loom.store.files.changes import Changes
 from loom.store.files.commit import Batch, Commits
 from loom.store.files.content import ContentLost
@@ -34,6 +36,7 @@ from loom.store.files.reading import FilesContent
 from loom.store.files.stream import Following, Op, Stream
 from loom.store.files.table import Table
 from loom.store.files.writer import Bounds, FilesWriter
+from loom.store.places import LinePlace, Moment, offset_of
 
 T = TypeVar("T")
 DUE = 500
@@ -55,6 +58,7 @@ class FilesStore(Store):
     ) -> None:
         self._parts = parts
         self._durability = durability
+        self._clock = clock
         self._failed = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
         self._watchers: dict[Watching, None] = {}
@@ -191,6 +195,34 @@ class FilesStore(Store):
             ) from error
         return FilesContent(stream, files, self._threads, self._table.release)
 
+    async def place(self, key: str, line: int) -> LinePlace:
+        """See Store."""
+        stream = self._changes.stream(key)
+        place = self._parts.reader.place(stream.number, line)
+        self._table.release(stream)
+        return nearest(place, stream.marks, line)
+
+    async def places(self, key: str, lines: tuple[int, int], count: int) -> list[LinePlace]:
+        """See Store."""
+        stream = self._changes.stream(key)
+        recent = list(stream.marks)
+        self._table.release(stream)
+
+        def find() -> list[LinePlace]:
+            with contextlib.closing(CatalogReader(self._parts.catalog.path)) as reader:
+                return reader.places(stream.number, recent, stream.info.created, lines, count)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, find)
+
+    async def offset_at(self, key: str, when: float) -> int:
+        """See Store."""
+        stream = self._changes.stream(key)
+        size = stream.durable
+        moments = [Moment(stream.info.created, 0), *self._parts.reader.moments(stream.number, when)]
+        moments += [each for each in stream.marks if isinstance(each, Moment)]
+        self._table.release(stream)
+        return offset_of(moments, when, size)
+
     async def follow(self, key: str, sink: Sink) -> Following:
         """See Store."""
         return Following(self._changes.stream(key), sink, self._table.release)
@@ -224,12 +256,16 @@ class FilesStore(Store):
             for op in batch.ops:
                 op.fail(self._changes.failure)
             return
+        now = self._clock()
         for write in batch.writes:
             stream = write.stream
             if write.error is not None:
                 self._fail_stream(stream, write.error, batch.ops)
             elif stream.error is None:
+                stream.arrived(now)
                 stream.grown(write.chunks, filed=write.large)
+                if write.large and write.count is not None:
+                    stream.counted(write.count, write.places)
                 self._table.changed(stream)
                 self._images.note(stream, large=write.size if write.large else 0)
         for op in batch.ops:

@@ -10,13 +10,14 @@ Four offsets only rise, each at or behind the next:
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loom.errors import LoomError
 from loom.model import Info
 from loom.store.base import Sink
+from loom.store.places import Count, Dates, LinePlace, Mark
 
 if TYPE_CHECKING:
     from loom.store.files.writer import FilesWriter
@@ -43,11 +44,15 @@ class Stream:
 
     __slots__ = (
         "accepted",
+        "count",
+        "dates",
         "durable",
         "error",
         "filed",
+        "grows",
         "info",
         "lock",
+        "marks",
         "number",
         "opened",
         "ops",
@@ -72,6 +77,11 @@ class Stream:
         self.opened = 0
         self.error: LoomError | None = None
         self.lock = asyncio.Lock()
+        # The index: whether it goes on, how far lines are counted (None: ask the catalog), what it lacks.
+        self.grows = not info.state.final
+        self.count: Count | None = None if info.size else Count()
+        self.dates = Dates(None if info.size else info.created)
+        self.marks: list[Mark] = []
 
     @property
     def view(self) -> Info:
@@ -83,8 +93,13 @@ class Stream:
         """Nothing here but what the catalog and the content file hold too."""
         return not (
             self.pending or self.recent or self.ops or self.sinks or self.opened or self.writer
-            or self.waiters or self.lock.locked()
+            or self.waiters or self.marks or self.lock.locked()
         )  # fmt: skip
+
+    @property
+    def uncounted(self) -> bool:
+        """Not all lines in the content file have been counted."""
+        return self.grows and (self.count is None or self.count.offset < self.filed)
 
     async def moved(self) -> None:
         """Wait until something of this stream has become durable, or its writer is lost."""
@@ -105,6 +120,19 @@ class Stream:
         if writer is not None:
             writer.lose(error)
         self.wake()
+
+    def counted(self, count: Count, places: Sequence[LinePlace]) -> None:
+        """Lines have been counted so far, and these places were found; somebody else may have been faster."""
+        before, self.count = self.count, count
+        if before is not None and before.offset >= count.offset:
+            self.count = before
+            return
+        self.marks += [each for each in places if before is None or each.offset > before.offset]
+
+    def arrived(self, now: float) -> None:
+        """What becomes durable next arrived now."""
+        if moment := self.dates.arrived(now, self.durable):
+            self.marks.append(moment)
 
     def grown(self, chunks: list[bytes], *, filed: bool) -> None:
         """`chunks` have become durable; `filed` says that the content file holds all there is."""

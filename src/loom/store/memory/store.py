@@ -35,6 +35,7 @@ from loom.model import (
 from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Usage, Writer
 from loom.store.memory.commit import Commits
 from loom.store.memory.stream import Follower, Member, MemoryContent, MemoryWriter, Stream, targets
+from loom.store.places import LinePlace, offset_of, place_of, sample
 
 FENCED = "Another producer has taken the stream over."
 DUE_AT_ONCE = 500
@@ -95,6 +96,18 @@ class MemoryStore(Store):
     async def open(self, key: str) -> Content:
         return MemoryContent(self._stream(key))
 
+    async def place(self, key: str, line: int) -> LinePlace:
+        return place_of(self._stream(key).places, line)
+
+    async def places(self, key: str, lines: tuple[int, int], count: int) -> list[LinePlace]:
+        stream = self._stream(key)
+        created = stream.info.created
+        return sample(lambda line: place_of(stream.places, line), stream.moments, created, lines, count)
+
+    async def offset_at(self, key: str, when: float) -> int:
+        stream = self._stream(key)
+        return offset_of(stream.moments, when, stream.info.size)
+
     async def follow(self, key: str, sink: Sink) -> Following:
         return Follower(self._stream(key), sink)
 
@@ -142,7 +155,7 @@ class MemoryStore(Store):
             self._remove(old)
         self._number += 1
         info = new.born(new_key(self._number), self._clock())
-        stream = self._streams[info.key] = self._ids[info.id] = Stream(info)
+        stream = self._streams[info.key] = self._ids[info.id] = Stream(info, self._clock)
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer, replaced=old is not None)
         self._announce(ChangeKind.CREATED, info)
         return stream.writer

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from loom.errors import LoomError, StreamDamaged
-from loom.model import Info, Patch, State
+from loom.model import Clock, Info, Patch, State
 from loom.store.base import Content, Sink, Writer
 from loom.store.memory.commit import Commits
+from loom.store.places import Count, Dates, LinePlace, Moment, thinned
 
 T = TypeVar("T")
 
@@ -48,8 +49,13 @@ class Follower(Member[Sink]):
 class Stream:
     """One key as it durably is."""
 
-    def __init__(self, info: Info) -> None:
+    def __init__(self, info: Info, clock: Clock) -> None:
         self.info = info
+        self.places: list[LinePlace] = []
+        self.moments = [Moment(info.created, 0)]
+        self._clock = clock
+        self._count = Count()
+        self._dates = Dates(info.created)
         self.data = bytearray()
         self.writer: MemoryWriter | None = None
         self.followers: dict[Member[Sink], None] = {}
@@ -58,10 +64,19 @@ class Stream:
         """What the writer has accepted becomes durable, and is shown in one piece."""
         if self.writer and (data := self.writer.take()):
             offset = self.info.size
+            self._index(offset, data)
             self.data += data
             self.info = replace(self.info, size=offset + len(data))
             for sink in targets(self.followers):
                 sink.grow(offset, data)
+
+    def _index(self, offset: int, data: bytes) -> None:
+        if moment := self._dates.arrived(self._clock(), offset):
+            self.moments.append(moment)
+        if self._dates.coarser():
+            self.moments = thinned(self.moments, self._dates.grain)
+        self._count, places = self._count.behind([data])
+        self.places += places
 
     def lose_writer(self, error: LoomError) -> None:
         """Nothing more is accepted; what was accepted is kept."""

@@ -1,0 +1,49 @@
+"""GET /stream/{id}?index: where lines begin, for who shows a part of a long stream. Owns its JSON.
+
+    {"key": ..., "state": ..., "size": 12345678, "final": false, "lines": 98765, "indexed": 12345678,
+     "places": [[line, offset, time], ...]}
+
+Bytes [0, indexed) hold `lines` line ends. A place is a line, the offset at which it begins, and about when
+that byte arrived, in seconds since the Unix epoch.
+"""
+
+import json
+import re
+
+from loom.errors import BadRequest
+from loom.http.exchange import Exchange
+from loom.http.listing import answer_json
+from loom.ranges import MAX
+from loom.service import Service
+
+PLACES = 1000
+MAX_PLACES = 10_000
+_NUMBER = re.compile("[0-9]{1,18}")
+
+
+async def answer_index(exchange: Exchange, service: Service, id: str) -> None:
+    """`index=N`: N places at most, evenly from the line `from` to the line `to`."""
+    count = min(_number(exchange, "index", PLACES), MAX_PLACES)
+    lines = _number(exchange, "from", 1), _number(exchange, "to", MAX)
+    index = await service.index(id, lines, count)
+    info = index.info
+    told = {
+        "key": info.key,
+        "state": info.state,
+        "size": info.size,
+        "final": info.state.final,
+        "lines": index.lines,
+        "indexed": index.indexed,
+        "places": [[each.line, each.offset, each.time] for each in index.places],
+    }
+    exchange.record.state = info.state
+    await answer_json(exchange, json.dumps(told, separators=(",", ":")) + "\n")
+
+
+def _number(exchange: Exchange, name: str, default: int) -> int:
+    values = exchange.query_params.getlist(name)
+    if values in ([], [""]):
+        return default
+    if len(values) > 1 or not _NUMBER.fullmatch(values[0]) or not int(values[0]):
+        raise BadRequest(f"The query parameter {name} is one number above 0.")
+    return int(values[0])

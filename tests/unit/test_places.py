@@ -1,0 +1,138 @@
+"""The sparse index against plain models, and times in a query."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loom.http.times import parse_since
+from loom.store.places import (
+    GAP,
+    GRAIN,
+    MOMENTS,
+    ORIGIN,
+    Count,
+    Dates,
+    LinePlace,
+    Moment,
+    offset_of,
+    place_of,
+    sample,
+    thinned,
+)
+
+
+def lines_of(chance: random.Random, size: int, length: int) -> bytes:
+    """Lines about so long."""
+    return b"".join(b"x" * chance.randrange(2 * length) + b"\n" for _ in range(size // length))
+
+
+@pytest.mark.parametrize("length", [1, 100, GAP // 2, 3 * GAP])
+@pytest.mark.parametrize("piece", [1000, GAP, 5 * GAP])
+def test_places_are_true_however_the_bytes_come(length, piece):
+    data = lines_of(random.Random(length), 3 * GAP if length < 100 else 20 * GAP, length)
+    count, places = Count(), []
+    for at in range(0, len(data), piece):
+        count, found = count.behind([data[at : at + piece // 3], data[at + piece // 3 : at + piece]])
+        places += found
+    assert (count.offset, count.lines) == (len(data), data.count(b"\n"))
+    before = ORIGIN
+    for place in places:
+        assert place.line == data.count(b"\n", 0, place.offset) + 1
+        assert not place.start or data[place.offset - 1 : place.offset] == b"\n"
+        assert before.offset < place.offset <= before.offset + 2 * GAP + piece
+        before = place
+    assert len(data) - before.offset < 2 * GAP + piece
+
+
+@given(st.data())
+def test_a_line_is_looked_for_behind_the_last_place_before_it(data):
+    text = data.draw(st.binary(max_size=30).map(lambda raw: raw.replace(b"a", b"\n")))
+    offsets = data.draw(st.sets(st.integers(1, max(1, len(text)))))
+    places = [
+        LinePlace(text.count(b"\n", 0, each) + 1, each, text[:each].endswith(b"\n"))
+        for each in sorted(offsets)
+        if each <= len(text)
+    ]
+    for line in range(1, text.count(b"\n") + 3):
+        right = [each for each in places if each.line < line or (each.line == line and each.start)]
+        assert place_of(places, line) == max(right, key=lambda each: each.offset, default=ORIGIN)
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 9))), st.sampled_from([None, 4.0, 64.0]))
+def test_what_arrived_since_a_time_is_never_left_out(growth, grain):
+    """And little that came before, however often moments are thinned."""
+    dates, moments, arrivals = Dates(0.0), [Moment(0.0, 0)], []
+    now, size = 0.0, 0
+    for wait, grown in growth:
+        now += wait
+        if moment := dates.arrived(now, size):
+            moments.append(moment)
+        arrivals += [now] * grown
+        size += grown
+    coarse = thinned(thinned(moments, grain / 2), grain) if grain else moments
+    for when in [0.0, now, now + 5, *(time + delta for time in arrivals for delta in (-0.5, 0.0, 0.5))]:
+        exact = next((at for at, time in enumerate(arrivals) if time >= when), size)
+        offset = offset_of(coarse, when, size)
+        assert offset <= exact
+        early = when - 2 * (grain or GRAIN)
+        assert all(time > early for time in arrivals[offset:exact])
+
+
+def test_moments_are_few():
+    dates, kept = Dates(0.0), [Moment(0.0, 0)]
+    for second in range(3 * MOMENTS):
+        if moment := dates.arrived(float(second), second):
+            kept.append(moment)
+        if dates.coarser():
+            kept = thinned(kept, dates.grain)
+    assert MOMENTS / 4 <= len(kept) <= MOMENTS + 1
+    assert dates.grain <= 4
+    assert offset_of(kept, 10_000.0, 3 * MOMENTS) in range(9_990, 10_001)
+
+
+def test_a_sample_is_spread_evenly_and_dated():
+    places = [LinePlace(10 * n + 1, 100 * n, start=n % 7 != 3) for n in range(1, 1000)]
+    moments = [Moment(50.0 + n, 10_000 * n) for n in range(1, 10)]
+
+    def taken(first: int, last: int, count: int) -> list[LinePlace]:
+        return sample(lambda line: place_of(places, line), moments, 7.0, (first, last), count)
+
+    everything = taken(1, 10**9, 10_000)
+    assert everything[0] == LinePlace(1, 0, time=7.0)
+    assert len(everything) == 1 + sum(each.start for each in places)
+    assert {each.time for each in everything} == {7.0, *(each.time for each in moments)}
+    few = taken(1, 10**9, 10)
+    assert 9 <= len(few) <= 11
+    assert few[0].line == 1
+    assert few[-1].line > 9_900
+    assert all(2000 <= each.line <= 2100 for each in taken(2010, 2100, 50))
+
+
+def test_what_is_coarse_stays_so():
+    assert thinned([], 2.0) == []
+    assert thinned([Moment(1.0, 0, 50.0), Moment(60.0, 9)], 2.0) == [
+        Moment(1.0, 0, 50.0),
+        Moment(60.0, 9, 2.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("2h", 7200), ("1h30m", 5400), ("2d", 172_800), ("1.5s", 1.5), ("0s", 0)],
+)
+def test_how_long_ago(text, seconds):
+    assert parse_since(text, 1_000_000.0) == 1_000_000.0 - seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "10", "m", "10 m", "-10m", "10m1h", "1e3s", "yesterday", "\u0663m"]
+)
+def test_what_is_no_time(text):
+    assert math.isnan(parse_since(text, 0.0))
+
+
+def test_a_time_is_a_time():
+    assert parse_since("1970-01-01T00:01:00Z", 0.0) == 60.0
