@@ -271,8 +271,9 @@ async def test_a_stream_of_another_length_than_announced_is_not_complete(loom: L
 
 
 @ONE_STORE
-async def test_lengths_that_contradict_each_other_create_nothing(loom: Loom):
-    wire = await loom.ask("POST", "/stream/a", b"data", upload_complete="?1", upload_length=5)
+@pytest.mark.parametrize("headers", [{}, {"upload_complete": "?1"}])
+async def test_lengths_that_contradict_each_other_create_nothing(loom: Loom, headers):
+    wire = await loom.ask("POST", "/stream/a", b"data", upload_length=5, **headers)
     assert (wire.head.status, (await refusal(wire))["code"]) == (400, "inconsistent_length")
     assert (await head(loom)).status == 404
 

@@ -20,6 +20,7 @@ from loom.http.guard import Cors, Guard
 from loom.http.headers import SANDBOX
 from loom.http.listing import Listing
 from loom.http.metrics import Scrape
+from loom.http.openapi import Document
 from loom.http.ops import Ops
 from loom.http.problem import ACCEPT_PATCH, problem, problem_of
 from loom.http.spy import SpyHole
@@ -46,6 +47,7 @@ def build_app(
     )
     listing = Listing(service)
     ops = Ops(service)
+    document = Document(max_metadata_bytes=settings.max_metadata_bytes)
     routes = [
         Route("/stream", Resource(POST=uploads.create_new)),
         Route("/stream/", Resource(POST=uploads.create_new)),
@@ -66,6 +68,7 @@ def build_app(
         Route("/metrics", Resource(GET=Scrape(service, traffic, metrics).read)),
         Route("/healthz", Resource(GET=ops.alive)),
         Route("/readyz", Resource(GET=ops.ready)),
+        Route("/openapi.json", Resource(GET=document.read)),
     ]
     app: ASGIApp = Router(routes, redirect_slashes=False, default=_nothing_here)
     app = Guard(

@@ -25,7 +25,7 @@ from loom.http.exchange import PRINCIPAL, interruptible
 from loom.http.headers import EXPOSED
 from loom.http.problem import problem
 
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/readyz", "/openapi.json")
 """Paths that need no token."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/]+)(?::\d*)?")

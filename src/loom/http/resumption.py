@@ -38,7 +38,8 @@ class Upload:
         complete = boolean("Upload-Complete", fields.all(b"upload-complete"))
         offset = integer("Upload-Offset", fields.all(b"upload-offset"))
         length = integer("Upload-Length", fields.all(b"upload-length"))
-        if complete and (content := integer("Content-Length", fields.all(b"content-length"))) is not None:
+        content = integer("Content-Length", fields.all(b"content-length"))
+        if complete is not False and content is not None:
             total = (offset or 0) + content
             if length not in (None, total):
                 raise InconsistentLength(f"Upload-Length is {length}, but this request ends at {total}.")

@@ -1,0 +1,97 @@
+"""The OpenAPI document says what the app does: no more, no less."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from starlette.routing import Route, Router
+from tests.http.conftest import ONE_STORE, Loom, Serve
+
+import loom as package
+from loom.errors import ConfigError, LoomError
+from loom.http.headers import EXPOSED
+from loom.http.openapi import document
+
+SOURCE = Path(package.__file__).parent / "http"
+PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "content-type"}
+"""Headers that OpenAPI has other words for, or whose parameters it has ignored (section 4.8.12)."""
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    return document(4096)
+
+
+def routes(app: Any) -> list[Route]:
+    while not isinstance(app, Router):
+        app = app._app
+    return [route for route in app.routes if isinstance(route, Route)]
+
+
+def errors(root: type[LoomError] = LoomError) -> Iterator[type[LoomError]]:
+    if root is not ConfigError:
+        yield root
+    for error in root.__subclasses__():
+        yield from errors(error)
+
+
+@ONE_STORE
+async def test_it_has_every_path_with_its_methods(loom: Loom, told: dict[str, Any]):
+    served = {route.path.replace(":path}", "}").rstrip("/") for route in routes(loom.app)}
+    assert served == set(told["paths"])
+    for path, item in told["paths"].items():
+        head = (await loom.ask("OPTIONS", path.replace("{id}", "a"))).head
+        methods = {name.upper() for name in item} - {"PARAMETERS", "HEAD"}
+        assert methods == set(head["allow"].split(", ")) - {"HEAD", "OPTIONS"}, path
+
+
+@ONE_STORE
+async def test_it_is_served_to_everyone_as_it_is(serve: Serve, told: dict[str, Any]):
+    loom = await serve(tokens=["secret"])
+    wire = await loom.get("/openapi.json")
+    assert (wire.head.status, wire.head["content-type"]) == (200, "application/json")
+    assert json.loads(await wire.body()) == json.loads(json.dumps(told))
+
+
+def test_it_is_valid(told: dict[str, Any]):
+    schemathesis.openapi.from_dict(json.loads(json.dumps(told))).validate()
+
+
+def test_it_has_every_problem_with_its_status(told: dict[str, Any]):
+    known = set()
+    for name, response in told["components"]["responses"].items():
+        [schema] = [each["schema"] for each in response["content"].values()]
+        known |= {
+            (int(name.removeprefix("Problem")), code)
+            for code in schema["allOf"][1]["properties"]["code"]["enum"]
+        }
+    ours = {(error.status, error.code) for error in errors()}
+    written = re.compile(r'(?:problem\(|= |_refuse\(\(|return )\(?([1-5][0-9]{2}), "([a-z_]+)"')
+    for file in SOURCE.rglob("*.py"):
+        ours |= {(int(status), code) for status, code in written.findall(file.read_text())}
+    assert known == ours
+
+
+def test_it_has_every_header_that_is_read_and_every_one_that_is_shown(told: dict[str, Any]):
+    parameters = told["components"]["parameters"].values()
+    described = {each["name"].lower() for each in parameters if each["in"] == "header"}
+    read = {
+        name
+        for file in SOURCE.glob("*.py")
+        for name in re.findall(r'\.all\(b"([a-z-]+)"\)', file.read_text())
+    }
+    assert read - PROTOCOL == described
+    shown = {name.lower() for name in told["components"]["headers"]}
+    assert {name.lower() for name in EXPOSED} - {"accept-patch"} <= shown
+
+
+def test_each_of_its_parts_is_used(told: dict[str, Any]):
+    text = json.dumps(told)
+    unnamed = {"Change"}
+    for kind in ("parameters", "headers", "schemas", "responses"):
+        for name in told["components"][kind]:
+            assert name in unnamed or f'"#/components/{kind}/{name}"' in text, name
