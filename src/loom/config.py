@@ -198,6 +198,18 @@ class Settings(BaseModel):
     cors_origins: Strings = Field(
         [], description="Origins whose web pages may use this server; none: no CORS."
     )
+    max_stream_bytes: ByteSize = Field(
+        ByteSize(0),
+        ge=0,
+        description="Bytes a stream may have; with more it is aborted. 0: any number.",
+    )
+    max_store_bytes: ByteSize = Field(
+        ByteSize(0), ge=0, description="Bytes all streams together may have; 0: any number."
+    )
+    max_streams_live: int = Field(0, ge=0, description="Streams with a producer at once; 0: any number.")
+    max_followers: int = Field(
+        0, ge=0, description="Readers at once that stay for what comes, /spy and /events too; 0: any number."
+    )
     min_free_bytes: ByteSize = Field(
         ByteSize(64 << 20), ge=0, description="Bytes of disk space to leave free (also as 64MiB)."
     )

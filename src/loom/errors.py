@@ -27,8 +27,10 @@ LoomError
 │   └── StreamFailed          507  its bytes could not be stored
 ├── StreamAborted             409  a follower's stream did not complete
 ├── StreamDamaged             500  stored bytes are missing or wrong
+├── SizeLimit                 413  a stream has all the bytes that one may have
 ├── StorageFull               507
 ├── Busy                      503  a limit of this machine; try again later
+│   └── TooMany               503  of streams or followers at once
 ├── StoreStopped              503  a flush failed, or the store is closed
 └── ConfigError                    the server cannot start as told
 """
@@ -40,12 +42,14 @@ PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types"
 class LoomError(Exception):
     """The root. `str()` is a sentence for the person who asked; it names no path.
 
-    `type` is the problem's type (RFC 9457 section 3.1.1) where there is one that others know.
+    `type` is the problem's type (RFC 9457 section 3.1.1) where there is one that others know. `retry_after`
+    is in seconds, None where trying again makes no sense or nobody knows when.
     """
 
     code = "internal"
     status = 500
     type = "about:blank"
+    retry_after: float | None = None
 
 
 class BadRequest(LoomError):
@@ -244,8 +248,18 @@ class StreamDamaged(LoomError):
     status = 500
 
 
+class SizeLimit(LoomError):
+    """A stream has all the bytes that one may have here; what came before is stored."""
+
+    code = "size_limit"
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A stream has {limit} bytes at most here; send what is more as another one.")
+
+
 class StorageFull(LoomError):
-    """Too little disk space is left."""
+    """Too little space is left, on the disk or of what this server may use."""
 
     code = "storage_full"
     status = 507
@@ -256,6 +270,14 @@ class Busy(LoomError):
 
     code = "busy"
     status = 503
+    retry_after = 1.0
+
+
+class TooMany(Busy):
+    """A limit that was set on how many there may be at once."""
+
+    code = "too_many"
+    retry_after = 10.0
 
 
 class StoreStopped(LoomError):
@@ -263,6 +285,7 @@ class StoreStopped(LoomError):
 
     code = "stopped"
     status = 503
+    retry_after = 1.0
 
 
 class ConfigError(LoomError):

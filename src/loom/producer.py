@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 
 from loom.digests import Digests, text_of
-from loom.errors import DigestMismatch, Fenced, LoomError, StreamGone
+from loom.errors import DigestMismatch, Fenced, LoomError, SizeLimit, StreamGone
+from loom.limits import REASON, Room
 from loom.model import Clock, Info, Patch, State
 from loom.store.base import Writer
 
@@ -34,6 +35,7 @@ class Producer:
         ended: Callable[["Producer"], None],
         digests: Digests,
         *,
+        room: Room,
         open_window: float,
     ) -> None:
         self.info = writer.info
@@ -43,6 +45,7 @@ class Producer:
         self._clock = clock
         self._ended = ended
         self._digests = digests
+        self._room = room
         self._open_window = open_window
         self._sha = None if writer.info.size else hashlib.sha256()
         self._error: LoomError | None = None
@@ -51,9 +54,19 @@ class Producer:
         writer.on_lost(self._stop)
 
     async def take(self, data: bytes) -> None:
-        """Append, then wait until there is room for more. Raises WriterLost, StoreStopped."""
+        """Append, then wait until there is room for more.
+
+        Where a limit is reached, bytes up to it are kept and the stream is aborted; for want of space in the
+        store it is left as it is if this producer has brought nothing yet. Raises WriterLost, StoreStopped,
+        and at a limit SizeLimit, StorageFull.
+        """
         self._check()
-        self._writer.append(data)
+        size, limit = self._room.fits(self._writer.accepted, len(data))
+        self._writer.append(data[:size])
+        if limit is not None:
+            if self._writer.accepted > self.info.size or isinstance(limit, SizeLimit):
+                await self._closed_by(self._writer.close(Patch(state=State.ABORTED, reason=REASON)))
+            raise limit
         if self._writer.accepted > HASHED_HERE:
             self._sha = None
         if self._sha is not None:
@@ -88,17 +101,19 @@ class Producer:
         """Wait until more than `beyond` bytes are durable; returns how many. Raises as `take`."""
         return await self._writer.flushed(beyond + 1)
 
-    async def lose(self, reason: str) -> None:
+    async def lose(self, reason: str) -> Info | None:
         """The producer vanished: keep every byte taken; it may come back within the stream's resume window.
 
-        Waits for the end that is already under way, if there is one. Never raises WriterLost or StoreStopped.
+        Waits for the end that is already under way, if there is one. Returns what came of it. Never raises
+        WriterLost or StoreStopped.
         """
         try:
-            await self._closed_by(self._writer.close(self._interrupted(reason)))
+            return await self._closed_by(self._writer.close(self._interrupted(reason)))
         except (Fenced, StreamGone):
             pass
         except LoomError as error:
             logger.warning("the loss of a producer is not stored", stream=self.info.id, error=str(error))
+        return None
 
     def on_lost(self, callback: Callable[[LoomError], None]) -> None:
         """Call back once, at once if it already is so, when this producer may not go on."""

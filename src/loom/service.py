@@ -5,6 +5,7 @@ Knows the store and the hub by their contracts; nothing of HTTP, tokens or setti
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from dataclasses import replace as updated
 from typing import TypeVar
@@ -13,6 +14,7 @@ from loom.digests import Digests
 from loom.errors import StoreStopped, StreamFinal, StreamGone, StreamNotFound, VersionMismatch
 from loom.feed import Feed, Place
 from loom.hub import Hub
+from loom.limits import NO_LIMITS, Limits, Places, Room
 from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, number_of
 from loom.producer import Producer
 from loom.ranges import WHOLE, Arrival, Part, Search
@@ -72,6 +74,7 @@ class Service:
         resume_window: float = 30.0,
         open_window: float = 86400.0,
         retention: float = 0.0,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -80,11 +83,19 @@ class Service:
         self._resume_window = resume_window
         self._open_window = open_window
         self._retention = retention
+        self.limits = limits
+        self._room = Room(store, limits)
+        self._live = Places(limits.streams_live, "live streams")
+        self._following = Places(limits.followers, "followers")
         self._producers: set[Producer] = set()
         self._followers: set[Reading] = set()
         self._stopping: StoreStopped | None = None
         self._searching = asyncio.Lock()
         self._feed = Feed(store)
+
+    def check_length(self, length: int | None) -> None:
+        """Raise SizeLimit if no stream may be so long."""
+        self._room.check_length(length)
 
     def now(self) -> float:
         """The time that deadlines are meant in."""
@@ -95,31 +106,42 @@ class Service:
     ) -> Producer:
         """Create a stream to write to; unless told otherwise with this service's resume window and retention.
 
-        Raises StreamExists, StorageFull, Busy, StoreStopped.
+        Raises StreamExists, SizeLimit, StorageFull, Busy, StoreStopped.
         """
         self._check()
+        self._room.check()
+        self._room.check_length(new.length)
         new = updated(new, resume_window=self._resume_window if resume_window is None else resume_window)
         if new.ttl is None and new.expires is None:
             new = updated(new, ttl=self._retention)
-        return await self._producing(await self._store.create(new, replace=replace))
+        with self._live.one(len(self._producers)):
+            writer = await self._store.create(new, replace=replace)
+        return await self._producing(writer)
 
     async def resume(self, id: str, offset: int, check: Callable[[Info], None] = lambda _: None) -> Producer:
         """Take a stream over, from its producer if it has one, and go on at its end: at `offset` or nowhere.
 
         `check` may refuse the stream that stands there. Raises StreamNotFound, StreamFinal, OffsetMismatch,
-        StorageFull, StoreStopped.
+        StorageFull, Busy, StoreStopped.
         """
 
         async def resumed(info: Info) -> Writer:
             check(info)
-            return await self._store.resume(info.key, offset)
+            others = [each for each in self._producers if each.info.key != info.key]
+            with self._live.one(len(others)):
+                return await self._store.resume(info.key, offset)
 
         self._check()
         return await self._producing(await self._standing(id, resumed))
 
     async def _producing(self, writer: Writer) -> Producer:
         producer = Producer(
-            writer, self._clock, self._producers.discard, self.digests, open_window=self._open_window
+            writer,
+            self._clock,
+            self._producers.discard,
+            self.digests,
+            room=self._room,
+            open_window=self._open_window,
         )
         self._producers.add(producer)
         if self._stopping is not None:
@@ -269,6 +291,10 @@ class Service:
         """A place in the feed of all changes, behind the one with the id `last`. Raises StoreStopped."""
         return self._feed.join(last)
 
+    def following(self) -> AbstractContextManager[None]:
+        """Someone who stays for what comes, counted in here with all the others. Raises TooMany."""
+        return self._following.one(len(self._followers))
+
     def health(self) -> Health:
         """How the store is; not ready once draining."""
         health = self._store.health()
@@ -354,9 +380,10 @@ class Service:
     async def _open(self, info: Info, part: Part) -> Reading:
         if part.stop is not None:
             return Reading(info, part, self._store, self._hub, await self._store.open(info.key))
-        tail = await self._hub.attach(info.key)
-        reading = Reading(info, part, self._store, self._hub, tail, self._followers.discard)
-        self._followers.add(reading)
+        with self.following():
+            tail = await self._hub.attach(info.key)
+            reading = Reading(info, part, self._store, self._hub, tail, self._followers.discard)
+            self._followers.add(reading)
         try:
             await reading.prepare()
         except BaseException:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from tests.http.wire import Wire
 
 from loom.cli.access import open_auth
+from loom.cli.serve import limits_of
 from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.app import build_app
@@ -215,6 +216,7 @@ async def running(settings: Settings, lines: Lines, host: Host = own_server) -> 
         resume_window=settings.resume_window,
         open_window=settings.open_window,
         retention=settings.retention,
+        limits=limits_of(settings),
     )
     app = build_app(service, Spy(store, hub), auth, settings, metrics)
     beside = [Sweeper(store, clock, sleep=soon).run(), service.digests.run()]

@@ -10,6 +10,7 @@ from loom.errors import (
     Busy,
     Fenced,
     LoomError,
+    StorageFull,
     StoreStopped,
     StreamAborted,
     StreamExists,
@@ -592,3 +593,32 @@ async def test_any_line_of_a_long_stream_is_found_in_few_bytes(service: Service,
     index = await service.index("a", (1, 10**9), 1000)
     assert (index.lines, index.indexed) == (400_000, 40_000_000)
     assert store.bytes_read <= 2 * GAP + 1_000_000
+
+
+class FullStore(TestStore):
+    """Can be told that the disk is full."""
+
+    short = False
+
+    @property
+    def full(self) -> bool:
+        return self.short
+
+
+async def test_a_disk_that_gets_full_ends_who_is_producing_and_lets_in_no_other(clock):
+    store = FullStore(clock)
+    service = Service(store, Hub(store), clock)
+    producer, late = [await service.create(NewStream(id=id)) for id in ("a", "late")]
+    await producer.take(b"some")
+    store.short = True
+    for each in (producer, late):
+        with pytest.raises(StorageFull):
+            await each.take(b" more")
+        await each.lose("it could not go on")
+    with pytest.raises(StorageFull):
+        await service.create(NewStream(id="b"))
+    info, untouched = await store.info("a"), await store.info("late")
+    assert (info.state, info.reason, info.size) == (State.ABORTED, "size limit", 4)
+    assert untouched.state is State.INTERRUPTED
+    store.short = False
+    await (await service.resume("late", 0)).take(b"later")

@@ -32,6 +32,7 @@ from loom.http.guard import is_loopback
 from loom.http.listing import row
 from loom.http.server import Server
 from loom.hub import Hub
+from loom.limits import Limits
 from loom.metrics import Metrics
 from loom.model import Clock, steady_clock
 from loom.service import Service
@@ -108,6 +109,7 @@ async def _serve(
         resume_window=settings.resume_window,
         open_window=settings.open_window,
         retention=settings.retention,
+        limits=limits_of(settings),
     )
     server = Server(
         build_app(service, Spy(store, hub), auth, settings, metrics),
@@ -149,6 +151,16 @@ def _open_webhooks(store: Store, settings: Settings, clock: Clock) -> "Webhooks"
     hooks = [Hook(each.url, each.prefix, each.key) for each in settings.webhooks]
     path = None if settings.store == "memory" else settings.data / "webhooks.json"
     return Webhooks(store, hooks, row, path, clock)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What is taken at most."""
+    return Limits(
+        stream_bytes=settings.max_stream_bytes,
+        store_bytes=settings.max_store_bytes,
+        streams_live=settings.max_streams_live,
+        followers=settings.max_followers,
+    )
 
 
 async def _open_store(settings: Settings, clock: Clock, metrics: Metrics) -> Store:

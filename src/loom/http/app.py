@@ -64,7 +64,7 @@ def build_app(
         Route("/streams", Resource(GET=listing.read, DELETE=listing.delete)),
         Route("/events", Resource(GET=FeedEvents(service).read)),
         Route("/tokens", Resource(POST=Tokens(auth).sign)),
-        Route("/spy", Resource(GET=SpyHole(spy).read)),
+        Route("/spy", Resource(GET=SpyHole(spy, service).read)),
         Route("/metrics", Resource(GET=Scrape(service, traffic, metrics).read)),
         Route("/healthz", Resource(GET=ops.alive)),
         Route("/readyz", Resource(GET=ops.ready)),

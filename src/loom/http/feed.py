@@ -47,9 +47,10 @@ class FeedEvents:
         if exchange.head:
             await exchange.respond(200, EVENT_HEADERS)
             return
-        # Who leaves before anything has happened can go on from here too.
-        await exchange.begin(200, EVENT_HEADERS, encode_id(place.id) if place.id else b"")
-        await exchange.relay(beating(feed_events(place, wanted), self._beat), body_part)
+        with self._service.following():
+            # Who leaves before anything has happened can go on from here too.
+            await exchange.begin(200, EVENT_HEADERS, encode_id(place.id) if place.id else b"")
+            await exchange.relay(beating(feed_events(place, wanted), self._beat), body_part)
 
 
 async def feed_events(place: Place, wanted: Wanted) -> AsyncGenerator[bytes, None]:

@@ -59,6 +59,6 @@ def problem_of(
         extra += [(b"upload-offset", b"%d" % error.offset), (b"upload-complete", b"?0")]
     if isinstance(error, UnsupportedPatch):
         extra.append((b"accept-patch", ACCEPT_PATCH))
-    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        extra.append((b"retry-after", b"1"))
+    if error.retry_after is not None:
+        extra.append((b"retry-after", b"%d" % error.retry_after))
     return problem(error.status, error.code, str(error), headers=extra, **members)

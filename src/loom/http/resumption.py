@@ -98,14 +98,18 @@ def resume_window(fields: Fields) -> float | None:
     return seconds
 
 
-def upload_headers(info: Info, now: float) -> Headers:
-    """How far a stream is, how often a producer came to it, and how long it waits for more."""
+def upload_headers(info: Info, now: float, most: int = 0) -> Headers:
+    """How far a stream is, how often a producer came to it, how long it waits for more, and how many bytes it
+    may have at `most`, 0 for any number."""
     complete = info.state is State.COMPLETE
     headers = [(b"upload-offset", b"%d" % info.size), (b"upload-complete", b"?%d" % complete)]
     headers.append((b"x-stream-epoch", b"%d" % info.epoch))
     length = info.size if complete else info.length
     if length is not None:
         headers.append((b"upload-length", b"%d" % length))
+    limits = [b"max-size=%d" % most] if most and not info.state.final else []
     if info.deadline is not None:
-        headers.append((b"upload-limit", b"max-age=%d" % max(0, round(info.deadline - now))))
+        limits.append(b"max-age=%d" % max(0, round(info.deadline - now)))
+    if limits:
+        headers.append((b"upload-limit", b", ".join(limits)))
     return headers

@@ -4,6 +4,7 @@ from contextlib import aclosing
 
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED
+from loom.service import Service
 from loom.spy import Spy
 
 # What streams hold is passed through as it is: no charset can be promised, UTF-8 is what a terminal expects.
@@ -13,8 +14,9 @@ HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), NO_STORE, NOSNIFF, S
 class SpyHole:
     """The handler of /spy."""
 
-    def __init__(self, spy: Spy) -> None:
+    def __init__(self, spy: Spy, service: Service) -> None:
         self._spy = spy
+        self._service = service
 
     async def read(self, exchange: Exchange) -> None:
         """GET /spy: until the client leaves."""
@@ -22,8 +24,9 @@ class SpyHole:
         if exchange.head:
             await exchange.respond(200, HEADERS)
             return
-        async with aclosing(self._spy.weave(exchange.given("color"), shown)) as pieces:
-            # Joined before the head is sent: who has seen the head misses nothing that comes after it.
-            joined = await anext(pieces)
-            await exchange.begin(200, HEADERS, joined)
-            await exchange.relay(pieces, body_part)
+        with self._service.following():
+            async with aclosing(self._spy.weave(exchange.given("color"), shown)) as pieces:
+                # Joined before the head is sent: who has seen the head misses nothing that comes after it.
+                joined = await anext(pieces)
+                await exchange.begin(200, HEADERS, joined)
+                await exchange.relay(pieces, body_part)

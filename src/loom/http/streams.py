@@ -14,6 +14,7 @@ from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE
 from loom.http.index import answer_index
 from loom.http.listing import answer_json, row
+from loom.http.problem import Headers
 from loom.http.resumption import tag_of, upload_headers
 from loom.http.selection import Selection
 from loom.model import Info, parse_id, quote_id
@@ -53,7 +54,10 @@ class Streams:
                 status, headers = selection.answer(await self._told(info, selection), part)
                 # How far a producer has come may not be answered by any cache.
                 headers = [pair for pair in headers if pair[0] != NO_STORE[0]]
-                headers += [NO_STORE, *upload_headers(info, self._service.now())]
+                headers += [
+                    NO_STORE,
+                    *self._upload_headers(info),
+                ]
                 await exchange.respond(status, headers)
                 return
             async with attended:
@@ -74,7 +78,11 @@ class Streams:
         """HEAD for who may write but not read: how far the stream has come, and nothing else of it."""
         exchange.require(Action.WRITE, id)
         info = await self._service.info(id)
-        headers = [(b"etag", tag_of(info)), NO_STORE, *upload_headers(info, self._service.now())]
+        headers = [
+            (b"etag", tag_of(info)),
+            NO_STORE,
+            *self._upload_headers(info),
+        ]
         await exchange.respond(200, headers)
 
     async def _told(self, info: Info, selection: Selection) -> Info:
@@ -88,6 +96,9 @@ class Streams:
         info = await self._service.delete(id)
         exchange.record.stream, exchange.record.state = quote_id(id), info.state
         await exchange.respond(204, [NO_STORE])
+
+    def _upload_headers(self, info: Info) -> Headers:
+        return upload_headers(info, self._service.now(), self._service.limits.stream_bytes)
 
 
 def _id(exchange: Exchange) -> str:

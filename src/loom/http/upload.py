@@ -18,7 +18,6 @@ from starlette.types import Message, Receive
 from loom.auth import Action
 from loom.errors import (
     Conflict,
-    DigestMismatch,
     LoomError,
     ProducerIdle,
     StreamExists,
@@ -142,6 +141,7 @@ class Uploads:
 
     async def _resume(self, exchange: Exchange, id: str) -> None:
         upload = Upload.of(exchange)
+        self._service.check_length(upload.length)
         start = upload.start
 
         def check(info: Info) -> None:
@@ -214,11 +214,10 @@ class Uploads:
                 if early:
                     await begun.wait()
         except BaseException as error:
-            if isinstance(error, DigestMismatch):
-                exchange.record.state = State.ABORTED
-            elif not isinstance(error, WriterLost):
+            if not isinstance(error, WriterLost):
                 exchange.record.state = State.INTERRUPTED
-            await asyncio.shield(producer.lose(_reason(error)))
+            if (left := await asyncio.shield(producer.lose(_reason(error)))) is not None:
+                exchange.record.state = left.state
             raise
         exchange.record.state = info.state
         if not early:
@@ -248,7 +247,7 @@ class Uploads:
                 more = message.get("more_body", False)
 
     def _upload_headers(self, info: Info) -> Headers:
-        return upload_headers(info, self._service.now())
+        return upload_headers(info, self._service.now(), self._service.limits.stream_bytes)
 
 
 @asynccontextmanager

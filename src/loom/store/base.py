@@ -248,6 +248,16 @@ class Store(ABC):
     async def usage(self) -> Usage:
         """What it holds. Raises Busy."""
 
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes of all streams, those on their way to the disk too. Counted as they come and go."""
+
+    @property
+    @abstractmethod
+    def full(self) -> bool:
+        """The disk has too little space left to take more bytes."""
+
     @abstractmethod
     async def stopped(self) -> LoomError:
         """Wait until a failure has stopped the store; returns it. Never returns on an ordinary `close`."""

@@ -48,6 +48,17 @@ INDEXES = (
     "CREATE INDEX IF NOT EXISTS expiring ON streams (expires) WHERE expires NOT NULL AND ended NOT NULL",
 )
 """Indexes they may come without."""
+SIZE = "INSERT INTO facts SELECT 'size', coalesce(sum(size), 0) FROM streams"
+"""A fact they may come without, from when it is there kept by these triggers."""
+TRIGGERS = tuple(
+    f"CREATE TRIGGER IF NOT EXISTS {name} AFTER {event} ON streams "  # noqa: S608
+    f"BEGIN UPDATE facts SET value = value + {more} WHERE name = 'size'; END"
+    for name, event, more in (
+        ("came", "INSERT", "new.size"),
+        ("grew", "UPDATE OF size", "new.size - old.size"),
+        ("went", "DELETE", "-old.size"),
+    )
+)
 PAGE = 500
 WINDOW = 20_000
 """Rows that one page looks at, at most: some 20 ms in a thread, however many streams there are."""
@@ -142,10 +153,16 @@ class Catalog:
                 self._db.execute(f"ALTER TABLE streams ADD COLUMN {name} {kind}")
         for statement in (*INDEXES, *sparse.TABLES):
             self._db.execute(statement)
+        with self._transaction(flush=False) as db:
+            if db.execute("SELECT 1 FROM facts WHERE name = 'size'").fetchone() is None:
+                db.execute(SIZE)
+            for trigger in TRIGGERS:
+                db.execute(trigger)
 
     def fact(self, name: str) -> int:
         """`seed` of the log; `checkpoint`, the lsn up to which no log is needed, 0 before there is one;
-        `flushed`, whether the log behind that was written with flushes; `number`, the last given."""
+        `flushed`, whether the log behind that was written with flushes; `number`, the last given; `size`, the
+        bytes of all streams."""
         (value,) = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return int(value)
 

@@ -63,7 +63,7 @@ class FilesStore(Store):
         self._closing: asyncio.Task[None] | None = None
         self._watchers: dict[Watching, None] = {}
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="loom-read")
-        self._table = Table(parts.reader, parts.recovered.unfinished, parts.recovered.number)
+        self._table = Table(parts.reader, parts.recovered)
         self._commits = Commits(
             parts.log,
             parts.content,
@@ -238,6 +238,16 @@ class FilesStore(Store):
             "files", self._durability, self._changes.failure is None, str(self._changes.failure or "")
         )
 
+    @property
+    def size(self) -> int:
+        """See Store."""
+        return self._table.size + self._commits.in_flight
+
+    @property
+    def full(self) -> bool:
+        """See Store."""
+        return self._images.full
+
     async def usage(self) -> Usage:
         """See Store."""
         self._changes.check()
@@ -264,6 +274,7 @@ class FilesStore(Store):
             elif stream.error is None:
                 stream.arrived(now)
                 stream.grown(write.chunks, filed=write.large)
+                self._table.size += write.size
                 if write.large and write.count is not None:
                     stream.counted(write.count, write.places)
                 self._table.changed(stream)
@@ -278,6 +289,7 @@ class FilesStore(Store):
         if op.drop is not None:
             before = op.drop.view
             self._table.drop(op.drop)
+            self._table.size -= before.size
             self._commits.forget(op.drop)
             op.drop.end(StreamGone(f"The stream with ID {before.id} was deleted or replaced."))
             self._tell(ChangeKind.DELETED, before)

@@ -9,15 +9,18 @@ from collections import Counter
 
 from loom.model import FINAL_STATES, Info, Query, State, number_of
 from loom.store.files.catalog import CatalogReader, Row
+from loom.store.files.recovery import Recovered
 from loom.store.files.stream import Stream
 
 
 class Table:
     """Look-ups, and what the catalog does not know yet."""
 
-    def __init__(self, reader: CatalogReader, unfinished: list[Row], number: int) -> None:
-        self.number = number
+    def __init__(self, reader: CatalogReader, recovered: Recovered) -> None:
+        self.number = recovered.number
         """The last stream number given out."""
+        self.size = recovered.size
+        """Durable bytes of all streams."""
         self.told_times = 0
         """How often the catalog caught up."""
         self._reader = reader
@@ -27,7 +30,7 @@ class Table:
         self._changed: dict[int, Stream] = {}
         self._telling: dict[int, Stream] = {}
         self._dropped: set[int] = set()
-        for row in unfinished:
+        for row in recovered.unfinished:
             self._keep(Stream(*row))
 
     def next_number(self) -> int:

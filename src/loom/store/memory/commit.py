@@ -24,6 +24,8 @@ class Commits:
     def __init__(self, writer_bound: int, total_bound: int) -> None:
         self.stop: StoreStopped | None = None
         """Why there are no more commits."""
+        self.stored = 0
+        """Bytes of all streams, those in flight too."""
         self._writer_bound = writer_bound
         self._total_bound = total_bound
         self._dirty: dict[MemoryWriter, None] = {}

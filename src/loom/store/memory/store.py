@@ -119,6 +119,14 @@ class MemoryStore(Store):
         stop = self._commits.stop
         return Health("memory", "none", ready=stop is None, detail=str(stop or ""))
 
+    @property
+    def size(self) -> int:
+        return self._commits.stored
+
+    @property
+    def full(self) -> bool:
+        return False
+
     async def usage(self) -> Usage:
         self._commits.check()
         infos = [stream.info for stream in self._streams.values()]
@@ -195,6 +203,7 @@ class MemoryStore(Store):
     def _remove(self, stream: Stream) -> None:
         error = StreamGone("The stream was deleted or replaced.")
         stream.lose_writer(error)
+        self._commits.stored -= stream.info.size
         del self._streams[stream.info.key], self._ids[stream.info.id]
         stream.gone(error)
         self._announce(ChangeKind.DELETED, stream.info)

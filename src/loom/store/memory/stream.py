@@ -142,6 +142,7 @@ class MemoryWriter(Writer):
         if data:
             self._pending.append(data)
             self.in_flight += len(data)
+            self._commits.stored += len(data)
             self._commits.grow(self)
 
     def take(self) -> bytes:
