@@ -78,7 +78,7 @@ def tool() -> Callable[[str], str]:
     """Return the path of a system tool; without it the test is skipped, in CI it fails."""
 
     def find(name: str) -> str:
-        path = shutil.which(name)
+        path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         if path is None:
             absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
             absent(f"{name} is not installed: scripts/tools names its package")

@@ -10,6 +10,7 @@ import gc
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ import uvloop
 
 from loom import config, logs
 from loom.auth import Auth
-from loom.cli import flags
+from loom.cli import flags, systemd
 from loom.cli.access import open_auth, reload_auth, secrets_of
 from loom.config import Settings
 from loom.errors import LoomError
@@ -64,23 +65,37 @@ def serve(read: Reread) -> int:
     keep_large_buffers()
     raise_file_limit()
     gc.freeze()  # what is loaded stays: no collection needs to look through it again
-    return uvloop.run(_open_and_run(settings, read))
+    listening = systemd.inherited(os.environ)
+    if listening is not None:
+        host, port = listening.getsockname()[:2]
+        settings = settings.model_copy(update={"host": host, "port": port})
+    return uvloop.run(_open_and_run(settings, read, listening))
 
 
-async def _open_and_run(settings: Settings, read: Reread) -> int:
+async def _open_and_run(settings: Settings, read: Reread, listening: socket.socket | None) -> int:
     clock = steady_clock()
     metrics = Metrics()
-    return await run(await _open_store(settings, clock, metrics), settings, clock, metrics, read)
+    return await run(await _open_store(settings, clock, metrics), settings, clock, metrics, read, listening)
 
 
-async def run(store: Store, settings: Settings, clock: Clock, metrics: Metrics, read: Reread) -> int:
-    """Serve what `store` keeps until a signal or the store's failure, then close it; the exit code."""
+async def run(
+    store: Store,
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    read: Reread,
+    listening: socket.socket | None = None,
+) -> int:
+    """Serve what `store` keeps until a signal or the store's failure, then close it; the exit code.
+
+    `listening` is a socket that listens already, in place of the settings' address.
+    """
     failing = asyncio.create_task(store.stopped())
     try:
         auth = await asyncio.to_thread(open_auth, settings, time.time)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
-        await _serve(store, auth, settings, clock, metrics, failing)
+        await _serve(store, auth, settings, clock, metrics, failing, listening)
     finally:
         await store.close()
         # The last flush may have failed too; its news is on the way.
@@ -100,6 +115,7 @@ async def _serve(
     clock: Clock,
     metrics: Metrics,
     failing: asyncio.Task[LoomError],
+    listening: socket.socket | None,
 ) -> None:
     hub = Hub(store)
     service = Service(
@@ -111,13 +127,19 @@ async def _serve(
         retention=settings.retention,
         limits=limits_of(settings),
     )
+
+    async def drain() -> None:
+        systemd.notify("STOPPING=1")
+        await service.drain(clock() + settings.shutdown_timeout)
+
     server = Server(
         build_app(service, Spy(store, hub), auth, settings, metrics),
         host=settings.host,
         port=settings.port,
         on_listening=lambda url: _announce(url, settings),
-        on_stop=lambda: service.drain(clock() + settings.shutdown_timeout),
+        on_stop=drain,
         shutdown_timeout=settings.shutdown_timeout,
+        listening=listening,
     )
     failing.add_done_callback(lambda _: server.stop())
     beside = [asyncio.create_task(each) for each in (Sweeper(store, clock).run(), service.digests.run())]
@@ -191,6 +213,7 @@ def _announce(url: str, settings: Settings) -> None:
     with suppress(OSError):
         sys.stdout.write(f"Loom listens on {url} ({kept})\n")
         sys.stdout.flush()
+    systemd.notify("READY=1")
     if not settings.tokens and not is_loopback(settings.host):
         logger.warning(
             "ANYONE WHO REACHES THIS ADDRESS CAN READ, WRITE AND REPLACE EVERY STREAM: no tokens are set.",

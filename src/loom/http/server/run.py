@@ -49,7 +49,8 @@ async def serving(
 class Server(uvicorn.Server):
     """`app` on an address: clients can connect from now on, and are served once it runs.
 
-    `on_listening` is told the URL then. Raises ConfigError if it cannot listen; port 0 picks a free one.
+    `listening` is a socket that listens already, for `host` and `port`. `on_listening` is told the URL then.
+    Raises ConfigError if it cannot listen; port 0 picks a free one.
     Stopping closes the listening socket, runs `on_stop`, lets the answers being given come to their end, and
     cuts those left when `shutdown_timeout` seconds have passed since the stop, or at a second `stop`.
     """
@@ -65,6 +66,7 @@ class Server(uvicorn.Server):
         shutdown_timeout: float = 10.0,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         self._limits = limits or Limits()
         super().__init__(Config(app, Connection, self._limits, tls))
@@ -73,7 +75,7 @@ class Server(uvicorn.Server):
         self._shutdown_timeout = shutdown_timeout
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
-        self._socket = listen(host, port)
+        self._socket = listening or listen(host, port)
         name = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if tls else 'http'}://{name}:{self._socket.getsockname()[1]}"
 
