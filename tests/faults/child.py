@@ -138,8 +138,8 @@ class FailingCatalog(Catalog):
 
 
 async def serve(fault: Fault, arguments: Sequence[str]) -> int:
-    given = dict(each.removeprefix("--").replace("-", "_").split("=", 1) for each in arguments)
-    settings = config.load([], {}, given)
+    flags = (each.removeprefix("--").partition("=") for each in arguments)
+    settings = config.load([], {}, {name.replace("-", "_"): value for name, _, value in flags})
     clock = steady_clock()
     FailingCatalog.trigger = trigger = Trigger(fault)
     setattr(parts, "Catalog", FailingCatalog)  # noqa: B010

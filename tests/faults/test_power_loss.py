@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from tests.e2e.server import tell
+from tests.faults.child import lying
 from tests.faults.conftest import rounds, within
 from tests.faults.life import Life
 
@@ -26,5 +27,14 @@ async def test_what_was_told_is_true_after_every_power_loss(kind, volume_of, run
 @within(SOON)
 async def test_power_losses_find_acknowledgements_that_did_not_wait_for_the_disk(volume_of, run, seed):
     life = Life(await asyncio.to_thread(volume_of, "ext4"), run, seed, durability="os")
+    with pytest.raises(AssertionError):
+        await life.crashes(SOON)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@pytest.mark.parametrize("prefix", ["log/", "content/"])
+@within(SOON)
+async def test_power_losses_find_a_flush_that_is_left_out(kind, prefix, volume_of, run, seed):
+    life = Life(await asyncio.to_thread(volume_of, kind), run, seed, program=lying(prefix))
     with pytest.raises(AssertionError):
         await life.crashes(SOON)

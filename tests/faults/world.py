@@ -4,9 +4,10 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from itertools import count
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from tests.e2e.peers import ask, connect
@@ -14,7 +15,9 @@ from tests.e2e.server import Server
 from tests.faults.ledger import NOTHING, Name
 from tests.faults.load import Gone, Producer
 from tests.faults.readers import Reader
+from tests.http.wire import Cut
 
+T = TypeVar("T")
 PRODUCERS = 16
 AT_ONCE = 16
 PREFIX = "faults/"
@@ -53,12 +56,7 @@ class World:
                 [*(producer.work for producer in self._producers), *(each.read for each in self._attached())]
             )
         ]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await all_of(tasks)
 
     def _attached(self) -> list[Reader]:
         """The readers of the names that are still worked on."""
@@ -73,7 +71,7 @@ class World:
             async with turns:
                 return await look(server, name)
 
-        there = await asyncio.gather(*map(one, self.names))
+        there = await all_of([asyncio.create_task(one(name)) for name in self.names])
         listed = await listing(server)
         assert listed == {name.target for name, found in zip(self.names, there, strict=True) if found}, (
             "the listing is not what is there"
@@ -86,6 +84,16 @@ class World:
         return f"{dict(self.seen)}; {len(self.names)} names, {shown} MiB, readers resumed {resumed} times"
 
 
+async def all_of(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
+    """What they return; the first that fails ends all others."""
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def until_gone(work: Coroutine[None, None, None]) -> None:
     with suppress(Gone):
         await work
@@ -93,7 +101,10 @@ async def until_gone(work: Coroutine[None, None, None]) -> None:
 
 async def look(server: Server, name: Name) -> bool:
     """Read one name whole; True if something is there."""
-    head, body = await ask(server, "GET", f"{name.target}?notail")
+    try:
+        head, body = await ask(server, "GET", f"{name.target}?notail")
+    except Cut:
+        raise AssertionError(f"{name.target} cannot be read to its end") from None
     if head.status == 404:
         name.found(NOTHING)
         return False

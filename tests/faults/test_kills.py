@@ -1,0 +1,28 @@
+"""kill -9 under load, with readers attached that come back: what any of them was shown at an offset is what
+everyone finds there after, and nothing that was told is taken back.
+"""
+
+import asyncio
+import random
+
+from tests.e2e.peers import soon
+from tests.e2e.server import tell
+from tests.faults.conftest import rounds, within
+from tests.faults.world import World
+
+KILLS = 20
+
+
+@within(KILLS)
+async def test_readers_go_on_through_kills_and_no_byte_they_saw_changes(tmp_path, run, seed):
+    rng, world = random.Random(seed), World(seed)
+    for _ in range(rounds(KILLS)):
+        server = await run(tmp_path / "data")
+        await world.check(server)
+        living = asyncio.create_task(world.live(server))
+        await asyncio.sleep(rng.uniform(0.1, 1.2))
+        await server.kill()
+        await soon(living)
+    await world.check(await run(tmp_path / "data"))
+    tell(f"seed {seed}: {world}")
+    assert sum(reader.resumed for reader in world.readers) > rounds(KILLS)
