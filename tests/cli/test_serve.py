@@ -93,23 +93,11 @@ async def test_lines_piped_in_slowly_are_followed_live_and_replayed():
 
 
 async def push(server, id, data, *arguments, env=None):
-    """A whole `stream`, or `loom push` where `arguments` begin with it."""
-    name, *more = ["loom", *arguments] if arguments[:1] == ("push",) else ["stream", *arguments]
-    async with program(name, *more, server.url, id, env=env) as process:
+    """A whole `stream`."""
+    async with program("stream", *arguments, server.url, id, env=env) as process:
         process.write(data)
         await process.end_input()
         return await process.ended()
-
-
-async def test_push_is_the_same_command():
-    async with served() as server:
-        assert await push(server, "a/b c", b"bytes", "push", "--meta", "k=v") == (OK, "")
-        head, body = await server.get("/stream/a/b%20c")
-        assert (body, json.loads(head["x-stream-metadata"])) == (b"bytes", {"k": "v"})
-        code, err = await push(server, "a/b c", b"", "push")
-        assert code == CONFLICT
-        taken = "The stream with ID a/b c already exists. Specify force=true query param to override."
-        assert err == f"loom push: {taken}\n"
 
 
 async def test_big_binary_input_arrives_whole_and_is_replaced_with_force():

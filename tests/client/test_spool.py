@@ -16,6 +16,7 @@ LEFT = spool.Left(
     size=7,
     whole=True,
     digest=None,
+    members={"exit_code": 1},
     metadata="{}",
     content_type="x/y",
     force=False,

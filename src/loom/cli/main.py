@@ -41,10 +41,18 @@ def serve(context: typer.Context) -> None:
 
 @app.command(context_settings=ITSELF, add_help_option=False)
 def push(context: typer.Context) -> None:
-    """Send standard input to a server as a stream; the program `stream` is the same."""
-    from loom.cli import stream
+    """Send a file or standard input as a stream, through losses and restarts; or what was left of it."""
+    from loom.cli import push
 
-    stream.main(context.args, prog="loom push")
+    push.main(context.args)
+
+
+@app.command(context_settings=ITSELF, add_help_option=False)
+def run(context: typer.Context) -> None:
+    """Run a command, and send what it prints as a stream."""
+    from loom.cli import run
+
+    run.main(context.args)
 
 
 @app.command(context_settings=ITSELF, add_help_option=False)
@@ -65,9 +73,13 @@ def token(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command that was asked for."""
+    # Past Typer, which loads pydantic before it calls any command, and takes a `--` for itself.
     if sys.argv[1:2] == ["push"]:
-        # Past Typer, which loads pydantic before it calls any command.
-        from loom.cli import stream
+        from loom.cli import push
 
-        stream.main(sys.argv[2:], prog="loom push")
+        push.main(sys.argv[2:])
+    if sys.argv[1:2] == ["run"]:
+        from loom.cli import run
+
+        run.main(sys.argv[2:])
     app(prog_name="loom")

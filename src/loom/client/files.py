@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
@@ -45,3 +46,11 @@ async def _readable(fd: int) -> bool:
     finally:
         loop.remove_reader(fd)
     return True
+
+
+def file_size(fd: int) -> int | None:
+    """How many bytes are left in a regular file, None if it is another thing."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))

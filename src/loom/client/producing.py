@@ -7,9 +7,10 @@ writes it never waits for the network, until `limit` bytes are unacknowledged.
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loom.client import spool
 from loom.client.buffer import MEMORY_BYTES, Buffer
@@ -39,20 +40,22 @@ async def push(
     creation: Creation | None = None,
     pace: Pace | None = None,
     keeping: Keeping | None = None,
+    closing: Callable[[], Mapping[str, Any]] | None = None,
     tell: Tell = lambda _: None,
 ) -> Place:
     """Create the stream `id` and bring it `chunks`; returns once all of it, and its end, is durable.
 
-    When cancelled the stream is left as it is, never complete. When `chunks` raises, what came before is
-    brought, and the stream stays open: InputFailed. Raises also Refused, Fenced, Lost; with a spool Spooled
-    in their place; SpoolError.
+    `closing` is asked at the input's end for what is to be merged into the stream's metadata. When cancelled
+    the stream is left as it is, never complete. When `chunks` raises, what came before is brought, and the
+    stream stays open: InputFailed. Raises also Refused, Fenced, Lost; with a spool Spooled in their place, or
+    SpoolError.
     """
     creation = creation or Creation()
     keeping = keeping or Keeping()
     uploads = Uploads(session, id)
     buffer = Buffer(limit=keeping.limit, directory=keeping.spool)
     work = Push(uploads, buffer, creation, pace=pace, tell=tell)
-    pumping = asyncio.create_task(_pump(chunks, buffer, work, hashlib.sha256()))
+    pumping = asyncio.create_task(_pump(chunks, buffer, work, hashlib.sha256(), closing))
     try:
         try:
             await work.run()
@@ -93,7 +96,7 @@ async def resume(
     work = Push(uploads, buffer, creation, pace=pace, place=place, tell=tell)
     work.closes = left.whole
     pumping = asyncio.create_task(_pump(spooled.read(buffer.start), buffer, work, None))
-    work.digest = left.digest
+    work.digest, work.members = left.digest, left.members
     try:
         await work.run()
         await pumping
@@ -130,6 +133,7 @@ def _left(session: Session, id: str, creation: Creation, work: Push, buffer: Buf
         size=buffer.end,
         whole=work.closes,
         digest=work.digest,
+        members=None if work.members is None else dict(work.members),
         metadata=creation.metadata,
         content_type=creation.content_type,
         force=creation.force,
@@ -146,7 +150,11 @@ async def _rest(buffer: Buffer) -> AsyncIterator[bytes]:
 
 
 async def _pump(
-    chunks: AsyncIterable[bytes], buffer: Buffer, work: Push, digest: "hashlib._Hash | None"
+    chunks: AsyncIterable[bytes],
+    buffer: Buffer,
+    work: Push,
+    digest: "hashlib._Hash | None",
+    closing: Callable[[], Mapping[str, Any]] | None = None,
 ) -> None:
     """Bring the input to the buffer. Raises InputFailed; the stream is not to be closed then."""
     try:
@@ -156,6 +164,8 @@ async def _pump(
             await buffer.append(chunk)
         if digest is not None:
             work.digest = f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+        if closing is not None:
+            work.members = closing()
     except Exception as error:
         work.closes = False
         raise InputFailed("The input failed.") from error

@@ -10,7 +10,7 @@ Knows nothing of HTTP (`uploads.py`), of where bytes are kept (`buffer.py`), or 
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,6 +121,8 @@ class Push:
         """Of all bytes of the stream, as `Stream-Digest` has it; known once the input has ended."""
         self.closes = True
         """The end of the buffer is the stream's end."""
+        self.members: Mapping[str, Any] | None = None
+        """What is merged into the stream's metadata before its end."""
         self._uploads = uploads
         self._buffer = buffer
         self._creation = creation
@@ -176,6 +178,9 @@ class Push:
 
     async def _close(self) -> None:
         assert self.place
+        if self.members is not None:
+            await self._uploads.describe(self.place.key, self.members)
+            self.members = None
         self.place = await self._uploads.close(self.place, self.digest)
 
     async def _send(self) -> Step:

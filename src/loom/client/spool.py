@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from loom.client.files import in_thread, read_chunks
 from loom.errors import LoomError
@@ -31,7 +31,8 @@ class SpoolError(LoomError):
 class Left:
     """What is left of a push: bytes [offset, size) of the stream `id`. Without `key` it was never created.
 
-    `whole`: the stream ends there; `digest` is then that of all its bytes.
+    `whole`: the stream ends there; `digest` is then that of all its bytes, and `members` are what is to be
+    merged into its metadata.
     """
 
     server: str
@@ -42,6 +43,7 @@ class Left:
     size: int
     whole: bool
     digest: str | None
+    members: dict[str, Any] | None
     metadata: str
     content_type: str
     force: bool

@@ -1,0 +1,144 @@
+"""`loom push` as a real program, against a real server."""
+
+import asyncio
+import json
+import os
+import signal
+
+import pexpect
+import pytest
+from tests.cli.program import BIN, environment, program, run
+from tests.cli.test_serve import served
+
+from loom.cli.options import CONFLICT, INTERRUPTED, LOST, OK, UNAUTHORIZED, USAGE
+from loom.cli.sending import EXITS, INPUT, SPOOLED
+
+
+async def test_standard_input_is_followed_live_and_replayed():
+    async with served() as server:
+        at = {"LOOM_SERVER": server.url}
+        async with (
+            server.spying() as spy,
+            program("loom", "push", "a/b c", "--meta", "k=v", env=at) as process,
+        ):
+            await spy.until(b"START: a/b c\n")
+            async with server.following("a/b%20c") as follower:
+                for piece in (b"one\n", b"two\n"):
+                    process.write(piece)
+                    assert await follower.take(4) == piece
+                await process.end_input()
+                assert await follower.body() == b""
+            assert await process.ended() == (OK, "")
+        head, body = await server.get("/stream/a/b%20c")
+        assert (body, json.loads(head["x-stream-metadata"])) == (b"one\ntwo\n", {"k": "v"})
+        assert head["x-stream-state"] == "complete"
+
+
+async def test_a_file_is_sent_and_replaces_when_asked(tmp_path):
+    data = os.urandom(20_000_000)
+    (tmp_path / "file").write_bytes(data)
+    async with served() as server:
+        send = ["push", "--server", server.url, "s", tmp_path / "file"]
+        assert await run("loom", *send) == (OK, "", "")
+        code, _, err = await run("loom", *send)
+        assert (code, err.count("\n")) == (CONFLICT, 1)
+        assert await run("loom", *send, "--force") == (OK, "", "")
+        assert (await server.get("/stream/s"))[1] == data
+
+
+async def test_a_wrong_token_ends_it_at_once_though_input_stays_open():
+    async with served("--tokens", "right") as server:
+        async with program(
+            "loom", "push", "s", env={"LOOM_SERVER": server.url, "LOOM_TOKEN": "no"}
+        ) as process:
+            process.write(b"some")
+            code, err = await process.ended()
+            assert (code, err.count("\n")) == (UNAUTHORIZED, 1)
+
+
+async def test_a_producer_that_is_taken_over_says_so_and_stops():
+    async with served() as server:
+        async with program("loom", "push", "s", env={"LOOM_SERVER": server.url}) as process:
+            async with server.spying() as spy:
+                process.write(b"mine")
+                await spy.until(b"mine")
+            wire = await server.wire()
+            partial = {"content_type": "application/partial-upload", "upload_offset": 4}
+            await wire.request("PATCH", "/stream/s", b" theirs", upload_complete="?1", **partial)
+            assert (await wire.answer()).status == 204
+            await wire.close()
+            assert (await process.ended())[0] == CONFLICT
+        assert (await server.get("/stream/s"))[1] == b"mine theirs"
+
+
+async def test_what_could_not_be_sent_is_kept_and_sent_later(tmp_path):
+    spool = ["--spool", tmp_path / "spool"]
+    async with program(
+        "loom", "push", *spool, "--patience", "0", "--server", "http://127.0.0.1:1", "s"
+    ) as process:
+        process.write(b"kept ")
+        process.write(b"safe")
+        await process.end_input()
+        code, err = await process.ended()
+    assert code == SPOOLED
+    assert str(tmp_path / "spool") in err
+    code, _, _ = await run("loom", "push", "--resume", *spool, "--patience", "0")
+    assert code == LOST
+    async with served() as server:
+        code, out, err = await run("loom", "push", "--resume", *spool, "--server", server.url)
+        assert (code, out, err) == (OK, "s: 9 bytes are stored.\n", "")
+        head, body = await server.get("/stream/s")
+        assert (body, head["x-stream-state"]) == (b"kept safe", "complete")
+        assert await run("loom", "push", "--resume", *spool, "--server", server.url) == (OK, "", "")
+
+
+async def test_ctrl_c_leaves_a_stream_that_is_not_complete():
+    async with served() as server, program("loom", "push", "s", env={"LOOM_SERVER": server.url}) as process:
+        async with server.spying() as spy:
+            process.write(b"half")
+            await spy.until(b"half")
+        process.signal(signal.SIGINT)
+        assert (await process.ended())[0] == INTERRUPTED
+        head, _ = await server.get("/stream/s?notail")
+        assert head["x-stream-state"] in ("open", "interrupted", "live")
+
+
+async def test_on_a_terminal_a_bar_shows_how_far_it_is(tmp_path):
+    (tmp_path / "file").write_bytes(os.urandom(50_000_000))
+    async with served() as server:
+        arguments = ["push", "--server", server.url, "s", str(tmp_path / "file")]
+        terminal = pexpect.spawn(
+            str(BIN / "loom"), arguments, env=environment() | {"TERM": "xterm"}, timeout=20
+        )
+        await asyncio.to_thread(terminal.expect, r"/50\.0 MB|MiB|MB/s")
+        await asyncio.to_thread(terminal.expect, pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == OK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ([], "ID of a stream"),
+        (["s", "--resume"], "ID of a stream"),
+        (["a//b"], "segment"),
+        (["s", "--meta", "novalue"], "key=value"),
+        (["s", "--max-buffer", "much"], "64M"),
+        (["s", "--server", "localhost"], "is not a URL"),
+    ],
+)
+async def test_wrong_arguments_are_told(arguments, hint):
+    code, _, err = await run("loom", "push", *arguments)
+    assert code == USAGE
+    assert hint in err.splitlines()[-1]
+
+
+async def test_an_input_that_cannot_be_read_is_told(tmp_path):
+    code, _, err = await run("loom", "push", "s", tmp_path / "none")
+    assert (code, err.count("\n")) == (INPUT, 1)
+
+
+async def test_help_lists_the_exit_codes():
+    code, out, _ = await run("loom", "push", "--help")
+    assert code == OK
+    assert all(f"\n  {known:<5}" in out for known in EXITS)

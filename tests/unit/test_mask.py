@@ -1,0 +1,54 @@
+"""Secrets are hidden however the bytes are split."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loom.client.mask import HIDDEN, Mask, secrets_in
+
+BYTES = st.text("ab\n", min_size=0, max_size=30).map(str.encode)
+SECRETS = st.sets(st.text("ab\n", max_size=5).map(str.encode), max_size=4)
+
+
+def plainly(data: bytes, secrets: set[bytes]) -> bytes:
+    """The rule, in its plainest form: at each place the longest secret that stands there."""
+    shown, at = b"", 0
+    while at < len(data):
+        here = max((secret for secret in secrets if data.startswith(secret, at)), key=len, default=b"")
+        shown += HIDDEN if here else data[at : at + 1]
+        at += len(here) or 1
+    return shown
+
+
+@given(BYTES, SECRETS, st.data())
+def test_every_split_gives_what_the_rule_says(data, secrets, draw):
+    mask, shown, at = Mask(secrets), b"", 0
+    while at < len(data):
+        size = draw.draw(st.integers(1, len(data) - at))
+        shown += mask.feed(data[at : at + size])
+        at += size
+    assert shown + mask.end() == plainly(data, secrets)
+
+
+def test_no_more_is_held_back_than_may_become_a_secret():
+    mask = Mask({b"secret", b"key"})
+    assert mask.feed(b"no secre") == b"no "
+    assert mask.feed(b"t but se") == HIDDEN + b" but "
+    assert mask.feed(b"a of ke") == b"sea of "
+    assert mask.end() == b"ke"
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"),
+    [
+        ("token", {b"token"}),
+        (
+            "one line\nab\nanother",
+            {b"one line\nab\nanother", b"one line\r\nab\r\nanother", b"one line", b"another"},
+        ),
+        ("", set()),
+        ("  ", set()),
+    ],
+)
+def test_what_is_hidden_of_a_value(value, hidden):
+    assert secrets_in(value) == hidden
