@@ -123,7 +123,8 @@ async def test_a_window_that_changes_is_told_to_the_command():
 
 async def test_keys_reach_the_command_and_ctrl_c_interrupts_it_alone():
     async with served() as server:
-        script = "trap 'echo stopped; exit 7' INT; echo ready; read line; echo got $line; while :; do sleep 0.05; done"
+        loop = "while :; do sleep 0.05; done"
+        script = f"trap 'echo stopped; exit 7' INT; echo ready; read line; echo got $line; {loop}"
         spawned = terminal(server, "sh", "-c", script)
         await asyncio.to_thread(spawned.expect, "ready")
         spawned.sendline("keys")
