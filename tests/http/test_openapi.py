@@ -27,9 +27,12 @@ def told() -> dict[str, Any]:
 
 
 def routes(app: Any) -> list[Route]:
+    """Without the web page's, which are for people."""
     while not isinstance(app, Router):
         app = app._app
-    return [route for route in app.routes if isinstance(route, Route)]
+    page = ("/", "/ui")
+    found = [route for route in app.routes if isinstance(route, Route)]
+    return [route for route in found if route.path not in page and not route.path.startswith("/ui/")]
 
 
 def errors(root: type[LoomError] = LoomError) -> Iterator[type[LoomError]]:

@@ -22,6 +22,7 @@ from loom.http.listing import Listing
 from loom.http.metrics import Scrape
 from loom.http.openapi import Document
 from loom.http.ops import Ops
+from loom.http.pages import Pages
 from loom.http.problem import ACCEPT_PATCH, problem, problem_of
 from loom.http.spy import SpyHole
 from loom.http.streams import Streams
@@ -48,6 +49,7 @@ def build_app(
     listing = Listing(service)
     ops = Ops(service)
     document = Document(max_metadata_bytes=settings.max_metadata_bytes)
+    pages = Pages()
     routes = [
         Route("/stream", Resource(POST=uploads.create_new)),
         Route("/stream/", Resource(POST=uploads.create_new)),
@@ -69,6 +71,11 @@ def build_app(
         Route("/healthz", Resource(GET=ops.alive)),
         Route("/readyz", Resource(GET=ops.ready)),
         Route("/openapi.json", Resource(GET=document.read)),
+        Route("/", Resource(GET=pages.root)),
+        Route("/ui", Resource(GET=pages.root)),
+        Route("/ui/", Resource(GET=pages.streams)),
+        Route("/ui/stream/{id:path}", Resource(GET=pages.stream)),
+        Route("/ui/assets/{name:path}", Resource(GET=pages.asset)),
     ]
     app: ASGIApp = Router(routes, redirect_slashes=False, default=_nothing_here)
     app = Guard(

@@ -25,8 +25,8 @@ from loom.http.exchange import PRINCIPAL, interruptible
 from loom.http.headers import EXPOSED
 from loom.http.problem import problem
 
-OPEN = ("/healthz", "/readyz", "/openapi.json")
-"""Paths that need no token."""
+OPEN = ("/healthz", "/readyz", "/openapi.json", "/", "/ui")
+"""Paths that need no token; those below /ui/, the web page's files, do not either."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/]+)(?::\d*)?")
 
@@ -57,7 +57,7 @@ class Guard:
             self._check_host(headers)
             if not self._auth.required and scope["method"] not in self.SAFE:
                 self._check_origin(headers)
-            free = scope["method"] == "OPTIONS" or scope["path"] in OPEN
+            free = scope["method"] == "OPTIONS" or scope["path"] in OPEN or scope["path"].startswith("/ui/")
             if not free:
                 # Two such headers are none: joined, they match no token.
                 given = ",".join(headers.getlist("authorization"))

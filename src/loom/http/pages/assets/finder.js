@@ -1,0 +1,140 @@
+/**
+ * The search bar: what is searched for, n of N, next and previous. Owns the bar; the searching is Search's.
+ */
+
+import { $, announce, setText } from "./dom.js";
+import { bytes, count } from "./format.js";
+import { Search, findIn, patternOf } from "./search.js";
+
+const SETTLE = 200; // milliseconds after a key
+
+export class Finder {
+  search = null;
+  match = -1;
+  #timer = 0;
+  #jump = false;
+
+  /** `stream()` gives `{path, size, final}`; `show(line)` brings a match into view, `top()` is the line at the top. */
+  constructor({ stream, show, top, redraw }) {
+    Object.assign(this, { stream, show, top, redraw });
+    $("find").addEventListener("input", () => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.begin(), SETTLE);
+    });
+    $("find").addEventListener("keydown", (event) => this.#key(event));
+    for (const id of ["exact", "regex"]) {
+      $(id).addEventListener("click", () => {
+        $(id).setAttribute("aria-pressed", String($(id).getAttribute("aria-pressed") !== "true"));
+        this.begin();
+      });
+    }
+    $("find-next").addEventListener("click", () => this.step(1));
+    $("find-previous").addEventListener("click", () => this.step(-1));
+    $("find-close").addEventListener("click", () => this.close());
+  }
+
+  open() {
+    $("finder").hidden = false;
+    $("find").focus();
+    $("find").select();
+  }
+
+  close() {
+    $("finder").hidden = true;
+    this.#end();
+    this.redraw();
+    $("log").focus();
+  }
+
+  /** Begins a search for what the bar says. */
+  begin() {
+    this.#end();
+    const text = $("find").value;
+    if (text) {
+      try {
+        const on = (id) => $(id).getAttribute("aria-pressed") === "true";
+        const pattern = patternOf(text, { regex: on("regex"), exact: on("exact") });
+        this.search = new Search(this.stream().path, pattern, () => this.#changed());
+        this.#jump = true;
+        this.grow();
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error;
+        setText($("found"), "not a pattern");
+      }
+    }
+    this.redraw();
+  }
+
+  /** The stream has grown, or ended. */
+  grow() {
+    if (!this.search) return;
+    const { size, final } = this.stream();
+    this.search.run(size, final).catch((error) => setText($("found"), error.message));
+  }
+
+  /** What a line is to mark, as rowOf wants it: `{find, current}`. */
+  marks(line) {
+    if (!this.search) return {};
+    const here = this.match >= 0 && this.search.lines[this.match] === line;
+    return {
+      find: (text) => findIn(this.search.pattern, text),
+      current: here ? this.search.placeInLine(this.match) : -1,
+    };
+  }
+
+  /** Goes to the next match, or the one before. */
+  step(by) {
+    const { search } = this;
+    if (!search) return this.open();
+    if (!search.lines.length) return announce("No match");
+    const all = search.lines.length;
+    this.match = this.match < 0 ? search.firstFrom(this.top()) : (this.match + by + all) % all;
+    this.#told();
+    this.show(search.lines[this.match]);
+    this.redraw();
+    announce(`Match ${this.match + 1} of ${search.count}, line ${search.lines[this.match]}`, { quiet: true });
+  }
+
+  #key(event) {
+    if (event.key === "Escape") this.close();
+    else if (event.key === "Enter") {
+      clearTimeout(this.#timer);
+      const same = this.search && this.search.pattern.source === this.#source();
+      if (same) this.step(event.shiftKey ? -1 : 1);
+      else this.begin();
+    } else return;
+    event.preventDefault();
+  }
+
+  #source() {
+    try {
+      return patternOf($("find").value, { regex: $("regex").getAttribute("aria-pressed") === "true" }).source;
+    } catch {
+      return null;
+    }
+  }
+
+  #changed() {
+    if (this.#jump && this.search.lines.length) {
+      this.#jump = false;
+      this.step(1);
+    }
+    this.#told();
+  }
+
+  #told() {
+    const { search } = this;
+    const { size } = this.stream();
+    const busy = search.searched < size && search.size - search.searched > 1 << 20;
+    const place = this.match < 0 ? "" : `${count(this.match + 1)} / `;
+    const rest = busy ? ` (${bytes(search.searched)} of ${bytes(size)})` : "";
+    setText($("found"), search.count ? `${place}${count(search.count)}${rest}` : busy ? `searching${rest}` : "no match");
+  }
+
+  #end() {
+    this.search?.end();
+    this.search = null;
+    this.match = -1;
+    setText($("found"), "");
+  }
+}

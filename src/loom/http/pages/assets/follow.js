@@ -1,0 +1,132 @@
+/**
+ * The end of a stream, as it grows: one connection that begins anew where it broke off. Owns what is known of the
+ * stream's state; hidden pages hold no connection.
+ */
+
+import { pause, request } from "./api.js";
+import { Decoder, eventsOf } from "./sse.js";
+
+const BACKOFF = [300, 700, 1500, 3000, 5000];
+const QUIET = 4000; // milliseconds without a byte after which the state is asked for
+const FINAL = ["complete", "aborted"];
+
+const encoder = new TextEncoder();
+
+/**
+ * Keeps `source` up with its stream. `tell` is called with what has changed of `{state, size, type, metadata, reason,
+ * connected, gone}`.
+ */
+export class Follower {
+  state = "";
+  #stop = null;
+  #heard = 0;
+
+  constructor(path, source, tell) {
+    [this.path, this.source, this.tell] = [path, source, tell];
+  }
+
+  /** Follows while the page is seen. */
+  start() {
+    const look = () => {
+      if (document.hidden) {
+        this.#stop?.abort();
+        this.#stop = null;
+      } else if (!this.#stop && this.state !== "gone") {
+        this.#stop = new AbortController();
+        this.#run(this.#stop.signal);
+      }
+    };
+    document.addEventListener("visibilitychange", look);
+    look();
+  }
+
+  async #run(signal) {
+    const watch = setInterval(() => this.#watch(signal), QUIET);
+    for (let failures = 0; !signal.aborted; failures += 1) {
+      try {
+        await this.#look(signal);
+        await this.source.catchUp(this.size, signal);
+        this.tell({ connected: true, caught: true });
+        if (await this.#listen(signal, () => (failures = 0))) break;
+      } catch (error) {
+        if (signal.aborted) break;
+        if (error.status === 404 || error.status === 412) {
+          this.#gone(error.status === 404 ? "There is no such stream." : "It was replaced; load the page again.");
+          break;
+        }
+        this.tell({ connected: false, trouble: error.status ? error.message : "" });
+      }
+      await pause(BACKOFF[Math.min(failures, BACKOFF.length - 1)] * (0.7 + 0.6 * Math.random()), signal);
+    }
+    clearInterval(watch);
+  }
+
+  /** What HEAD says now. */
+  async #look(signal) {
+    const { headers } = await request(this.path, { method: "HEAD", signal });
+    this.state = headers.get("X-Stream-State");
+    this.size = Number(headers.get("Upload-Offset") ?? headers.get("Content-Length"));
+    let metadata = null;
+    try {
+      metadata = JSON.parse(headers.get("X-Stream-Metadata") ?? "null");
+    } catch {
+      // Shown as none.
+    }
+    this.tell({ state: this.state, size: this.size, type: headers.get("Content-Type"), metadata });
+  }
+
+  /** Feeds the source; true if nothing more can come. */
+  async #listen(signal, onAlive) {
+    const { source } = this;
+    const place = `${source.key}:${source.size}`;
+    // Who names its place is told if the stream was replaced; of one that has ended, not how.
+    const named = source.key && !FINAL.includes(this.state);
+    const query = named ? "" : `?offset=${source.size}`;
+    const headers = { Accept: "text/event-stream", ...(named ? { "Last-Event-ID": place } : {}) };
+    const answer = await request(this.path + query, { headers, signal });
+    if (answer.status === 204) return false;
+    this.#heard = Date.now();
+    for await (const events of eventsOf(answer.body, new Decoder())) {
+      onAlive();
+      this.#heard = Date.now();
+      for (const { name, data, id } of events) {
+        if (id) source.key = id.slice(0, id.lastIndexOf(":"));
+        const told = JSON.parse(data);
+        if (name === "end") return this.#end(told);
+        if (name === "gone") return this.#gone(told.reason);
+        if (this.state !== "live") this.tell({ state: (this.state = "live") });
+        source.feed(bytesOf(told), this.#heard);
+      }
+    }
+    return false;
+  }
+
+  /** A stream that is silent may have lost its producer, which nobody tells. */
+  async #watch(signal) {
+    if (signal.aborted || Date.now() - this.#heard < QUIET || FINAL.includes(this.state)) return;
+    try {
+      const { headers } = await request(this.path, { method: "HEAD", signal });
+      const state = headers.get("X-Stream-State");
+      if (!FINAL.includes(state) && state !== this.state) this.tell({ state: (this.state = state) });
+    } catch {
+      // The connection itself tells.
+    }
+  }
+
+  #end({ state, size, reason }) {
+    this.state = state;
+    this.tell({ state, size, reason });
+    return true;
+  }
+
+  #gone(reason) {
+    this.state = "gone";
+    this.tell({ state: "gone", reason });
+    return true;
+  }
+}
+
+function bytesOf({ text, base64 }) {
+  if (text !== undefined) return encoder.encode(text);
+  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+}

@@ -1,0 +1,71 @@
+/**
+ * Numbers and times for people. Pure.
+ */
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** A number of bytes: 999 B, 1.5 KiB, 12 MiB. */
+export function bytes(count) {
+  let unit = 0;
+  let value = count;
+  while (value >= 1023.5 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
+}
+
+/** A whole number with its thousands apart. */
+export const count = (number) => number.toLocaleString("en-US");
+
+const SPANS = [
+  [60, 1, "s"],
+  [3600, 60, "m"],
+  [86400, 3600, "h"],
+  [Infinity, 86400, "d"],
+];
+
+/** A span of time in its two largest units: 45s, 3m 12s, 2d 4h. */
+export function span(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const at = SPANS.findIndex(([below]) => whole < below);
+  const [, unit, name] = SPANS[at];
+  const text = `${Math.floor(whole / unit)}${name}`;
+  if (!at) return text;
+  const [, smaller, its] = SPANS[at - 1];
+  const rest = Math.floor((whole % unit) / smaller);
+  return rest ? `${text} ${rest}${its}` : text;
+}
+
+/** How long ago, in one unit: now, 45s ago, 3m ago. */
+export function age(then, now) {
+  const seconds = (now - then) / 1000;
+  return seconds < 1.5 ? "now" : `${span(seconds).split(" ")[0]} ago`;
+}
+
+/** The time of day, with tenths of a second, in the reader's zone. */
+export function clock(milliseconds) {
+  const time = new Date(milliseconds);
+  const two = (part) => String(part).padStart(2, "0");
+  const tenths = Math.floor(time.getMilliseconds() / 100);
+  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${tenths}`;
+}
+
+/** A member of metadata in one line. */
+export const member = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+
+/** The members of a stream's metadata, whatever JSON it is. */
+export function members(metadata) {
+  if (metadata && typeof metadata === "object" && !Array.isArray(metadata)) return Object.entries(metadata);
+  return metadata == null ? [] : [["metadata", metadata]];
+}
+
+/** The path of a stream's page or, with `from` "/stream/", of its bytes. A slash in an id stays one. */
+export function pathOf(id, from = "/ui/stream/") {
+  return from + id.split("/").map(encodeURIComponent).join("/");
+}
+
+/** The id that the page's path names. */
+export function idOf(path) {
+  return decodeURIComponent(path.slice(path.indexOf("/stream/") + "/stream/".length));
+}

@@ -1,0 +1,55 @@
+/**
+ * Pages of the list: live streams first, then those that have ended, each newest first. Owns where a page begins.
+ */
+
+import { getJson } from "./api.js";
+import { ACTIVE, STATES, queryOf } from "./filter.js";
+
+const GROUPS = [ACTIVE, STATES.filter((state) => !ACTIVE.includes(state))];
+
+/** A walk through the list that matches a filter. A place is `{group, cursor}`. */
+export class Pager {
+  #places = [{ group: 0, cursor: null }];
+  #next = null;
+
+  constructor(filter, size) {
+    this.filter = filter;
+    this.size = size;
+  }
+
+  /** The number of the page, from 0. */
+  get number() {
+    return this.#places.length - 1;
+  }
+
+  get hasNext() {
+    return this.#next !== null;
+  }
+
+  /** The rows of the page, as they are now. */
+  async rows(signal) {
+    let place = this.#places.at(-1);
+    const rows = [];
+    while (place && rows.length < this.size) {
+      const query = queryOf(this.filter, GROUPS[place.group], {
+        limit: this.size - rows.length,
+        cursor: place.cursor,
+      });
+      const page = query ? await getJson(`/streams?${query}`, { signal }) : { streams: [], cursor: null };
+      rows.push(...page.streams);
+      if (page.cursor) place = { group: place.group, cursor: page.cursor };
+      else place = place.group + 1 < GROUPS.length ? { group: place.group + 1, cursor: null } : null;
+    }
+    this.#next = place;
+    return rows;
+  }
+
+  forward() {
+    if (this.#next) this.#places.push(this.#next);
+    this.#next = null;
+  }
+
+  back() {
+    if (this.#places.length > 1) this.#places.pop();
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * What both pages have: dark or light, keys and their help. Knows nothing of streams.
+ */
+
+import { $, announce, h } from "./dom.js";
+
+const KEY = "loom-theme";
+const THEMES = ["auto", "dark", "light"];
+
+/**
+ * Sets the page up. `keys` are rows `[keys, what they do, handler]`, the keys being `event.key` values apart by
+ * blanks; rows without a handler are only told in the help.
+ */
+export function begin(keys) {
+  let theme = localStorage.getItem(KEY) ?? "auto";
+  const show = () => {
+    document.documentElement.dataset.theme = theme;
+    $("theme").title = `Colours: ${theme} (d)`;
+    $("theme").setAttribute("aria-label", `Colours: ${theme}`);
+  };
+  const next = () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    localStorage.setItem(KEY, theme);
+    show();
+    announce(`Colours: ${theme}`);
+  };
+  show();
+  $("theme").addEventListener("click", next);
+
+  const rows = [...keys, ["d", "colours: auto, dark, light", next], ["?", "this help", () => help(rows)]];
+  $("help").addEventListener("click", () => help(rows));
+  const handlers = new Map();
+  for (const [names, , handler] of rows) {
+    if (handler) for (const name of names.split(" ")) handlers.set(name, handler);
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.target.closest("input, textarea, dialog")) return;
+    const handler = handlers.get(event.key === " " ? "Space" : event.key);
+    if (!handler) return;
+    // Enter and Space belong to the button or link that has the focus.
+    if ((event.key === "Enter" || event.key === " ") && event.target.closest("button, a, summary")) return;
+    event.preventDefault();
+    handler(event);
+  });
+}
+
+function help(rows) {
+  const line = ([names, meaning]) =>
+    h("div", {}, h("dt", {}, ...names.split(" ").map((name) => h("kbd", {}, name))), h("dd", {}, meaning));
+  const dialog = h(
+    "dialog",
+    { class: "help", "aria-labelledby": "help-title", onclose: () => dialog.remove() },
+    h(
+      "form",
+      { method: "dialog" },
+      h("h2", { id: "help-title" }, "Keys"),
+      h("dl", {}, ...rows.map(line)),
+      h("button", { class: "primary" }, "Close"),
+    ),
+  );
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  document.body.append(dialog);
+  dialog.showModal();
+}

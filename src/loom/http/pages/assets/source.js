@@ -1,0 +1,225 @@
+/**
+ * The lines of one stream, whichever are asked for: fetched by ranges where they are, and no more than that. Owns what
+ * is kept in memory: a bounded number of blocks, the places of lines, and the growing end.
+ */
+
+import { getBytes, getIndex } from "./api.js";
+import { Block, SHOWN, SIZE, Tail } from "./blocks.js";
+import { Places } from "./places.js";
+
+const KEPT = 48; // blocks
+const SPARSE = 2 * SIZE; // bytes between two places above which more of them are asked for
+const EVERY = 500; // milliseconds at least between two places that are learnt from a live stream
+
+export class Source {
+  key = "";
+  created = null;
+  places = new Places();
+  tail = new Tail(1, 0);
+  changed = () => {};
+  #blocks = new Map(); // by first line, the least lately used first
+  #loading = new Map(); // by place
+  #asked = new Set(); // places behind which the index has nothing finer
+  #noted = 0;
+
+  constructor(path) {
+    this.path = path;
+  }
+
+  /** How many lines there are, one that is not ended yet too. */
+  get lines() {
+    const { block } = this.tail;
+    return this.tail.first - 1 + block.count;
+  }
+
+  get size() {
+    return this.tail.stop;
+  }
+
+  /** Comes to know `size` bytes: from the index as far as that goes, the rest by reading. */
+  async catchUp(size, signal) {
+    if (size - this.size > SIZE) await this.#skipAhead(signal);
+    while (this.size < size) {
+      const bytes = await getBytes(this.path, this.size, Math.min(size, this.size + 4 * SIZE), signal);
+      if (!bytes.length) return;
+      this.feed(bytes);
+    }
+  }
+
+  /** Takes bytes from the end of the stream, which came at `time` if that is known. */
+  feed(bytes, time = null) {
+    const starts = this.tail.stop === this.tail.start ? this.tail.first : 0;
+    if (starts && time !== null && time - this.#noted > EVERY) {
+      this.places.append(starts, this.tail.start, time);
+      this.#noted = time;
+    }
+    for (const block of this.tail.feed(bytes)) {
+      this.#keep(block);
+      this.places.append(block.first + block.ends.length, block.stop, time);
+    }
+    const { block } = this.tail;
+    if (time !== null && time - this.#noted > EVERY && block.ends.length && !block.cut) {
+      this.places.append(block.first + block.ends.length, block.start + block.ends.at(-1), null);
+    }
+    this.changed();
+  }
+
+  /** What `Block.line` says of a line that is at hand, else null. */
+  line(number) {
+    return this.#at(number)?.line(number) ?? null;
+  }
+
+  /** Fetches what is missing of lines [first, last]; `changed` is called as they come. */
+  want(first, last) {
+    for (let line = first; line <= Math.min(last, this.lines); ) {
+      const block = this.#at(line);
+      if (!block) this.#load(line).then(this.changed, () => {});
+      const next = block ? block.first + block.count : this.places.after(line)?.line;
+      if (!next || next <= line) return;
+      line = next;
+    }
+  }
+
+  /** Bytes [start, stop) of the lines [first, last]. */
+  async span(first, last) {
+    const [from] = (await this.#block(first)).span(first);
+    const [, to] = (await this.#block(last)).span(last);
+    return [from, to];
+  }
+
+  /** When a line came, in milliseconds since 1970, as exactly as it is known; null if it is not. */
+  time(line) {
+    const place = this.places.before(line);
+    return place.line === 1 && place.time === null ? this.created : place.time;
+  }
+
+  /** Learns from the index when lines [first, last] came. */
+  async learnTimes(first, last, signal) {
+    await this.#learn(`index=1000&from=${first}&to=${last}`, signal);
+  }
+
+  async #skipAhead(signal) {
+    const index = await this.#learn("index=1000", signal);
+    const { last } = this.places;
+    // The last of places spread evenly may be far from the end.
+    if (index && index.size - last.offset > SPARSE) await this.#learn(`index=1000&from=${last.line}`, signal);
+    const place = this.places.last;
+    if (place.offset > this.size) {
+      this.tail = new Tail(place.line, place.offset);
+      this.changed();
+    }
+  }
+
+  async #learn(query, signal) {
+    const index = await getIndex(`${this.path}?${query}`, signal);
+    if (!index) return null;
+    this.key ||= index.key;
+    const places = index.places.map(([line, offset, time]) => ({ line, offset, time: milliseconds(time) }));
+    if (places[0]?.line === 1) this.created ??= places[0].time;
+    this.places.learn(places);
+    return index;
+  }
+
+  #at(line) {
+    if (line >= this.tail.first) return this.tail.block.has(line) ? this.tail.block : null;
+    const place = this.places.before(line);
+    for (const [first, block] of this.#blocks) {
+      if (first >= place.line || block.has(line)) {
+        if (!block.has(line)) continue;
+        this.#blocks.delete(first);
+        this.#blocks.set(first, block);
+        return block;
+      }
+    }
+    return null;
+  }
+
+  async #block(line) {
+    for (let tries = 0; tries < 3; tries += 1) {
+      const block = this.#at(line);
+      if (block) return block;
+      await this.#load(line);
+    }
+    throw new Error(`Line ${line} is not there.`);
+  }
+
+  #load(line) {
+    const { line: place } = this.places.before(line);
+    let loading = this.#loading.get(place);
+    if (!loading) {
+      loading = this.#fetch(line).finally(() => this.#loading.delete(place));
+      this.#loading.set(place, loading);
+    }
+    return loading;
+  }
+
+  async #fetch(line) {
+    let place = this.places.before(line);
+    let next = this.#next(line);
+    if (next.offset - place.offset > SPARSE && next.line - place.line > 1 && !this.#asked.has(place.line)) {
+      this.#asked.add(place.line);
+      await this.#learn(`index=1000&from=${place.line}&to=${next.line}`);
+      place = this.places.before(line);
+      next = this.#next(line);
+    }
+    if (next.offset - place.offset <= SPARSE) {
+      this.#keep(new Block(place.line, place.offset, await getBytes(this.path, place.offset, next.offset)));
+    } else await this.#scan(place, next, line);
+  }
+
+  /** Reads on from a place to a line, keeping places but no bytes on the way. */
+  async #scan({ line: at, offset }, next, line) {
+    for (let fresh = true; offset < next.offset; ) {
+      // A line alone between two places needs its beginning only.
+      const alone = fresh && at === line && next.line - at === 1;
+      const length = alone ? SHOWN : 2 * SIZE;
+      const bytes = await getBytes(this.path, offset, Math.min(offset + length, next.offset));
+      if (!bytes.length) return;
+      const block = new Block(at, offset, bytes);
+      const whole = block.ends.at(-1) ?? 0;
+      if (fresh && (alone || (at === line && !whole))) {
+        const stop = alone ? next.offset : Infinity;
+        const cut = bytes.slice(0, SHOWN);
+        this.#keep(new Block(at, offset, cut, { ends: [cut.length], stop, cut: true }));
+        if (alone) return;
+        // Its end is looked for, once, so that what follows has a place.
+      } else if (fresh && whole && line < at + block.ends.length) {
+        this.#keep(new Block(at, offset, bytes.slice(0, whole)));
+        return;
+      }
+      const start = offset;
+      at += block.ends.length;
+      offset += whole || bytes.length;
+      if (whole) {
+        this.#ended(at - block.ends.length, start + block.ends[0]);
+        this.places.learn([{ line: at, offset, time: null }]);
+        if (at > line) return;
+      }
+      fresh = Boolean(whole);
+    }
+  }
+
+  /** The end of a line that is kept cut is known now. */
+  #ended(line, stop) {
+    const block = this.#blocks.get(line);
+    if (block?.cut) block.stop = stop;
+    this.places.learn([{ line: line + 1, offset: stop, time: null }]);
+  }
+
+  #next(line) {
+    const { first, start } = this.tail;
+    const after = this.places.after(line);
+    return after && after.line <= first ? after : { line: first, offset: start };
+  }
+
+  #keep(block) {
+    this.#blocks.delete(block.first);
+    this.#blocks.set(block.first, block);
+    if (this.#blocks.size > KEPT) this.#blocks.delete(this.#blocks.keys().next().value);
+  }
+}
+
+function milliseconds(time) {
+  if (time === null) return null;
+  return typeof time === "number" ? time * 1000 : Date.parse(time);
+}

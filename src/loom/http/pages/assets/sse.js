@@ -1,0 +1,62 @@
+/**
+ * Server-Sent Events (WHATWG HTML section 9.2) as they arrive in pieces of text. Pure; EventSource itself cannot send
+ * the header that carries the token.
+ */
+
+/** What came so far. `retry` is in milliseconds, null until it is given; `id` is the last one that was. */
+export class Decoder {
+  retry = null;
+  #rest = "";
+  #data = [];
+  #name = "";
+
+  constructor(id = "") {
+    this.id = id;
+  }
+
+  /** The events `{name, data, id}` that `text` completes. */
+  feed(text) {
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop();
+    const events = [];
+    for (const line of lines) {
+      const event = this.#take(line.endsWith("\r") ? line.slice(0, -1) : line);
+      if (event) events.push(event);
+    }
+    return events;
+  }
+
+  #take(line) {
+    if (!line) return this.#dispatch();
+    const at = line.indexOf(":");
+    const field = at < 0 ? line : line.slice(0, at);
+    const value = at < 0 ? "" : line.slice(at + 1).replace(/^ /, "");
+    if (field === "data") this.#data.push(value);
+    else if (field === "event") this.#name = value;
+    else if (field === "id") this.id = value;
+    else if (field === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
+    return null;
+  }
+
+  #dispatch() {
+    const [data, name] = [this.#data, this.#name];
+    this.#data = [];
+    this.#name = "";
+    return data.length ? { name: name || "message", data: data.join("\n"), id: this.id } : null;
+  }
+}
+
+/** The events of an answer's body, to its end. */
+export async function* eventsOf(body, decoder = new Decoder()) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const events = decoder.feed(value);
+      if (events.length) yield events;
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}

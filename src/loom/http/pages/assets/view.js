@@ -1,0 +1,213 @@
+/**
+ * The lines that are seen: scrolling over any number of them with only those in the page. Owns the place in the stream
+ * and whether it follows the end; knows nothing of where lines come from.
+ *
+ * Browsers end at some ten million pixels, so the scrolled element is never higher than that. A small step moves by just
+ * its pixels, whatever the height stands for; a large one, by the scroll bar, moves to that part of the stream.
+ */
+
+const HIGHEST = 8_000_000; // pixels
+const AROUND = 10; // rows kept above and below what is seen
+const SETTLE = 150; // milliseconds without a step after which the scroll bar is put right
+
+export class View {
+  following = false;
+  wrap = false;
+  onfollow = () => {};
+  onmove = () => {};
+  #scroller;
+  #space;
+  #layer;
+  #row;
+  #height = 20;
+  #total = 0;
+  #anchor = 0; // the row at the top, from 0
+  #shift = 0; // pixels of it that are above the top
+  #last = 0; // where the scroller was
+  #frame = 0;
+  #settling = 0;
+  #rows = new Map();
+
+  /** `row(number)` gives a line's element, `{key, make}`: it is made again when the key changes. */
+  constructor({ scroller, space, layer }, row) {
+    [this.#scroller, this.#space, this.#layer, this.#row] = [scroller, space, layer, row];
+    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    scroller.addEventListener("wheel", (event) => event.deltaY < 0 && this.follow(false), { passive: true });
+    new ResizeObserver(() => this.update()).observe(scroller);
+  }
+
+  /** The lines that are seen, [first, last], from 1. */
+  get seen() {
+    return [this.#anchor + 1, Math.min(this.#total, this.#anchor + this.#fitting)];
+  }
+
+  get total() {
+    return this.#total;
+  }
+
+  set total(total) {
+    if (total === this.#total) return;
+    this.#total = total;
+    this.update();
+  }
+
+  /** Shows what is there now, with the next frame. */
+  update() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#render();
+    });
+  }
+
+  /** Makes every row again. */
+  redraw() {
+    this.#rows.clear();
+    this.update();
+  }
+
+  follow(on) {
+    if (on === this.following) return;
+    this.following = on;
+    this.onfollow(on);
+    if (on) this.update();
+  }
+
+  /** Brings a line into view, a third below the top, unless it is well in view. */
+  goTo(line, { always = true } = {}) {
+    const [first, last] = this.seen;
+    if (!always && line > first + 1 && line < last - 1) return this.update();
+    this.follow(false);
+    this.#place(line - 1 - Math.floor(this.#fitting / 3), 0);
+    this.#settle();
+    this.update();
+  }
+
+  /** Moves by so many pages, or to an end. */
+  page(by) {
+    if (by < 0) this.follow(false);
+    if (Math.abs(by) === Infinity) this.#place(by < 0 ? 0 : this.#total, 0);
+    else this.#move(by * (this.#scroller.clientHeight - 2 * this.#height));
+    this.#settle();
+    this.update();
+  }
+
+  get #fitting() {
+    return Math.max(1, Math.floor(this.#scroller.clientHeight / this.#height));
+  }
+
+  /** Pixels that the whole would have, if no line were wrapped. */
+  get #whole() {
+    return this.#total * this.#height;
+  }
+
+  get #farthest() {
+    return Math.max(0, this.#whole - this.#scroller.clientHeight);
+  }
+
+  #place(anchor, shift) {
+    const top = Math.min(Math.max(0, anchor * this.#height + shift), this.wrap ? this.#whole : this.#farthest);
+    this.#anchor = Math.min(Math.floor(top / this.#height), Math.max(0, this.#total - 1));
+    this.#shift = top - this.#anchor * this.#height;
+  }
+
+  #move(pixels) {
+    if (!this.wrap) return this.#place(this.#anchor, this.#shift + pixels);
+    this.#shift += pixels;
+    while (this.#shift < 0 && this.#anchor > 0) this.#shift += this.#heightOf((this.#anchor -= 1));
+    while (this.#anchor < this.#total - 1 && this.#shift >= this.#heightOf(this.#anchor)) {
+      this.#shift -= this.#heightOf(this.#anchor);
+      this.#anchor += 1;
+    }
+    this.#shift = Math.max(0, this.#shift);
+  }
+
+  #heightOf(at) {
+    return this.#rows.get(at + 1)?.element.offsetHeight || this.#height;
+  }
+
+  #scrolled() {
+    const scroller = this.#scroller;
+    const step = scroller.scrollTop - this.#last;
+    this.#last = scroller.scrollTop;
+    if (Math.abs(step) < 1) return this.update(); // to the side, or our own
+    const most = scroller.scrollHeight - scroller.clientHeight;
+    const exact = this.wrap || this.#whole > HIGHEST;
+    if (step < 0) this.follow(false);
+    if (scroller.scrollTop >= most - 1) this.#place(this.#total, 0);
+    else if (scroller.scrollTop <= 0) this.#place(0, 0);
+    else if (exact && Math.abs(step) < 3 * scroller.clientHeight) this.#move(step);
+    else this.#place(0, (scroller.scrollTop / most) * this.#farthest);
+    if (step > 0 && scroller.scrollTop >= most - 1) this.follow(true);
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => this.#settle(), SETTLE);
+    this.update();
+  }
+
+  /** Puts the scroll bar where the place is. */
+  #settle() {
+    const scroller = this.#scroller;
+    const most = Math.max(0, parseFloat(this.#space.style.height || 0) - scroller.clientHeight);
+    const at = this.#farthest ? ((this.#anchor * this.#height + this.#shift) / this.#farthest) * most : 0;
+    const top = Math.round(Math.min(most, Math.max(0, at)));
+    if (Math.abs(scroller.scrollTop - top) > 1) scroller.scrollTop = top;
+    this.#last = scroller.scrollTop;
+  }
+
+  #render() {
+    const scroller = this.#scroller;
+    if (!scroller.clientHeight) return;
+    const measured = this.#layer.querySelector(".row:not(.wrapped)");
+    if (!this.wrap && measured?.offsetHeight) this.#height = measured.offsetHeight;
+    const height = `${Math.max(scroller.clientHeight, Math.min(this.#whole, HIGHEST))}px`;
+    if (this.#space.style.height !== height) this.#space.style.height = height;
+    this.#layer.style.height = `${scroller.clientHeight}px`;
+    if (this.following) this.#place(this.#total, 0);
+    else this.#place(this.#anchor, this.#shift);
+    const first = Math.max(0, (this.following ? Math.min(this.#anchor, this.#total - this.#fitting) : this.#anchor) - AROUND);
+    const last = Math.min(this.#total, this.#anchor + this.#fitting + AROUND);
+    this.#fill(first, last);
+    this.#shiftTo(first, last);
+    if (this.following) this.#settle();
+    this.onmove(...this.seen);
+  }
+
+  #fill(first, last) {
+    const rows = new Map();
+    for (let number = first + 1; number <= last; number += 1) {
+      const { key, make } = this.#row(number);
+      const known = this.#rows.get(number);
+      rows.set(number, known && known.key === key ? known : { key, element: make() });
+    }
+    this.#rows = rows;
+    // Those that stay are not touched: what the reader has marked stays marked.
+    let next = this.#layer.firstChild;
+    const wanted = [...rows.values()].map((row) => row.element);
+    const keep = new Set(wanted);
+    for (const element of wanted) {
+      while (next && !keep.has(next)) next = drop(next);
+      if (next === element) next = next.nextSibling;
+      else this.#layer.insertBefore(element, next);
+    }
+    while (next) next = drop(next);
+  }
+
+  #shiftTo(first, last) {
+    let above = this.#shift;
+    if (this.wrap) {
+      const bottom = this.#rows.get(last)?.element;
+      const end = bottom ? bottom.offsetTop + bottom.offsetHeight : 0;
+      const to = this.#rows.get(this.#anchor + 1)?.element.offsetTop ?? 0;
+      above += to;
+      if (last === this.#total && (this.following || above > end - this.#scroller.clientHeight)) {
+        above = Math.max(0, end - this.#scroller.clientHeight);
+      }
+    } else above += (this.#anchor - first) * this.#height;
+    this.#layer.style.setProperty("--up", `${-above}px`);
+  }
+}
+
+function drop(element) {
+  const next = element.nextSibling;
+  element.remove();
+  return next;
+}
