@@ -47,16 +47,6 @@ export async function getBytes(path, start, stop, signal) {
   }
 }
 
-/** The line index of a stream, null where the server has none: it then answers with the stream itself. */
-export async function getIndex(path, signal) {
-  const answer = await request(path, { signal });
-  if (answer.headers.get("Content-Type") === "application/json" && !answer.headers.has("X-Stream-Id")) {
-    return answer.json();
-  }
-  answer.body?.cancel().catch(() => {});
-  return null;
-}
-
 /** Resolves after so many milliseconds, or at once when `signal` is aborted. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve) => {

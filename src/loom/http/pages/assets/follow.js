@@ -65,6 +65,7 @@ export class Follower {
   async #look(signal) {
     const { headers } = await request(this.path, { method: "HEAD", signal });
     this.state = headers.get("X-Stream-State");
+    this.source.key ||= headers.get("X-Stream-Key") ?? "";
     this.size = Number(headers.get("Upload-Offset") ?? headers.get("Content-Length"));
     let metadata = null;
     try {

@@ -3,7 +3,7 @@
  * is kept in memory: a bounded number of blocks, the places of lines, and the growing end.
  */
 
-import { getBytes, getIndex } from "./api.js";
+import { getBytes, getJson } from "./api.js";
 import { Block, SHOWN, SIZE, Tail } from "./blocks.js";
 import { Places } from "./places.js";
 
@@ -102,7 +102,7 @@ export class Source {
     const index = await this.#learn("index=1000", signal);
     const { last } = this.places;
     // The last of places spread evenly may be far from the end.
-    if (index && index.size - last.offset > SPARSE) await this.#learn(`index=1000&from=${last.line}`, signal);
+    if (index.size - last.offset > SPARSE) await this.#learn(`index=1000&from=${last.line}`, signal);
     const place = this.places.last;
     if (place.offset > this.size) {
       this.tail = new Tail(place.line, place.offset);
@@ -111,8 +111,7 @@ export class Source {
   }
 
   async #learn(query, signal) {
-    const index = await getIndex(`${this.path}?${query}`, signal);
-    if (!index) return null;
+    const index = await getJson(`${this.path}?${query}`, { signal });
     this.key ||= index.key;
     const places = index.places.map(([line, offset, time]) => ({ line, offset, time: milliseconds(time) }));
     if (places[0]?.line === 1) this.created ??= places[0].time;
