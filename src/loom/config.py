@@ -214,6 +214,13 @@ class Settings(BaseModel):
         ByteSize(64 << 20), ge=0, description="Bytes of disk space to leave free (also as 64MiB)."
     )
     min_free_inodes: int = Field(1000, ge=0, description="Inodes to leave free.")
+    scrub_interval: Seconds = Field(
+        7 * 86400.0,
+        description="Seconds between two looks through all complete streams for damage; 0: never.",
+    )
+    scrub_rate: ByteSize = Field(
+        ByteSize(8 << 20), ge=4096, description="Bytes a second that such a look reads (also as 8MiB)."
+    )
     shutdown_timeout: Seconds = Field(
         10.0, description="Seconds that connections may take to end when the server stops."
     )

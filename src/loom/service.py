@@ -19,6 +19,7 @@ from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, numbe
 from loom.producer import Producer
 from loom.ranges import WHOLE, Arrival, Part, Search
 from loom.reading import Reading, read_exactly
+from loom.scrub import Scrub
 from loom.store.base import Health, Store, Usage, Writer
 from loom.store.places import MAX_LINE, ORIGIN, LinePlace
 
@@ -75,11 +76,14 @@ class Service:
         open_window: float = 86400.0,
         retention: float = 0.0,
         limits: Limits = NO_LIMITS,
+        scrub_interval: float = 7 * 86400.0,
+        scrub_rate: int = 8 << 20,
     ) -> None:
         self._store = store
         self._hub = hub
         self._clock = clock
         self.digests = Digests(store)
+        self.scrub = Scrub(store, interval=scrub_interval, rate=scrub_rate)
         self._resume_window = resume_window
         self._open_window = open_window
         self._retention = retention
@@ -378,6 +382,7 @@ class Service:
         return part.part
 
     async def _open(self, info: Info, part: Part) -> Reading:
+        self.scrub.check(info)
         if part.stop is not None:
             return Reading(info, part, self._store, self._hub, await self._store.open(info.key))
         with self.following():

@@ -71,6 +71,14 @@ def token(context: typer.Context) -> None:
     share.main(context.args, "token")
 
 
+@app.command(context_settings=ITSELF, add_help_option=False)
+def verify(context: typer.Context) -> None:
+    """Look for damage in a data directory that no server is using."""
+    from loom.cli import verify
+
+    verify.main(context.args)
+
+
 def main() -> None:
     """Run the command that was asked for."""
     # Past Typer, which loads pydantic before it calls any command, and takes a `--` for itself.

@@ -126,6 +126,8 @@ async def _serve(
         open_window=settings.open_window,
         retention=settings.retention,
         limits=limits_of(settings),
+        scrub_interval=settings.scrub_interval,
+        scrub_rate=settings.scrub_rate,
     )
 
     async def drain() -> None:
@@ -143,6 +145,8 @@ async def _serve(
     )
     failing.add_done_callback(lambda _: server.stop())
     beside = [asyncio.create_task(each) for each in (Sweeper(store, clock).run(), service.digests.run())]
+    if settings.scrub_interval:
+        beside.append(asyncio.create_task(service.scrub.run()))
     if settings.webhooks:
         beside.append(asyncio.create_task(_open_webhooks(store, settings, clock).run()))
     try:

@@ -35,4 +35,6 @@ class Ops:
 
     def _facts(self) -> dict[str, Any]:
         health = self._service.health()
-        return {"version": __version__, "store": health.store, "durability": health.durability}
+        facts = {"version": __version__, "store": health.store, "durability": health.durability}
+        damaged = self._service.scrub.damaged
+        return {**facts, "damaged": damaged} if damaged else facts

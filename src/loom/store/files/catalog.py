@@ -238,6 +238,10 @@ class Catalog:
                 found[number] = info_of(row)
         return found
 
+    def every(self) -> Iterator[Row]:
+        """All streams, oldest first."""
+        return ((row[0], info_of(row)) for row in self._db.execute(f"{SELECT} ORDER BY number"))
+
     def unfinished(self) -> list[Row]:
         """Every stream that is not final."""
         query = f"{SELECT} WHERE state IN ('live', 'interrupted', 'open')"
