@@ -65,6 +65,7 @@ async def test_streams_are_listed_newest_first_with_all_that_is_known(loom: Loom
         "created": done["created"],
         "ended": done["ended"],
         "expires": None,
+        "digest": (await loom.get("/stream/team/%C3%BC")).head["repr-digest"],
     }
     assert re.fullmatch(TIME, done["created"])
     assert re.fullmatch(TIME, done["ended"])

@@ -8,7 +8,7 @@ from dataclasses import replace
 from loom.auth import Action
 from loom.errors import BadRequest, Forbidden
 from loom.http.exchange import Exchange
-from loom.http.headers import NO_STORE, NOSNIFF
+from loom.http.headers import NO_STORE, NOSNIFF, digest_field
 from loom.http.problem import Headers, problem
 from loom.http.times import parse_rfc3339, rfc3339
 from loom.model import Info, Query, State
@@ -105,6 +105,7 @@ def row(info: Info) -> str:
         "created": rfc3339(info.created),
         "ended": None if info.ended is None else rfc3339(info.ended),
         "expires": None if info.expires is None else rfc3339(info.expires),
+        "digest": None if info.digest is None else digest_field(info.digest),
     }
     return f'{json.dumps(told)[:-1]}, "metadata": {info.metadata}}}'
 

@@ -100,11 +100,12 @@ def _created() -> Node:
 def _reads() -> Node:
     """GET and HEAD of a stream."""
     parameters = [
-        *("offset", "lines", "line", "notail", "info", "as", "Last-Event-ID", "Range"),
+        *("offset", "lines", "line", "since", "notail", "info", "index", "from", "to", "as"),
+        *("Last-Event-ID", "Range"),
         *("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"),
     ]
     stored = {"*/*": _bytes("In the content type that was given at the creation.")}
-    whole = {**stored, "text/event-stream": _text("The bytes as events."), **_json("Stream")}
+    whole = {**stored, "text/event-stream": _text("The bytes as events."), **_json("Stream", "Index")}
     description = "The stream, or its events, from the place asked for; while it is live what comes too."
     answers = {
         "200": _answer(description, whole, *_STREAM),
@@ -221,8 +222,10 @@ def _bytes(description: str) -> Node:
     return {"schema": {"description": description}}
 
 
-def _json(name: str) -> Node:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+def _json(*names: str) -> Node:
+    """JSON of one of these schemas."""
+    schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    return {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
 
 
 def _problems(*statuses: int) -> Node:
@@ -282,11 +285,7 @@ def _parameters(max_metadata_bytes: int) -> Node:
     id = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, "examples": ["builds/main/42"]}
     windows = {"type": "integer", "minimum": 0, "maximum": MAX_RESUME_WINDOW}
     query = [
-        ("offset", {"type": "integer"}, "Begin at this byte; negative: so many before the end."),
-        ("lines", count, "Begin so many lines before the end."),
-        ("line", {"type": "integer", "minimum": 1}, "Begin at this line; 1 is the first."),
-        ("notail", text, "Only what is stored now, whatever its value."),
-        ("info", text, "What is known of the stream as JSON, whatever its value."),
+        *_places(),
         ("as", {"type": "string", "enum": ["text", "binary"]}, "How events tell the bytes."),
         ("force", flag, "Replace a stream of that id."),
         ("color", text, "With colours, whatever its value."),
@@ -333,6 +332,22 @@ def _parameters(max_metadata_bytes: int) -> Node:
     return told
 
 
+def _places() -> list[tuple[str, Node, str]]:
+    """What says where a read begins, or where lines do."""
+    line, text = {"type": "integer", "minimum": 1}, {"type": "string"}
+    return [
+        ("offset", {"type": "integer"}, "Begin at this byte; negative: so many before the end."),
+        ("lines", {"type": "integer", "minimum": 0}, "Begin so many lines before the end."),
+        ("line", line, "Begin at this line; 1 is the first."),
+        ("since", text, "Begin with what arrived then: RFC 3339, or how long ago as in 1h30m or 90s."),
+        ("notail", text, "Only what is stored now, whatever its value."),
+        ("index", {"type": ["integer", "string"], "minimum": 1}, "Where lines begin, at so many places."),
+        ("from", line, "The first line of the index."),
+        ("to", line, "The last line of the index."),
+        ("info", text, "What is known of the stream as JSON, whatever its value."),
+    ]
+
+
 def _headers() -> Node:
     integer, text = {"type": "integer"}, {"type": "string"}
     names = {
@@ -373,6 +388,7 @@ def _schemas() -> Node:
         "created": time,
         "ended": maybe,
         "expires": maybe,
+        "digest": {"type": ["string", "null"], "description": "As in Repr-Digest, once it is known."},
         "metadata": anything,
     }
     page = {
@@ -390,6 +406,7 @@ def _schemas() -> Node:
     problem = {"type": text, "title": text, "status": integer, "code": text, "detail": text, "error": text}
     return {
         "Stream": _object(stream),
+        "Index": _index(),
         "Page": _object(page),
         "Count": _object({"count": integer, "deleted": integer}, required=()),
         "TokenRequest": {**_object(wish, required=("scopes", "expires_in")), "additionalProperties": False},
@@ -401,6 +418,24 @@ def _schemas() -> Node:
         },
         "Problem": _object(problem),
     }
+
+
+def _index() -> Node:
+    integer = {"type": "integer", "minimum": 0}
+    index = {
+        "key": {"type": "string"},
+        "state": {"enum": list(State)},
+        "size": integer,
+        "final": {"type": "boolean"},
+        "lines": integer,
+        "indexed": integer,
+        "places": {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3},
+            "description": "A line, the offset where it begins, when that arrived in seconds since 1970.",
+        },
+    }
+    return _object(index)
 
 
 def _object(properties: Node, *, required: Iterable[str] | None = None) -> Node:

@@ -127,7 +127,7 @@ class Stream:
         if before is not None and before.offset >= count.offset:
             self.count = before
             return
-        self.marks += [each for each in places if before is None or each.offset > before.offset]
+        self.marks += places
 
     def arrived(self, now: float) -> None:
         """What becomes durable next arrived now."""
