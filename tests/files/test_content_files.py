@@ -5,6 +5,7 @@ import os
 import random
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.files.disks import FaultyDisk, QuickDisk, failing
@@ -321,5 +322,50 @@ def test_a_failed_operation_leaves_no_pin_and_no_descriptor(tmp_path, operation)
     with pytest.raises((OSError, FlushFailed), match=os.strerror(errno.EIO)):
         write_and_flush()
     assert files._pins == {}
-    files.trim()
+    if operation == "sync":  # is never tried again
+        with pytest.raises(FlushFailed):
+            files.trim()
+        files.close()
+    else:
+        files.trim()
     assert descriptors() == before
+
+
+class OnceFailing(QuickDisk):
+    """Tells once of a flush that failed, as the kernel does: who flushes beside it hears of success."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.entered, self.opened = threading.Semaphore(0), threading.Event()
+        self.directories = self.failed = False
+
+    def sync(self, fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}") is not self.directories:
+            return
+        first, self.failed = not self.failed, True
+        self.entered.release()
+        assert self.opened.wait(30)
+        if first:
+            raise FlushFailed("Flushing to disk failed.")
+
+
+@pytest.mark.parametrize("directories", [False, True])
+def test_of_two_threads_that_need_one_flush_both_hear_that_it_failed(tmp_path, directories):
+    disk = OnceFailing(tmp_path)
+    disk.make_directory("content")
+    files = ContentFiles(disk, max_open=10)
+    files.write(1, 0, [b"bytes"])
+    disk.directories = directories
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(files.sync, 1)
+        assert disk.entered.acquire(timeout=30)
+        second = threads.submit(files.sync_all)
+        assert not disk.entered.acquire(timeout=0.2), "two flush one file at once"
+        disk.opened.set()
+        for each in (first, second):
+            with pytest.raises(FlushFailed):
+                each.result(30)
+    files.write(2, 0, [b"more"])
+    with pytest.raises(FlushFailed):
+        files.sync(2)
+    files.close()

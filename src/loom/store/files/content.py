@@ -2,7 +2,9 @@
 
 Files are named by stream number, never by id; one descriptor serves writing and reading. A file that is
 pinned (someone uses it) or dirty (written and not flushed) is never closed to make room. Used from
-several threads: the lock guards the tables and is not held over reads, writes and flushes.
+several threads: the lock guards the tables and is not held over reads, writes and flushes. Of two who need
+one flush the second waits for the first, and a failure meets everyone who flushes from then on: the kernel
+tells of it only once.
 """
 
 import contextlib
@@ -12,9 +14,9 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from loom.store.files.disk import Disk
+from loom.store.files.disk import Disk, FlushFailed
 
 
 def content_name(number: int) -> str:
@@ -42,6 +44,7 @@ class File:
     writes: int = 0
     flushed: int = 0
     removed: bool = False
+    flushing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def dirty(self) -> bool:
@@ -59,6 +62,8 @@ class ContentFiles:
         self._pins: dict[int, int] = {}
         self._touched: dict[str, object] = {}
         self._lock = threading.Lock()
+        self._flushing_directories = threading.RLock()
+        self._failed: FlushFailed | None = None
 
     def write(self, number: int, offset: int, parts: Sequence[bytes]) -> None:
         """Write bytes behind those that are there; makes the file for the first ones.
@@ -104,12 +109,24 @@ class ContentFiles:
         with self._lock:
             if number not in self._files:
                 return
-        with self._using(number, create=False) as file:
+        with self._using(number, create=False) as file, self._flushing(file.flushing):
             writes = file.writes
             if file.dirty:
                 self._disk.sync(file.fd)
                 with self._lock:
                     file.flushed = max(file.flushed, writes)
+
+    @contextlib.contextmanager
+    def _flushing(self, lock: contextlib.AbstractContextManager[object]) -> Iterator[None]:
+        """One at a time. Raises what a flush before this one has met."""
+        with lock:
+            if self._failed is not None:
+                raise self._failed.with_traceback(None)
+            try:
+                yield
+            except FlushFailed as error:
+                self._failed = error
+                raise
 
     def sync_all(self) -> None:
         """Make everything written durable."""
@@ -128,7 +145,8 @@ class ContentFiles:
         with self._lock:
             touched = dict(self._touched)
         for name, change in touched.items():
-            self._disk.sync_directory(name)
+            with self._flushing(self._flushing_directories):
+                self._disk.sync_directory(name)
             with self._lock:
                 if self._touched.get(name) is change:
                     del self._touched[name]
