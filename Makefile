@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3060
 DATA ?= ./data
 
-.PHONY: serve install test soak check bench lock clean
+.PHONY: serve install test soak check docs bench lock clean
 
 serve: install
 	exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
@@ -19,6 +19,9 @@ soak:
 
 check:
 	@scripts/check
+
+docs:
+	@scripts/docs
 
 bench:
 	@scripts/bench

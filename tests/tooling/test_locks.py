@@ -22,7 +22,7 @@ def names(lock: Path) -> set[str]:
 
 
 def test_there_is_a_lock_for_each_list():
-    assert {lock.stem for lock in LOCKS} == {"run", "test", "test-build"}
+    assert {lock.stem for lock in LOCKS} == {"docs", "run", "test", "test-build"}
     assert all(lock.with_suffix(".in").exists() for lock in LOCKS)
 
 

@@ -1,0 +1,67 @@
+"""Whatever a user can set, call, ask for or be told is in docs/; of metrics the tests of /metrics say so."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loom.cli.main import app
+from loom.config import Settings
+from loom.errors import ConfigError, LoomError, WriterLost
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SOURCES = "".join(path.read_text() for path in (ROOT / "src" / "loom" / "http").rglob("*.py"))
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text()
+
+
+def errors(of: type[LoomError] = LoomError) -> Iterator[type[LoomError]]:
+    yield of
+    for each in of.__subclasses__():
+        yield from errors(each)
+
+
+def test_configuration_reference_is_that_of_the_settings():
+    made = subprocess.run(
+        [sys.executable, DOCS / "reference.py"], capture_output=True, text=True, check=True
+    ).stdout
+    assert page("configuration") == made, "run: .venv/bin/python docs/reference.py > docs/configuration.md"
+
+
+def test_every_setting_says_what_it_is_for():
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+# Never in an answer: the one ends the start, the other is only ever raised as one of its kinds.
+TOLD = [each for each in errors() if each not in (ConfigError, WriterLost)]
+
+
+@pytest.mark.parametrize("error", TOLD, ids=lambda error: error.__name__)
+def test_every_error_is_documented_with_its_status(error):
+    assert f"| `{error.code}` | {error.status} |" in page("http")
+
+
+def test_codes_that_are_no_errors_of_their_own_are_documented():
+    told = re.findall(r'\bproblem\(\s*(\d{3}), "(\w+)"', SOURCES)
+    assert len(told) >= 4
+    assert not [code for _, code in told if f"`{code}`" not in page("http")]
+
+
+def test_every_path_is_documented():
+    paths = re.findall(r'Route\(\s*"(/[^"]*)"', SOURCES)
+    assert len(paths) >= 10
+    reference = page("http").replace("{id}", "{id:path}")
+    assert not [path for path in paths if f"`{path}`" not in reference and not path.startswith("/ui")]
+
+
+def test_every_command_is_documented():
+    commands = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
+    text = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    assert "serve" in commands
+    assert not [name for name in commands if f"loom {name}" not in text]
