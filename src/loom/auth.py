@@ -2,14 +2,14 @@
 
 A token is either one that the server was told (a grant) or one that it signed itself: a JWT (RFC 7519, HS256)
 that says what its holder may do, never more than who asked for it, and until when. Nothing of signed tokens
-is stored; another signing key ends all of them.
+is stored; they end with the grant they were signed for, and all of them with another signing key.
 """
 
 import hashlib
 import hmac
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -37,11 +37,23 @@ class Action(StrEnum):
 ALL = frozenset(Action)
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Streams one may write at once, and bytes a day; 0: no limit."""
+
+    streams_live: int = 0
+    bytes_per_day: int = 0
+
+
+NO_QUOTA = Quota()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """Someone who was let in: may do `actions` to streams whose id begins with `prefix`, or to that of `id`.
 
-    `expires` is in seconds since the Unix epoch; None: never.
+    `expires` is in seconds since the Unix epoch; None: never. `owner` names the grant it is of, or was signed
+    for, whose `quota` all these share.
     """
 
     name: str = ""
@@ -49,6 +61,8 @@ class Principal:
     prefix: str = ""
     id: str | None = None
     expires: float | None = None
+    owner: str = ""
+    quota: Quota = NO_QUOTA
 
     def may(self, action: Action) -> bool:
         """True if this principal may do that to some stream."""
@@ -79,12 +93,17 @@ class Grant:
     """A token the server was told, by its SHA-256, and who holds it."""
 
     digest: bytes
-    principal: Principal = Principal()
+    principal: Principal
+
+    @classmethod
+    def to(cls, digest: bytes, principal: Principal) -> "Grant":
+        """A token of that SHA-256 for `principal`, who is its owner."""
+        return cls(digest, replace(principal, owner=digest.hex()[:16]))
 
     @classmethod
     def of(cls, token: str) -> "Grant":
         """A token that opens everything."""
-        return cls(digest_of(token))
+        return cls.to(digest_of(token), Principal())
 
 
 class Auth:
@@ -104,7 +123,7 @@ class Auth:
             raise ConfigError("A token is empty; an empty token would let everyone in.")
         if key and len(key) < MIN_KEY_CHARS:
             raise ConfigError(f"The signing key is too short: {MIN_KEY_CHARS} characters at least.")
-        self._known = grants, key
+        self._known = {grant.principal.owner: grant for grant in grants}, key
 
     @property
     def required(self) -> bool:
@@ -127,7 +146,7 @@ class Auth:
             raise Unauthorized(ASK)
         token = credentials.strip()
         given = hashlib.sha256(token).digest()
-        known = [grant for grant in self._known[0] if hmac.compare_digest(given, grant.digest)]
+        known = [grant for grant in self._known[0].values() if hmac.compare_digest(given, grant.digest)]
         principal = known[0].principal if known else self._signed(token)
         if principal.expires is not None and principal.expires <= self._clock():
             raise Unauthorized("This token has expired.")
@@ -151,6 +170,7 @@ class Auth:
         claims = {
             "iss": ISSUER,
             "sub": wanted.name or asker.name,
+            "owner": asker.owner,
             "iat": int(self._clock()),
             "exp": expires,
             "scope": " ".join(sorted(wanted.actions)),
@@ -162,18 +182,30 @@ class Auth:
 
     def _signed(self, token: bytes) -> Principal:
         """Who holds a token that was signed here. Raises Unauthorized."""
-        key = self._known[1]
+        grants, key = self._known
         if not key or token.count(b".") != 2:
             raise Unauthorized(UNKNOWN)
         import jwt
 
-        options: Any = {"require": ["exp", "iss", "sub", "scope"], "verify_exp": False, "verify_iat": False}
+        options: Any = {
+            "require": ["exp", "iss", "sub", "scope", "owner"],
+            "verify_exp": False,
+            "verify_iat": False,
+        }
         try:
             claims = jwt.decode(token, key, algorithms=[ALGORITHM], issuer=ISSUER, options=options)
             only = {name: str(claims[name]) for name in ("id", "prefix") if name in claims}
             actions = frozenset(map(Action, str(claims["scope"]).split()))
-            return Principal(name=str(claims["sub"]), actions=actions, expires=float(claims["exp"]), **only)
-        except (jwt.InvalidTokenError, ValueError):
+            owner = grants[claims["owner"]].principal
+            return Principal(
+                name=str(claims["sub"]),
+                actions=actions,
+                expires=float(claims["exp"]),
+                owner=owner.owner,
+                quota=owner.quota,
+                **only,
+            )
+        except (jwt.InvalidTokenError, ValueError, KeyError, TypeError):
             raise Unauthorized(UNKNOWN) from None
 
 

@@ -84,6 +84,10 @@ class TokenEntry(BaseModel):
     )
     prefix: str = Field("", description="What the ids begin with that it may touch.")
     expires: AwareDatetime | None = Field(None, description="When it ends, as 2026-12-31T12:00:00Z.")
+    max_streams_live: int = Field(0, ge=0, description="Streams it may write at once; 0: no limit.")
+    max_bytes_per_day: ByteSize = Field(
+        ByteSize(0), ge=0, description="Bytes it may send a day (also as 10GiB); 0: no limit."
+    )
 
     @model_validator(mode="before")
     @classmethod

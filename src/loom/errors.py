@@ -31,6 +31,7 @@ LoomError
 ├── StorageFull               507
 ├── Busy                      503  a limit of this machine; try again later
 │   └── TooMany               503  of streams or followers at once
+├── QuotaExceeded             429  a token has taken what it may for now
 ├── StoreStopped              503  a flush failed, or the store is closed
 └── ConfigError                    the server cannot start as told
 """
@@ -278,6 +279,17 @@ class TooMany(Busy):
 
     code = "too_many"
     retry_after = 10.0
+
+
+class QuotaExceeded(LoomError):
+    """A token has taken what it may, for now."""
+
+    code = "quota_exceeded"
+    status = 429
+
+    def __init__(self, detail: str, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class StoreStopped(LoomError):

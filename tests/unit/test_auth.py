@@ -1,7 +1,7 @@
 import jwt
 import pytest
 
-from loom.auth import Action, Auth, Grant, Principal
+from loom.auth import Action, Auth, Grant, Principal, Quota, digest_of
 from loom.errors import BadRequest, ConfigError, Conflict, Forbidden, Unauthorized
 
 
@@ -55,6 +55,7 @@ def test_an_empty_token_is_refused_at_start():
 
 
 KEY = "k" * 32
+OWNER = Grant.of("one").principal.owner
 NOW = 1_000_000.0
 JOB = Principal(name="job", actions=frozenset({Action.WRITE}), prefix="build-42/")
 
@@ -108,7 +109,7 @@ def test_a_listing_is_narrowed_to_what_a_token_covers(own, asked, prefix):
 
 def test_a_grant_ends_when_it_expires():
     clock = Clock()
-    grant = Grant(Grant.of("one").digest, Principal(expires=NOW + 10))
+    grant = Grant.to(digest_of("one"), Principal(expires=NOW + 10))
     auth = Auth([grant], clock=clock)
     assert auth.principal(bearer("one"))
     clock.now += 10
@@ -119,8 +120,11 @@ def test_a_grant_ends_when_it_expires():
 def test_a_signed_token_opens_what_it_says_until_it_ends():
     clock = Clock()
     auth = Auth([Grant.of("one")], KEY, clock)
-    wanted = Principal(name="reader", actions=frozenset({Action.READ}), id="a/b", expires=NOW + 60)
-    token, expires = auth.sign(Principal(name="admin"), wanted)
+    root = auth.principal(bearer("one"))
+    wanted = Principal(
+        name="reader", actions=frozenset({Action.READ}), id="a/b", expires=NOW + 60, owner=root.owner
+    )
+    token, expires = auth.sign(root, wanted)
     assert expires == NOW + 60
     assert auth.principal(bearer(token)) == wanted
     clock.now += 60
@@ -130,7 +134,8 @@ def test_a_signed_token_opens_what_it_says_until_it_ends():
 
 def test_a_signed_token_is_of_no_use_after_another_key_and_on_another_server():
     auth = Auth([Grant.of("one")], KEY, Clock())
-    token, _ = auth.sign(Principal(), Principal(expires=NOW + 60))
+    token, _ = auth.sign(auth.principal(bearer("one")), Principal(expires=NOW + 60))
+    assert auth.principal(bearer(token))
     with pytest.raises(Unauthorized):
         Auth([Grant.of("one")], "x" * 32, Clock()).principal(bearer(token))
     auth.load([Grant.of("one")], "x" * 32)
@@ -141,15 +146,29 @@ def test_a_signed_token_is_of_no_use_after_another_key_and_on_another_server():
         auth.principal(bearer(token))
 
 
+def test_a_signed_token_ends_with_the_one_it_was_signed_for_and_shares_its_quota():
+    quota = Quota(streams_live=1, bytes_per_day=7)
+    grants = [Grant.to(digest_of("one"), Principal(quota=quota)), Grant.of("two")]
+    auth = Auth(grants, KEY, Clock())
+    one = auth.principal(bearer("one"))
+    token, _ = auth.sign(one, Principal(expires=NOW + 60))
+    assert (auth.principal(bearer(token)).owner, auth.principal(bearer(token)).quota) == (one.owner, quota)
+    auth.load(grants[1:], KEY)
+    with pytest.raises(Unauthorized):
+        auth.principal(bearer(token))
+
+
 @pytest.mark.parametrize(
     "claims",
     [
-        {"iss": "loom", "sub": "", "scope": "read"},
-        {"iss": "else", "sub": "", "scope": "read", "exp": NOW + 60},
-        {"iss": "loom", "sub": "", "exp": NOW + 60},
-        {"iss": "loom", "sub": "", "scope": "everything", "exp": NOW + 60},
-        {"iss": "loom", "sub": "", "scope": 7, "exp": NOW + 60},
-        {"iss": "loom", "sub": "", "scope": "read", "exp": "tomorrow"},
+        {"iss": "loom", "sub": "", "owner": OWNER, "scope": "read"},
+        {"iss": "else", "sub": "", "owner": OWNER, "scope": "read", "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "owner": OWNER, "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "owner": OWNER, "scope": "everything", "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "owner": OWNER, "scope": 7, "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "owner": OWNER, "scope": "read", "exp": "tomorrow"},
+        {"iss": "loom", "sub": "", "owner": "else", "scope": "read", "exp": NOW + 60},
+        {"iss": "loom", "sub": "", "owner": [], "scope": "read", "exp": NOW + 60},
     ],
 )
 def test_a_token_signed_with_the_key_for_something_else_is_not_known(claims):
@@ -161,7 +180,7 @@ def test_a_token_signed_with_the_key_for_something_else_is_not_known(claims):
 @pytest.mark.parametrize("algorithm", ["none", "HS512"])
 def test_a_token_of_another_algorithm_is_not_known(algorithm):
     auth = Auth([Grant.of("one")], KEY, Clock())
-    claims = {"iss": "loom", "scope": "admin", "exp": NOW + 60}
+    claims = {"iss": "loom", "sub": "", "owner": OWNER, "scope": "admin", "exp": NOW + 60}
     forged = jwt.encode(claims, "" if algorithm == "none" else KEY * 2, algorithm)
     with pytest.raises(Unauthorized):
         auth.principal(bearer(forged))

@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 
-from loom.auth import Action, Auth, Grant, Principal
+from loom.auth import Action, Auth, Grant, Principal, Quota
 from loom.config import Settings
 from loom.errors import ConfigError
 from loom.model import Clock
@@ -34,9 +34,10 @@ def _grants(settings: Settings) -> Iterator[Grant]:
             name=entry.name,
             actions=frozenset(map(Action, entry.scopes)),
             prefix=entry.prefix,
+            quota=Quota(entry.max_streams_live, entry.max_bytes_per_day),
             expires=None if entry.expires is None else entry.expires.timestamp(),
         )
-        yield Grant(entry.digest, principal)
+        yield Grant.to(entry.digest, principal)
 
 
 def _signing_key(settings: Settings) -> str:

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
 from loom.auth import Action, Principal
-from loom.errors import BadRequest, Forbidden, StreamNotFound, TooLarge
+from loom.errors import BadRequest, Forbidden, LoomError, StreamNotFound, TooLarge
 from loom.http.access import RECORD, Record
 from loom.http.problem import Headers, problem
 
@@ -37,6 +37,8 @@ class Exchange(HTTPConnection):
         self.receive = receive
         self.send = send
         self.record: Record = scope[RECORD]
+        self.spend: Callable[[int], tuple[int, LoomError | None]] = lambda size: (size, None)
+        """Says of so many bytes how many may be taken, and if not all why not."""
 
     @property
     def head(self) -> bool:

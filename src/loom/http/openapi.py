@@ -94,7 +94,7 @@ def _created() -> Node:
         *("X-Stream-Id", "Location", "ETag", "X-Stream-Replaced", "Stream-TTL", "Stream-Expires-At"),
         *_UPLOAD,
     )
-    return {"201": answer, **_problems(404, 409, 413, 415, 422, 507)}
+    return {"201": answer, **_problems(404, 409, 413, 415, 422, 429, 507)}
 
 
 def _reads() -> Node:
@@ -126,7 +126,7 @@ def _writes() -> Node:
     resumed = {
         "200": _answer("The same, told while it is sent.", {"application/x-ndjson": _text()}, *_UPLOAD),
         "204": _answer("What was sent is durable.", {}, "X-Stream-Id", "ETag", *_UPLOAD),
-        **_problems(404, 409, 412, 413, 415, 422, 507),
+        **_problems(404, 409, 412, 413, 415, 422, 429, 507),
     }
     body = {
         PARTIAL_UPLOAD: _bytes("The bytes from Upload-Offset on."),
@@ -259,7 +259,8 @@ def _errors(root: type[LoomError]) -> Iterator[type[LoomError]]:
     if root is not ConfigError:
         yield root
     for error in root.__subclasses__():
-        yield from _errors(error)
+        if error.__module__ == root.__module__:  # not those of the client
+            yield from _errors(error)
 
 
 _ANY_BODY = {"*/*": _bytes("The bytes of the stream, of any type and length.")}

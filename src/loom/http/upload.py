@@ -20,6 +20,7 @@ from loom.errors import (
     Conflict,
     LoomError,
     ProducerIdle,
+    QuotaExceeded,
     StreamExists,
     StreamFinal,
     UnsupportedPatch,
@@ -51,6 +52,7 @@ from loom.http.resumption import (
 )
 from loom.model import Info, NewStream, State, new_id, parse_id, quote_id, repeats
 from loom.producer import Producer
+from loom.quotas import Quotas
 from loom.service import Service
 
 PATCH_SPARE = 4096
@@ -71,6 +73,7 @@ class Uploads:
         producer_idle_timeout: float = 0,
     ) -> None:
         self._service = service
+        self._quotas = Quotas(service.now)
         self._max_metadata_bytes = max_metadata_bytes
         self._early_response = early_response
         self._idle = producer_idle_timeout
@@ -112,10 +115,14 @@ class Uploads:
         window = resume_window(exchange)
         check_encoding(exchange.all(b"content-encoding"))
         exchange.record.stream = quote_id(id)
+        with self._quotas.producing(exchange.principal, id) as exchange.spend:
+            await self._begin(exchange, new, upload, window)
+
+    async def _begin(self, exchange: Exchange, new: NewStream, upload: Upload, window: float | None) -> None:
         try:
             replace = exchange.flag("force")
             if replace:
-                exchange.require(Action.REPLACE, id)
+                exchange.require(Action.REPLACE, new.id)
             producer = await self._service.create(new, replace=replace, resume_window=window)
         except StreamExists as error:
             await self._repeat(exchange, new, upload, error)
@@ -140,6 +147,10 @@ class Uploads:
         await exchange.respond(201, [*headers, (b"content-length", b"0"), (b"connection", b"close")])
 
     async def _resume(self, exchange: Exchange, id: str) -> None:
+        with self._quotas.producing(exchange.principal, id) as exchange.spend:
+            await self._go_on(exchange, id)
+
+    async def _go_on(self, exchange: Exchange, id: str) -> None:
         upload = Upload.of(exchange)
         self._service.check_length(upload.length)
         start = upload.start
@@ -243,7 +254,10 @@ class Uploads:
                 if data := message.get("body"):
                     exchange.record.received += len(data)
                     upload.check(producer.offset + len(data), producer.info.length)
-                    await producer.take(bytes(data))
+                    size, exceeded = exchange.spend(len(data))
+                    await producer.take(bytes(data[:size]))
+                    if exceeded is not None:
+                        raise exceeded
                 more = message.get("more_body", False)
 
     def _upload_headers(self, info: Info) -> Headers:
@@ -331,6 +345,8 @@ def _reason(error: BaseException) -> str:
     """Why a producer was lost, as part of a sentence."""
     if isinstance(error, Disconnected):
         return "the connection of its producer was lost"
+    if isinstance(error, QuotaExceeded):
+        return "its token had taken what it may"
     if isinstance(error, ProducerIdle):
         return "its producer sent nothing for too long"
     if isinstance(error, asyncio.CancelledError):
