@@ -40,8 +40,8 @@ class Quotas:
 
     @contextmanager
     def producing(self, principal: Principal, id: str) -> Iterator[Spend]:
-        """Count a producer of the stream `id` in the block. It asks what it is given of so many bytes how many
-        it may take, and if not all, why. Raises QuotaExceeded.
+        """Count a producer of the stream `id` in the block. It asks what it is given, of so many bytes, how
+        many it may take, and if not all, why. Raises QuotaExceeded.
         """
         quota = principal.quota
         account = self._accounts.setdefault(principal.owner, Account(self._clock()))
