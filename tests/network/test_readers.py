@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 from base64 import b64decode
 from collections.abc import Callable, Coroutine
@@ -15,7 +16,7 @@ from tests.network.proxy import Storm
 
 from loom.sse import Decoder
 
-SEED = 8673
+SEED = int(os.environ.get("SEED", "8673"))
 CUTS = 80
 SHORTEST = 40
 """Bytes of a request, at least: each fault on its way to the server strikes."""
