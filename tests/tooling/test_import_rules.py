@@ -29,7 +29,7 @@ FORBIDDEN = [
     ("loom.spy", "starlette", "Only HTTP imports Starlette"),
     ("loom.http", "yaml", "Only the settings import pydantic"),
     ("loom.store.memory", "sqlite3", "Only the files store imports SQLite"),
-    ("loom.http", "aiohttp", "Only the client imports aiohttp"),
+    ("loom.http", "aiohttp", "Only the client and webhooks import aiohttp"),
     ("loom.client", "rich", "Only the command line imports Typer"),
 ]
 
