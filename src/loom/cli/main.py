@@ -5,6 +5,11 @@ import sys
 import typer
 
 from loom import __version__
+from loom.cli import listing
+from loom.cli.cat import EPILOG as CAT_EPILOG
+from loom.cli.cat import cat
+from loom.cli.tail import EPILOG as TAIL_EPILOG
+from loom.cli.tail import tail
 
 ITSELF = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Context settings of a command that reads its arguments itself."""
@@ -14,7 +19,6 @@ app = typer.Typer(
     help="Live byte streams over HTTP: stored as they arrive, followed in real time, replayed later.",
     invoke_without_command=True,
     rich_markup_mode=None,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -77,6 +81,14 @@ def verify(context: typer.Context) -> None:
     from loom.cli import verify
 
     verify.main(context.args)
+
+
+app.command(epilog=CAT_EPILOG)(cat)
+app.command(epilog=TAIL_EPILOG)(tail)
+app.command(epilog=listing.LS_EPILOG)(listing.ls)
+app.command(epilog=listing.SHOW_EPILOG)(listing.show)
+app.command(epilog=listing.RM_EPILOG)(listing.rm)
+app.command(epilog=listing.SPY_EPILOG)(listing.spy)
 
 
 def main() -> None:

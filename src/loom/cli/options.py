@@ -5,10 +5,11 @@ that says where a wrong one came from. Loads nothing heavy: YAML only if there i
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -58,6 +59,10 @@ Token = Annotated[
         help="Bearer token; better in the environment or the file. [LOOM_TOKEN, or token in the file]",
     ),
 ]
+Color = Annotated[
+    str, typer.Option("--color", metavar="auto|always|never", help="Colours; auto: on a terminal.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Lines of JSON, for scripts.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +143,38 @@ def _check(name: str, value: str, origin: str) -> str:
     elif fault := url_fault(value):
         raise ConfigError(f"The {name} {value!r} {origin} {fault}.")
     return value
+
+
+def epilog(*examples: str, exits: Iterable[int] = EXITS) -> str:
+    """What stands below a command's options: examples, exit codes, environment."""
+    sections = {
+        "Examples": examples,
+        "Exit codes": [f"{code:<4} {EXITS[code]}" for code in exits],
+        "Environment": [f"{name:<19} {meaning}" for name, meaning in ENVIRONMENT.items()],
+    }
+    # What follows a \b is not wrapped.
+    return "\n\n".join(
+        "\b\n" + "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
+        for title, lines in sections.items()
+    )
+
+
+def complete_id(incomplete: str) -> list[str]:
+    """Ids that begin so, for the shell; none where the server does not answer at once."""
+    import http.client
+    import json
+    from urllib.parse import urlencode
+
+    try:
+        target = resolve()
+        url = urlsplit(target.server)
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        connection = kind(url.hostname or "", url.port, timeout=1)
+        headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+        query = urlencode({"prefix": incomplete, "limit": 50})
+        connection.request("GET", f"{url.path.rstrip('/')}/streams?{query}", headers=headers)
+        rows = json.loads(connection.getresponse().read())["streams"]
+        return [row["id"] for row in rows if row["id"].isprintable()]
+    except Exception:
+        # A completion that fails says nothing: what it wrote would stand in the middle of a command line.
+        return []

@@ -1,0 +1,155 @@
+"""The command `loom tail`: the end of streams and what comes, one beside the other.
+
+Owns how many streams are woven into one output. Of one stream the bytes are written as they come; of more,
+and with --grep, lines, each behind the name of its stream.
+"""
+
+import asyncio
+import re
+from contextlib import aclosing
+from itertools import cycle
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loom.cli import options
+from loom.cli.options import Color, Server, Token
+from loom.cli.running import STDOUT, colored, exit_code, is_terminal, run, tell, write
+from loom.cli.terminal import Shown, printable
+from loom.errors import LoomError
+
+if TYPE_CHECKING:
+    from loom.client.client import AsyncClient
+    from loom.client.reading import Reading
+
+PROG = "loom tail"
+LINES = 10
+COLORS = 36, 32, 33, 35, 34, 96, 92, 93, 95, 94
+UNFINISHED = ("live", "interrupted", "open")
+
+EPILOG = options.epilog(
+    "loom tail build/42                   the last 10 lines, and what comes, to its end",
+    "loom tail -n 100 build/42 test/42    two streams, their lines behind their names",
+    "loom tail --prefix build/            all that are not finished, and each that begins",
+    "loom tail --since 10m --grep ERROR build/42",
+)
+
+
+def tail(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", autocompletion=options.complete_id)] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(metavar="PREFIX", help="All unfinished streams whose ids begin so; new ones join."),
+    ] = None,
+    lines: Annotated[
+        int | None,
+        typer.Option("--lines", "-n", metavar="N", min=0, help=f"Begin N lines before the end [{LINES}]."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Begin with what came since then: 10m, 2h, 2026-01-31T12:00:00Z."),
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option(metavar="RE", help="Only lines in which this regular expression is found.")
+    ] = None,
+    color: Color = "auto",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="On a terminal, obey control sequences instead of showing them.")
+    ] = False,
+    server: Server = None,
+    token: Token = None,
+) -> None:
+    """Write the end of streams and what comes to standard output, until they are complete.
+
+    A connection that breaks is made anew, and goes on at the very byte; a server that restarts is waited for.
+    With --prefix it runs until it is stopped. On a terminal, control sequences other than colours are shown.
+    """
+    if bool(ids) == (prefix is not None):
+        raise typer.BadParameter("Name streams, or give --prefix.")
+    if lines is not None and since is not None:
+        raise typer.BadParameter("Give --lines or --since, not both.")
+    if color not in ("auto", "always", "never"):
+        raise typer.BadParameter("--color is one of auto, always, never.")
+    try:
+        pattern = None if grep is None else re.compile(grep.encode())
+    except re.error as error:
+        raise typer.BadParameter(f"--grep is no regular expression: {error}.") from None
+    place: dict[str, int | str] = {"since": since} if since else {"lines": LINES if lines is None else lines}
+
+    async def work(client: "AsyncClient") -> int:
+        weave = _Weave(pattern, names=prefix is not None or len(ids or ()) > 1, color=colored(color), raw=raw)
+        if prefix is not None:
+            return await _follow_prefix(client, weave, prefix, place)
+        codes = await asyncio.gather(
+            *(weave.show(id, client.follow(id, **place)) for id in dict.fromkeys(ids or ()))  # type: ignore[arg-type]
+        )
+        return max(codes)
+
+    run(PROG, server, token, work)
+
+
+async def _follow_prefix(
+    client: "AsyncClient", weave: "_Weave", prefix: str, place: dict[str, int | str]
+) -> int:
+    """Show each unfinished stream, and from its first byte each that begins from now on."""
+    shown: set[str] = set()
+    async with asyncio.TaskGroup() as tasks:
+
+        def join(id: str, key: str, place: dict[str, int | str]) -> None:
+            if key not in shown:
+                shown.add(key)
+                reading = client.follow(id, key=key, persistent=True, **place)  # type: ignore[arg-type]
+                tasks.create_task(weave.show(id, reading))
+
+        first = True
+        async with aclosing(client.events(prefix)) as changes:
+            async for change in changes:
+                if change.kind == "reset":
+                    for info in [each async for each in client.streams(prefix, states=UNFINISHED)]:
+                        join(info.id, info.key, place if first else {})
+                    first = False
+                elif change.kind == "created" and change.info is not None:
+                    join(change.info.id, change.info.key, {})
+    return options.OK
+
+
+class _Weave:
+    """One output of many streams."""
+
+    def __init__(self, pattern: re.Pattern[bytes] | None, *, names: bool, color: bool, raw: bool) -> None:
+        self._pattern = pattern
+        self._names = names
+        self._color = color
+        self._guarded = is_terminal(STDOUT) and not raw
+        self._colors = cycle(COLORS)
+
+    async def show(self, id: str, reading: "Reading") -> int:
+        """Show all of one stream; the exit code that tells of its end."""
+        name = self._name(id) if self._names else b""
+        shown = Shown()
+        try:
+            async with reading:
+                if self._names or self._pattern is not None:
+                    async for line in reading.lines():
+                        if self._pattern is None or self._pattern.search(line.removesuffix(b"\n")):
+                            write(name + self._line(line))
+                else:
+                    async for piece in reading:
+                        write(shown.feed(piece) if self._guarded else piece)
+                    write(shown.rest())
+        except LoomError as error:
+            tell(PROG, f"{id}: {error}" if self._names else str(error))
+            return exit_code(error)
+        return options.OK
+
+    def _line(self, line: bytes) -> bytes:
+        """A line that ends, and whose colours end with it."""
+        if self._guarded:
+            shown = Shown()
+            line = shown.feed(line) + shown.rest()
+        line = line.removesuffix(b"\n")
+        return line + (b"\x1b[0m\n" if self._color and b"\x1b" in line else b"\n")
+
+    def _name(self, id: str) -> bytes:
+        name = printable(id)
+        return (f"\x1b[{next(self._colors)}m{name}\x1b[0m | " if self._color else f"{name} | ").encode()

@@ -1,0 +1,334 @@
+"""`loom cat`, `tail`, `ls`, `show`, `rm` and `spy` as real programs, on terminals where that matters."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from asyncio.subprocess import PIPE
+
+import pexpect
+import pytest
+from tests.cli.program import BIN, environment, program, run
+from tests.http.conftest import Loom, lines, loom, serve
+from tests.network.conftest import between
+from tests.network.proxy import Storm
+
+from loom.cli import options
+from loom.model import Query, State
+
+__all__ = ["between", "lines", "loom", "serve"]
+
+
+@pytest.fixture
+def store_kind():
+    return "memory"
+
+
+@pytest.fixture
+def env(loom: Loom, tmp_path):
+    return {"LOOM_SERVER": loom.url, "XDG_CONFIG_HOME": str(tmp_path), "TERM": "xterm"}
+
+
+@pytest.fixture
+async def terminal(env):
+    """Start a program on a terminal of its own."""
+    children = []
+
+    def start(*arguments, **more):
+        child = pexpect.spawn(
+            str(BIN / "loom"),
+            list(arguments),
+            env=environment() | env | more,
+            timeout=20,
+            dimensions=(24, 200),
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.close(force=True)
+
+
+async def shown(child):
+    """All that a program on a terminal writes, and its exit code."""
+
+    def rest():
+        text = child.read()
+        child.wait()
+        return text, child.exitstatus
+
+    return await asyncio.to_thread(rest)
+
+
+async def expect(child, pattern):
+    await asyncio.to_thread(child.expect, pattern)
+
+
+async def cat(env, *arguments):
+    async with program("loom", "cat", *arguments, env=env) as running:
+        out, err = await running._process.communicate()
+        return (await running.ended())[0], out, err.decode()
+
+
+async def bash(script, env):
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", script), env=environment() | env, stdout=PIPE, stderr=PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode, out, err
+
+
+async def test_cat_gives_every_byte(loom: Loom, env):
+    data = os.urandom(300_000)
+    await loom.stored("/stream/a/b", data)
+    assert await cat(env, "a/b") == (0, data, "")
+    assert await cat(env, "--range", "10-19", "a/b") == (0, data[10:20], "")
+    assert await cat(env, "--range=-7", "a/b") == (0, data[-7:], "")
+    assert await cat(env, "--offset=-9", "a/b") == (0, data[-9:], "")
+    assert await cat(env, "-n", "--offset=299990", "a/b") == (0, data[-10:], "")
+
+
+async def test_cat_goes_on_where_the_network_cut(loom: Loom, env, between):
+    data = os.urandom(2 << 20)
+    await loom.stored("/stream/a", data)
+    storm = Storm(11, cuts=30, up=100_000, down=300_000, stalls=0)
+    proxy = await between(loom, storm)
+    for _ in range(3):
+        code, out, err = await cat(env | {"LOOM_SERVER": proxy.url}, "a")
+        if code != options.LOST:  # the very first request may be cut
+            assert (code, err) == (0, "")
+            assert out == data
+    assert storm.cuts
+
+
+async def test_cat_follows_a_live_stream_to_its_end(loom: Loom, env):
+    producer = await loom.live("/stream/a", b"one\n")
+    assert await cat(env, "-n", "a") == (0, b"one\n", "")
+    async with program("loom", "cat", "a", env=env) as running:
+        assert await running.line() == "one\n"
+        await producer.chunk(b"two\n")
+        assert await running.line() == "two\n"
+        await producer.chunk(b"")
+        assert await running.ended() == (0, "")
+
+
+@pytest.mark.parametrize("command", ["cat", "tail"])
+async def test_an_aborted_stream_has_an_exit_code_of_its_own(serve, env, command):
+    loom = await serve(resume_window=0)
+    await (await loom.live("/stream/a", b"half\n")).close()
+    await loom.until("a", State.ABORTED)
+    code, out, err = await run("loom", command, "a", env=env | {"LOOM_SERVER": loom.url})
+    assert (code, out) == (options.ABORTED, "half\n")
+    assert err.startswith(f"loom {command}: The stream a was aborted after 5 bytes: ")
+
+
+@pytest.mark.parametrize("command", ["cat", "tail", "show", "rm"])
+async def test_what_is_not_there_is_told(loom: Loom, env, command):
+    code, out, err = await run("loom", command, "none", env=env)
+    assert (code, out) == (options.NOT_FOUND, "")
+    assert err == f"loom {command}: The stream with ID none does not exist\n"
+
+
+@pytest.mark.parametrize("command", [["cat", "a"], ["tail", "a"], ["ls"], ["spy"], ["tail", "--prefix", "a"]])
+async def test_server_that_is_not_there_is_told_at_once(env, command):
+    code, _, err = await run("loom", *command, env=env | {"LOOM_SERVER": "http://127.0.0.1:1"})
+    assert code == options.LOST
+    assert err == f"loom {command[0]}: http://127.0.0.1:1 cannot be reached: Connection refused.\n"
+
+
+async def test_wrong_setting_is_told_with_its_place(env):
+    code, _, err = await run("loom", "ls", env=env | {"LOOM_SERVER": "nowhere"})
+    assert code == options.USAGE
+    assert "'nowhere' in the environment variable LOOM_SERVER is not a URL" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cat", "--range", "9-1", "a"],
+        ["cat", "--range", "x", "a"],
+        ["cat", "--range", "0-", "--offset", "1", "a"],
+        ["cat", "a//b"],
+        ["tail"],
+        ["tail", "a", "--prefix", "b"],
+        ["tail", "a", "--grep", "("],
+        ["ls", "--meta", "x"],
+        ["rm"],
+        ["rm", "--prefix", "a"],
+    ],
+    ids=" ".join,
+)
+async def test_wrong_arguments_are_an_exit_code_of_their_own(loom: Loom, env, arguments):
+    await loom.stored("/stream/a", b"")
+    code, out, err = await run("loom", *arguments, env=env)
+    assert (code, out) == (options.USAGE, "")
+    assert err
+
+
+async def test_binary_does_not_reach_a_terminal(loom: Loom, terminal):
+    await loom.stored("/stream/a", b"\x7fELF\0\x1b]0;x\x07")
+    text, code = await shown(terminal("cat", "a"))
+    assert code == options.USAGE
+    assert text == (
+        b"loom cat: The stream a is binary, and this is a terminal: send it to a file or a program, or use "
+        b"--force.\r\n"
+    )
+    assert await shown(terminal("cat", "--force", "a")) == (b"\x7fELF\0\x1b]0;x\x07", 0)
+
+
+@pytest.mark.parametrize("command", [["cat"], ["tail"], ["tail", "--grep", "."]])
+async def test_hostile_bytes_are_shown_and_colours_pass(loom: Loom, terminal, command):
+    await loom.stored("/stream/a", b"\x1b[31mred\x1b[0m\x1b]52;c;aGk=\x07\n")
+    text, code = await shown(terminal(*command, "a", NO_COLOR="1"))
+    assert (text, code) == (b"\x1b[31mred\x1b[0m^[]52;c;aGk=^G\r\n", 0)
+
+
+async def test_tail_begins_at_the_last_lines_and_ends_with_the_stream(loom: Loom, env):
+    data = "".join(f"{number}\n" for number in range(1, 31))
+    producer = await loom.live("/stream/a", data.encode())
+    async with program("loom", "tail", "-n", "2", "a", env=env) as running:
+        assert [await running.line(), await running.line()] == ["29\n", "30\n"]
+        await producer.chunk(b"no line end yet")
+        await producer.chunk(b"")
+        assert await running.line() == "no line end yet"
+        assert await running.ended() == (0, "")
+    code, out, _ = await run("loom", "tail", "a", env=env)
+    assert (code, out.splitlines()) == (0, [*map(str, range(22, 31)), "no line end yet"])
+
+
+async def test_tail_of_more_streams_tells_their_names(loom: Loom, env, terminal):
+    await loom.stored("/stream/a", b"one\nerror\n")
+    await loom.stored("/stream/b", b"two\nerror\nend")
+    code, out, err = await run("loom", "tail", "a", "b", "none", env=env)
+    assert sorted(out.splitlines()) == ["a | error", "a | one", "b | end", "b | error", "b | two"]
+    assert (code, err) == (options.NOT_FOUND, "loom tail: none: The stream with ID none does not exist\n")
+    _, out, _ = await run("loom", "tail", "--grep", "^e.d|one", "a", "b", env=env)
+    assert sorted(out.splitlines()) == ["a | one", "b | end"]
+    text, _ = await shown(terminal("tail", "a", "b"))
+    assert b"\x1b[36ma\x1b[0m | one\r\n" in text
+
+
+async def test_tail_of_a_prefix_is_joined_by_new_streams(loom: Loom, env):
+    await loom.stored("/stream/b/old", b"old\n")
+    first = await loom.live("/stream/b/1", b"one\n")
+    async with program("loom", "tail", "--prefix", "b/", env=env) as running:
+        assert await running.line() == "b/1 | one\n"
+        await loom.stored("/stream/c/1", b"other\n")
+        await loom.live("/stream/b/2", b"two\n")
+        assert await running.line() == "b/2 | two\n"
+        await first.chunk(b"end\n")
+        assert await running.line() == "b/1 | end\n"
+        running.signal(signal.SIGINT)
+        assert await running.ended() == (options.INTERRUPTED, "")
+
+
+async def test_who_reads_the_output_may_leave(loom: Loom, env):
+    await loom.live("/stream/a", b"one\n")
+    for command in ("tail", "cat"):
+        script = f"set -o pipefail; {BIN / 'loom'} {command} a | head -n 1"
+        code, out, err = await bash(script, env)
+        assert (code, out, err) == (options.BROKEN_PIPE, b"one\n", b"")
+
+
+async def test_a_full_disk_is_told(loom: Loom, env):
+    await loom.stored("/stream/a", b"bytes")
+    code, _, err = await bash(f"exec {BIN / 'loom'} cat a > /dev/full", env)
+    assert code == options.OUTPUT
+    assert err == b"loom cat: The output could not be written: No space left on device.\n"
+
+
+async def test_ls_lists_for_people_and_for_scripts(loom: Loom, env):
+    await loom.stored("/stream/b/1", b"x" * 2048, x_stream_metadata='{"commit": "3f2a"}')
+    await loom.live("/stream/b/%E2%80%AE%20b")
+    await loom.stored("/stream/a", b"")
+    code, out, err = await run("loom", "ls", env=env)
+    assert (code, err) == (0, "")
+    assert re.fullmatch(
+        r"complete +0 B +\d+s  a\nlive +0 B +\d+s  b/\\u202e b\ncomplete +2\.0 KiB +\d+s  b/1\n", out
+    )
+    _, out, _ = await run("loom", "ls", "b/", "--meta", "commit=3f2a", "--json", env=env)
+    (row,) = map(json.loads, out.splitlines())
+    assert (row["id"], row["size"], row["metadata"]) == ("b/1", 2048, {"commit": "3f2a"})
+    _, out, _ = await run("loom", "ls", "--state", "live,open", "-n", "5", env=env)
+    assert out.count("\n") == 1
+
+
+async def test_show_tells_what_is_known(loom: Loom, env):
+    await loom.stored(
+        "/stream/a", b"12345", x_stream_metadata='{"evil": "\\u001b[2J"}', content_type="text/plain"
+    )
+    code, out, _ = await run("loom", "show", "a", env=env)
+    assert code == 0
+    for line in ("id:        a", "state:     complete", "size:      5 bytes (5 B)", r'  "evil": "\u001b[2J"'):
+        assert f"{line}\n" in out
+    _, out, _ = await run("loom", "show", "--json", "a", env=env)
+    assert json.loads(out)["metadata"] == {"evil": "\x1b[2J"}
+
+
+async def test_rm_deletes_what_was_meant(loom: Loom, env, terminal):
+    for id in ("a", "b/1", "b/2", "c"):
+        await loom.stored(f"/stream/{id}", b"")
+    assert (await run("loom", "rm", "a", env=env))[0] == 0
+    assert (await run("loom", "rm", "--prefix", "b/", "--dry-run", env=env))[:2] == (
+        0,
+        "2 streams begin with 'b/'.\n",
+    )
+    child = terminal("rm", "--prefix", "b/")
+    await expect(child, "Delete 2 streams that begin with 'b/', for good")
+    child.sendline("n")
+    assert (await shown(child))[1] == options.REFUSED
+    assert (await run("loom", "rm", "--prefix", "b/", "--yes", env=env))[:2] == (0, "2 streams deleted.\n")
+    assert [each.id async for each in loom.store.find(Query())] == ["c"]
+
+
+async def test_spy_shows_what_is_sent_and_joins_again(loom: Loom, env):
+    async with program("loom", "spy", env=env) as running:
+        seen = ""
+        while not seen:  # it says nothing when it joins
+            await loom.stored("/stream/a?force=true", b"bytes\n")
+            try:
+                seen = await asyncio.wait_for(running.line(), 0.3)
+            except TimeoutError:
+                continue
+        assert seen in ("START: a\n", "END: a\n", "a:\n", "bytes\n")
+        running.signal(signal.SIGINT)
+        assert (await running.ended())[0] == options.INTERRUPTED
+
+
+@pytest.mark.parametrize("command", ["cat", "tail", "ls", "show", "rm", "spy"])
+async def test_help_tells_exit_codes_environment_and_examples(env, command):
+    code, out, _ = await run("loom", command, "--help", env=env)
+    assert code == 0
+    for word in (f"loom {command}", *options.ENVIRONMENT, *map(str, options.EXITS), *options.EXITS.values()):
+        assert word in out
+
+
+async def test_ids_are_completed_for_the_shell(loom: Loom, env):
+    for id in ("build/1", "build/2", "c"):
+        await loom.stored(f"/stream/{id}", b"")
+    asked = env | {"_LOOM_COMPLETE": "complete_bash", "COMP_WORDS": "loom cat bu", "COMP_CWORD": "2"}
+    assert (await run("loom", env=asked))[1].split() == ["build/2", "build/1"]
+    assert (await run("loom", env=asked | {"LOOM_SERVER": "http://127.0.0.1:1"}))[1:] == ("\n", "")
+
+
+async def test_progress_is_shown_where_it_can_be_seen(loom: Loom, env, tmp_path):
+    producer = await loom.live("/stream/a", b"x" * 1000)
+    target = tmp_path / "out"
+    child = pexpect.spawn(
+        "bash", ["-c", f"exec {BIN / 'loom'} cat a > {target}"], env=environment() | env, timeout=20
+    )
+
+    async def send():
+        while True:  # a bar comes with what comes after a second
+            await producer.chunk(b"y" * 1000)
+            await asyncio.sleep(0.1)
+
+    sending = asyncio.create_task(send())
+    await expect(child, r"\d kB")
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    await producer.chunk(b"")
+    assert (await shown(child))[1] == 0
+    assert target.stat().st_size == (await loom.service.info("a")).size
