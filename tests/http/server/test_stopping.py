@@ -12,7 +12,7 @@ from tests.http.server.support import GET, Follower, answering, part, start
 from tests.http.wire import Cut, Wire
 
 from loom.errors import ConfigError
-from loom.http.server import Server, serving
+from loom.http.server import Limits, Server, serving
 
 
 class Running:
@@ -76,6 +76,65 @@ async def test_answers_that_do_not_end_are_cut_when_the_time_is_up():
         await client.body()
     await running.task
     await client.close()
+
+
+class Endless:
+    """Sends as fast as it can, until it is told to end."""
+
+    def __init__(self) -> None:
+        self.full = asyncio.Event()
+        self.ending = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start(200))
+        while not self.ending:
+            sending = asyncio.ensure_future(send(part(b"x" * 65_536)))
+            await asyncio.wait({sending}, timeout=0.5)
+            if not sending.done():
+                self.full.set()
+            await sending
+        await send(part(b"end", more=False))
+
+    async def end(self) -> None:
+        self.ending = True
+
+
+async def test_a_reader_that_takes_nothing_is_not_waited_for():
+    app = Endless()
+    limits = Limits(stalled_timeout=0.1)
+    running = Running(
+        Server(app, host="127.0.0.1", port=0, on_stop=app.end, shutdown_timeout=1000, limits=limits)
+    )
+    client = await running.dial()
+    client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    await app.full.wait()
+    running.server.stop()
+    await running.task
+    await client.close()
+
+
+async def test_a_reader_that_takes_its_time_is():
+    """Each time it takes something the wait begins anew."""
+    app = Endless()
+    limits = Limits(stalled_timeout=0.5)
+    running = Running(
+        Server(app, host="127.0.0.1", port=0, on_stop=app.end, shutdown_timeout=1000, limits=limits)
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1 << 16)
+    writer.write(GET)
+    client = Wire(reader, writer)
+    await client.answer()
+    await app.full.wait()
+    running.server.stop()
+    taken = 0
+    while (piece := await client.read_chunk()) != b"end":
+        taken += len(piece)
+        if taken % (1 << 20) == 0:
+            await asyncio.sleep(0.1)
+    assert taken > 1 << 20
+    assert await client.read_chunk() == b""
+    await client.close()
+    await running.task
 
 
 @pytest.mark.parametrize("stuck", ["owner", "answer"])

@@ -27,6 +27,8 @@ class Limits:
     """How long sent bytes may stay without any sign of life from the other end."""
     dead_check: float = 5.0
     """Between two looks at that."""
+    stalled_timeout: float = 2.0
+    """While the server stops: how long sent bytes may stay without any of them arriving, up to twice that."""
     cut_timeout: float = 1.0
     """What a cut leaves to bytes already handed over, before it drops them."""
 

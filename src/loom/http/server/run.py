@@ -51,8 +51,9 @@ class Server(uvicorn.Server):
 
     `listening` is a socket that listens already, for `host` and `port`. `on_listening` is told the URL then.
     Raises ConfigError if it cannot listen; port 0 picks a free one.
-    Stopping closes the listening socket, runs `on_stop`, lets the answers being given come to their end, and
-    cuts those left when `shutdown_timeout` seconds have passed since the stop, or at a second `stop`.
+    Stopping closes the listening socket, runs `on_stop`, lets the answers being given come to their end, cuts
+    those of which nothing arrives any more, and those left when `shutdown_timeout` seconds have passed since
+    the stop, or at a second `stop`.
     """
 
     def __init__(
@@ -130,7 +131,9 @@ class Server(uvicorn.Server):
         await self._unless_forced(stopping, deadline)
         for connection in self._connections():
             connection.shutdown()
+        cutting = asyncio.create_task(self._cut_stalled())
         await self._unless_forced(asyncio.ensure_future(self._all_ended()), deadline)
+        cutting.cancel()
         for task in self.server_state.tasks:
             task.cancel()
         for connection in self._connections():
@@ -154,6 +157,18 @@ class Server(uvicorn.Server):
     async def _all_ended(self) -> None:  # uvicorn's sets tell nobody when they are empty
         while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
             await asyncio.sleep(POLL)
+
+    async def _cut_stalled(self) -> None:
+        """End connections whose peer does not take what it is sent: a reader that stands still can go on
+        standing still for ever."""
+        before: dict[Connection, bytes | None] = {}
+        while True:
+            now = {connection: connection.wire.delivered() for connection in self._connections()}
+            for connection, delivered in now.items():
+                if delivered is not None and before.get(connection) == delivered:
+                    connection.transport.abort()
+            before = now
+            await asyncio.sleep(self._limits.stalled_timeout)
 
     def _connections(self) -> list[Connection]:
         """Those open now; all are ours."""

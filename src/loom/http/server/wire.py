@@ -32,9 +32,10 @@ asyncio's loop sets no delay off only where the listening socket names its proto
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 # struct tcp_info of linux/tcp.h: where its fields are. Times in milliseconds; PROBES counts those unanswered.
-TCP_INFO_SIZE = 60
+TCP_INFO_SIZE = 148
 STATE, PROBES = 0, 3
 UNACKED, LAST_DATA_RECEIVED, LAST_ACK_RECEIVED = 24, 52, 56
+BYTES_ACKED, BYTES_UNSENT = 120, 144
 TCP_ESTABLISHED = 1
 MANY_PROBES = 3
 
@@ -85,12 +86,24 @@ class Wire(FlowControl):
         would end it too. With `expect_more` the peer's end is for the one who reads to find, behind bytes
         still unread.
         """
-        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+        info = self._tcp_info()
         silent = min(_field(info, LAST_DATA_RECEIVED), _field(info, LAST_ACK_RECEIVED)) / 1000
         unanswered = _field(info, UNACKED) or info[PROBES] >= MANY_PROBES
         if unanswered and silent > self._limits.dead_timeout:
             return True
         return self.read_paused and not expect_more and info[STATE] != TCP_ESTABLISHED
+
+    def delivered(self) -> bytes | None:
+        """What tells one amount of delivered bytes from another, as long as more is on its way; else None."""
+        info = self._tcp_info()
+        waiting = (
+            self._transport.get_write_buffer_size() or _field(info, UNACKED) or _field(info, BYTES_UNSENT)
+        )
+        return info[BYTES_ACKED : BYTES_ACKED + 8] if waiting else None
+
+    def _tcp_info(self) -> bytes:
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+        return info.ljust(TCP_INFO_SIZE, b"\0")
 
     async def send_file(self, file: int, offset: int, count: int) -> None:
         """Send file[offset, offset + count) behind all that was written before; returns early when gone.
