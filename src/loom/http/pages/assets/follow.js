@@ -3,7 +3,7 @@
  * stream's state; hidden pages hold no connection.
  */
 
-import { pause, request } from "./api.js";
+import { getJson, pause, request } from "./api.js";
 import { Decoder, eventsOf } from "./sse.js";
 
 const BACKOFF = [300, 700, 1500, 3000, 5000];
@@ -61,19 +61,14 @@ export class Follower {
     clearInterval(watch);
   }
 
-  /** What HEAD says now. */
+  /** What is known of the stream now. */
   async #look(signal) {
-    const { headers } = await request(this.path, { method: "HEAD", signal });
-    this.state = headers.get("X-Stream-State");
-    this.source.key ||= headers.get("X-Stream-Key") ?? "";
-    this.size = Number(headers.get("Upload-Offset") ?? headers.get("Content-Length"));
-    let metadata = null;
-    try {
-      metadata = JSON.parse(headers.get("X-Stream-Metadata") ?? "null");
-    } catch {
-      // Shown as none.
-    }
-    this.tell({ state: this.state, size: this.size, type: headers.get("Content-Type"), metadata });
+    const info = await getJson(`${this.path}?info`, { signal });
+    const { state, size, content_type: type, metadata, reason } = info;
+    [this.state, this.size] = [state, size];
+    this.source.key ||= info.key;
+    this.source.created ??= Date.parse(info.created);
+    this.tell({ state, size, type, metadata, reason });
   }
 
   /** Feeds the source; true if nothing more can come. */
@@ -106,8 +101,7 @@ export class Follower {
   async #watch(signal) {
     if (signal.aborted || Date.now() - this.#heard < QUIET || FINAL.includes(this.state)) return;
     try {
-      const { headers } = await request(this.path, { method: "HEAD", signal });
-      const state = headers.get("X-Stream-State");
+      const { state } = await getJson(`${this.path}?info`, { signal });
       if (!FINAL.includes(state) && state !== this.state) this.tell({ state: (this.state = state) });
     } catch {
       // The connection itself tells.

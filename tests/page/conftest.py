@@ -1,0 +1,111 @@
+"""The web page in a real browser, before a real server."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+from tests.e2e.server import Server
+from tests.http.wire import Wire
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+EXPECTED = ("Failed to load resource", "net::ERR_")
+"""What the console says of a server that is away or refuses; anything else is a mistake of the page."""
+
+
+@dataclass
+class Reader:
+    """Someone with a browser, and the server they look at."""
+
+    server: Server
+    browser: Browser
+    restart: Callable[[], Awaitable[None]]
+    mistakes: list[str] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+
+    async def open(self, path: str, **context: object) -> Page:
+        """A page in a browser of its own."""
+        page = await self.browser.new_page(viewport={"width": 1200, "height": 700}, **context)  # type: ignore[arg-type]
+        return await self.visit(page, path)
+
+    async def visit(self, page: Page, path: str) -> Page:
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: message.type == "error" and self.mistakes.append(message.text))
+        page.on("pageerror", lambda error: self.mistakes.append(str(error)))
+        page.on("dialog", lambda dialog: self.mistakes.append(f"a dialog: {dialog.message}"))
+        await page.goto(self.server.url + path)
+        return page
+
+    async def live(self, id: str, data: bytes = b"", **headers: str) -> Wire:
+        """A producer in the middle of its body."""
+        wire = await self._connect()
+        await wire.post(f"/stream/{id}", **headers)
+        if data:
+            await wire.chunk(data)
+        assert (await wire.answer()).status == 201
+        return wire
+
+    async def live_on(self, id: str, offset: int, data: bytes) -> Wire:
+        """A producer that goes on with a stream."""
+        wire = await self._connect()
+        kind = {"Content-Type": "application/partial-upload", "Transfer-Encoding": "chunked"}
+        place = {"Upload-Offset": str(offset), "Upload-Complete": "?1"}
+        await wire.request("PATCH", f"/stream/{id}", **kind, **place)
+        await wire.chunk(data)
+        return wire
+
+    async def stored(self, id: str, data: bytes, **headers: str) -> None:
+        """A complete stream."""
+        wire = await self._connect()
+        await wire.request("POST", f"/stream/{id}", data, **headers)
+        assert (await wire.answer()).status == 201
+        await wire.body()
+
+    async def _connect(self) -> Wire:
+        """A connection that is closed with the test."""
+        self.wires.append(await Wire.open("127.0.0.1", self.server.port))
+        return self.wires[-1]
+
+
+Start = Callable[..., Awaitable[Reader]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path, tool: Callable[[str], str]) -> AsyncIterator[Start]:
+    """Start a server with these settings and a browser; the page may make no mistake in the end."""
+    readers: list[Reader] = []
+    data, log = tmp_path / "data", tmp_path / "log"
+
+    async with async_playwright() as playwright:
+
+        async def begin(**settings: object) -> Reader:
+            async def restart() -> None:
+                port = reader.server.port
+                await reader.server.kill()
+                reader.server = await Server.start(data, log, port=port, **settings)
+
+            server = await Server.start(data, log, **settings)
+            browser = await playwright.chromium.launch(executable_path=tool("chromium"), args=list(FLAGS))
+            reader = Reader(server, browser, restart)
+            readers.append(reader)
+            return reader
+
+        yield begin
+        for reader in readers:
+            await reader.browser.close()
+            for wire in reader.wires:
+                await wire.close()
+            await reader.server.kill()
+    shutil.rmtree(data, ignore_errors=True)
+    for reader in readers:
+        assert [said for said in reader.mistakes if not any(each in said for each in EXPECTED)] == []
+
+
+@pytest.fixture
+async def reader(start: Start) -> Reader:
+    return await start()
