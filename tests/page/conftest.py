@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
@@ -24,24 +25,30 @@ class Reader:
 
     server: Server
     browser: Browser
-    restart: Callable[[], Awaitable[None]]
+    again: Callable[[int], Awaitable[Server]]
     mistakes: list[str] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
 
-    async def open(self, path: str, **context: object) -> Page:
+    async def restart(self) -> None:
+        """Kill the server and start it again where it was."""
+        port = self.server.port
+        await self.server.kill()
+        self.server = await self.again(port)
+
+    async def open(self, path: str, **context: Any) -> Page:
         """A page in a browser of its own."""
-        page = await self.browser.new_page(viewport={"width": 1200, "height": 700}, **context)  # type: ignore[arg-type]
+        page = await self.browser.new_page(viewport={"width": 1200, "height": 700}, **context)
         return await self.visit(page, path)
 
     async def visit(self, page: Page, path: str) -> Page:
         page.set_default_timeout(20_000)
-        page.on("console", lambda message: message.type == "error" and self.mistakes.append(message.text))
-        page.on("pageerror", lambda error: self.mistakes.append(str(error)))
-        page.on("dialog", lambda dialog: self.mistakes.append(f"a dialog: {dialog.message}"))
+        page.on("console", lambda message: self._said(message.type, message.text))
+        page.on("pageerror", lambda error: self._said("error", str(error)))
+        page.on("dialog", lambda dialog: self._said("error", f"a dialog: {dialog.message}"))
         await page.goto(self.server.url + path)
         return page
 
-    async def live(self, id: str, data: bytes = b"", **headers: str) -> Wire:
+    async def live(self, id: str, data: bytes = b"", **headers: Any) -> Wire:
         """A producer in the middle of its body."""
         wire = await self._connect()
         await wire.post(f"/stream/{id}", **headers)
@@ -53,18 +60,29 @@ class Reader:
     async def live_on(self, id: str, offset: int, data: bytes) -> Wire:
         """A producer that goes on with a stream."""
         wire = await self._connect()
-        kind = {"Content-Type": "application/partial-upload", "Transfer-Encoding": "chunked"}
-        place = {"Upload-Offset": str(offset), "Upload-Complete": "?1"}
+        kind: dict[str, Any] = {"Content-Type": "application/partial-upload", "Transfer-Encoding": "chunked"}
+        place: dict[str, Any] = {"Upload-Offset": str(offset), "Upload-Complete": "?1"}
         await wire.request("PATCH", f"/stream/{id}", **kind, **place)
         await wire.chunk(data)
         return wire
 
-    async def stored(self, id: str, data: bytes, **headers: str) -> None:
+    async def stored(self, id: str, data: bytes, **headers: Any) -> None:
         """A complete stream."""
         wire = await self._connect()
         await wire.request("POST", f"/stream/{id}", data, **headers)
         assert (await wire.answer()).status == 201
         await wire.body()
+
+    async def request(self, method: str, path: str) -> Wire:
+        """A request whose answer has begun."""
+        wire = await self._connect()
+        await wire.request(method, path)
+        await wire.answer()
+        return wire
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.mistakes.append(text)
 
     async def _connect(self) -> Wire:
         """A connection that is closed with the test."""
@@ -83,15 +101,13 @@ async def start(tmp_path: Path, tool: Callable[[str], str]) -> AsyncIterator[Sta
 
     async with async_playwright() as playwright:
 
-        async def begin(**settings: object) -> Reader:
-            async def restart() -> None:
-                port = reader.server.port
-                await reader.server.kill()
-                reader.server = await Server.start(data, log, port=port, **settings)
+        async def begin(**settings: Any) -> Reader:
+            async def again(port: int) -> Server:
+                return await Server.start(data, log, port=port, **settings)
 
             server = await Server.start(data, log, **settings)
             browser = await playwright.chromium.launch(executable_path=tool("chromium"), args=list(FLAGS))
-            reader = Reader(server, browser, restart)
+            reader = Reader(server, browser, again)
             readers.append(reader)
             return reader
 

@@ -9,10 +9,10 @@ import { h } from "./dom.js";
 import { formatLines, parseFragment } from "./fragment.js";
 
 const KEY = "loom-token";
+const TYPED = "loom-token-typed"; // that of a share link is not for other tabs
 const PATIENCE = 200; // milliseconds that other tabs have to answer
 
 const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("loom-session") : null;
-let typed = false;
 let asking = null;
 
 /** The token, empty if there is none. */
@@ -23,6 +23,7 @@ export function adoptLink() {
   const { token: given, lines } = parseFragment(location.hash);
   if (!given) return;
   sessionStorage.setItem(KEY, given);
+  sessionStorage.removeItem(TYPED);
   history.replaceState(null, "", location.pathname + location.search + formatLines(lines));
 }
 
@@ -32,6 +33,7 @@ export function askToken(refused) {
   asking ??= (async () => {
     const given = (await fromOtherTab(refused)) || (await fromReader(refused));
     sessionStorage.setItem(KEY, given);
+    sessionStorage.setItem(TYPED, "yes");
     asking = null;
     return given;
   })();
@@ -39,7 +41,7 @@ export function askToken(refused) {
 }
 
 channel?.addEventListener("message", ({ data }) => {
-  if (data.ask && typed) channel.postMessage({ token: token() });
+  if (data.ask && sessionStorage.getItem(TYPED)) channel.postMessage({ token: token() });
 });
 
 function fromOtherTab(refused) {
@@ -76,7 +78,6 @@ function fromReader(refused) {
     );
     dialog.addEventListener("close", () => {
       dialog.remove();
-      typed = true;
       resolve(input.value.trim());
     });
     document.body.append(dialog);

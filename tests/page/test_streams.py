@@ -1,0 +1,73 @@
+from playwright.async_api import expect
+from tests.page.conftest import Reader, Start
+
+
+async def test_live_streams_come_first_and_the_list_follows_what_happens(reader: Reader):
+    producer = await reader.live("a/live", b"x")
+    await reader.stored(
+        "a/done", b"y", **{"X-Stream-Metadata": '{"commit": "3f2a91c", "<i>": "<b>bold</b>"}'}
+    )
+    page = await reader.open("/ui/")
+    rows = page.locator("tbody tr")
+    await expect(rows.locator(".id")).to_have_text(["a/live", "a/done"])
+    await expect(rows.nth(1).locator(".members")).to_contain_text("<b>bold</b>")
+    await reader.live("b/new")
+    await expect(rows.locator(".id")).to_have_text(["b/new", "a/live", "a/done"])
+    await producer.chunk(b"")
+    await expect(rows.locator(".state")).to_have_text(["live", "complete", "complete"])
+    wire = await reader.request("DELETE", "/stream/a/done")
+    assert wire.head.status == 204
+    await expect(rows.locator(".id")).to_have_text(["b/new", "a/live"])
+
+
+async def test_filters_and_pages(reader: Reader):
+    for number in range(103):
+        await reader.stored(f"many/{number}", b"", **{"X-Stream-Metadata": f'{{"half": "{number % 2}"}}'})
+    await reader.live("other/live")
+    page = await reader.open("/ui/")
+    rows = page.locator("tbody tr")
+    await expect(rows).to_have_count(100)
+    await expect(rows.first.locator(".id")).to_have_text("other/live")
+    await page.keyboard.press("n")
+    await expect(rows.locator(".id")).to_have_text([f"many/{number}" for number in (3, 2, 1, 0)])
+    await page.keyboard.press("/")
+    await page.keyboard.type("many/ half=1")
+    await expect(rows).to_have_count(51)
+    await page.locator("#states button[value=live]").click()
+    await expect(page.locator("#empty")).to_be_visible()
+    await page.reload()
+    await expect(page.locator("#filter")).to_have_value("many/ half=1 state:live")
+    await page.locator("#filter").fill("other/")
+    await expect(rows).to_have_count(1)
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#name")).to_have_text("other/live")
+
+
+async def test_a_token_is_asked_for_once_and_only_sent_as_a_header(start: Start):
+    reader = await start(tokens="secret-token")
+    await reader.stored("guarded", b"inside\n", Authorization="Bearer secret-token")
+    context = await reader.browser.new_context()
+    page = await reader.visit(await context.new_page(), "/ui/stream/guarded")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.locator("dialog input").fill("wrong")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("dialog")).to_contain_text("does not know that token")
+    await page.locator("dialog input").fill("secret-token")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".row .x")).to_have_text("inside")
+    await page.reload()
+    await expect(page.locator(".row .x")).to_have_text("inside")
+    other = await reader.visit(await context.new_page(), "/ui/")
+    await expect(other.locator("tbody tr")).to_have_count(1)
+    assert not any("secret" in url for url in asked)
+
+
+async def test_a_share_link_loses_its_token_at_once(start: Start):
+    reader = await start(tokens="secret-token")
+    await reader.stored("shared", b"one\ntwo\n", Authorization="Bearer secret-token")
+    page = await reader.open("/ui/stream/shared#token=secret-token&L2")
+    await expect(page.locator(".row.picked .x")).to_have_text("two")
+    assert page.url.endswith("/ui/stream/shared#L2")
