@@ -91,6 +91,14 @@ app.command(epilog=listing.RM_EPILOG)(listing.rm)
 app.command(epilog=listing.SPY_EPILOG)(listing.spy)
 
 
+@app.command("import", context_settings=ITSELF, add_help_option=False)
+def import_(context: typer.Context) -> None:
+    """Take the streams of ProboCI's loom into a data directory that no server is using."""
+    from loom.cli import importing
+
+    importing.main(context.args)
+
+
 def main() -> None:
     """Run the command that was asked for."""
     # Past Typer, which loads pydantic before it calls any command, and takes a `--` for itself.
