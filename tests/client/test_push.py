@@ -248,12 +248,12 @@ async def test_an_input_that_fails_brings_what_it_had_and_never_looks_complete(l
 @pytest.mark.parametrize("created", [True, False])
 async def test_what_could_not_be_sent_is_kept_and_sent_later(loom: Loom, tmp_path, created):
     data = random.Random(2).randbytes(3_000_000)
-    source = Input()
+    source, watch = Input(), Watch()
     keeping = Keeping(limit=1_000_000, spool=tmp_path)
     async with Proxy(loom.host, loom.port, Always(CALM)).listening() as proxy:
         url = proxy.url if created else "http://127.0.0.1:1"
         session = Session(url)
-        pushing = start(session, source, keeping=keeping)
+        pushing = start(session, source, keeping=keeping, tell=watch)
         source.write(data[:500_000])
         if created:
             follower = await loom.follow("/stream/s")

@@ -1,3 +1,4 @@
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -64,3 +65,11 @@ def test_installed_packages_agree_with_each_other():
                 assert needs.specifier.contains(version(needs.name), prereleases=True), (
                     f"{package.name}: {needs}"
                 )
+
+
+def test_clients_of_others_are_pinned_and_hashed_and_their_lock_names_no_registry():
+    text = (ROOT / "tests" / "clients" / "package-lock.json").read_text()
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
+    assert packages.pop("")["dependencies"]
+    assert all(entry["version"] and entry["integrity"].startswith("sha512-") for entry in packages.values())

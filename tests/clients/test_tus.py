@@ -1,0 +1,81 @@
+"""The real tus-js-client, which speaks older versions of the resumable uploads draft than we do."""
+
+import asyncio
+import json
+import os
+import random
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+from tests.http.conftest import ONE_STORE, Loom
+from tests.network.proxy import Always, Fault, Kind, Way, Weather
+
+from loom.model import State
+
+HERE = Path(__file__).parent
+DRAFTS = ["ietf-draft-03", "ietf-draft-05"]
+"""As tus-js-client calls them; their interop versions are 5 and 6."""
+
+
+@pytest.fixture(scope="module")
+def node(tool) -> str:
+    """The program, where the client is installed too."""
+    if not (HERE / "node_modules" / "tus-js-client").is_dir():
+        absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        absent("tus-js-client is not installed: scripts/tools does it")
+    return str(tool("node"))
+
+
+class Cuts(Always):
+    """So many connections are cut, each in the middle of its bytes; then the weather is fine."""
+
+    def __init__(self, cuts: int) -> None:
+        super().__init__(Weather((Fault(Kind.RESET, Way.UP, after=3_000_000),)))
+        self.left = cuts
+
+    def strike(self, fault: Fault) -> bool:
+        self.left = max(0, (before := self.left) - 1)
+        return before > 0
+
+
+async def upload(node: str, url: str, protocol: str, file: Path, when: str) -> list[str]:
+    """The requests it made, in order."""
+    arguments = [str(HERE / "tus.mjs"), url, protocol, str(file), when]
+    process = await asyncio.create_subprocess_exec(node, *arguments, stdout=PIPE, cwd=HERE)
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    told = json.loads(out)
+    assert "error" not in told, told
+    return list(told["requests"])
+
+
+async def check(loom: Loom, data: bytes) -> None:
+    wire = await loom.get("/stream/s")
+    assert await wire.body() == data
+    assert (await loom.service.info("s")).state is State.COMPLETE
+
+
+@pytest.mark.parametrize("when", ["during", "after"])
+@pytest.mark.parametrize("size", [0, 5_000_000])
+@pytest.mark.parametrize("protocol", DRAFTS)
+@ONE_STORE
+async def test_a_file_is_uploaded(loom: Loom, node, tmp_path, protocol, size, when):
+    file = tmp_path / "file"
+    file.write_bytes(data := random.Random(size).randbytes(size))
+    requests = await upload(node, f"{loom.url}/stream/s", protocol, file, when)
+    assert requests[0] == "POST 201"
+    await check(loom, data)
+
+
+@pytest.mark.parametrize("when", ["during", "after"])
+@pytest.mark.parametrize("protocol", DRAFTS)
+async def test_an_upload_that_is_cut_goes_on_where_its_bytes_end(
+    loom: Loom, between, node, tmp_path, protocol, when
+):
+    file = tmp_path / "file"
+    file.write_bytes(data := random.Random(9).randbytes(8_000_000))
+    proxy = await between(loom, cuts := Cuts(3))
+    requests = await upload(node, f"{proxy.url}/stream/s", protocol, file, when)
+    assert cuts.left < 3
+    assert any(request.startswith("HEAD 2") for request in requests)
+    await check(loom, data)

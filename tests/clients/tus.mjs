@@ -1,0 +1,27 @@
+// Uploads a file with tus-js-client, and tells as JSON how it went: node tus.mjs URL PROTOCOL FILE during|after
+// `during`: the bytes are sent with the creation. Each request's method and status are told in order; a
+// request that was lost has none.
+import fs from "node:fs";
+import * as tus from "tus-js-client";
+
+const [url, protocol, file, when] = process.argv.slice(2);
+const size = fs.statSync(file).size;
+const requests = [];
+
+const upload = new tus.Upload(size ? fs.createReadStream(file) : fs.readFileSync(file), {
+  endpoint: url,
+  protocol,
+  uploadSize: size,
+  chunkSize: 2_000_000,
+  uploadDataDuringCreation: when === "during",
+  retryDelays: [50, 100, 200, 200, 200, 200],
+  onAfterResponse: (request, response) => {
+    requests.push(`${request.getMethod()} ${response.getStatus()}`);
+  },
+  onSuccess: () => console.log(JSON.stringify({ requests })),
+  onError: (error) => {
+    console.log(JSON.stringify({ requests, error: String(error) }));
+    process.exitCode = 1;
+  },
+});
+upload.start();
