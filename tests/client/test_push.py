@@ -15,8 +15,9 @@ from tests.http.wire import Wire
 from tests.network.conftest import between
 from tests.network.proxy import CALM, Always, Proxy, Storm
 
-from loom.client import spool
+from loom.client import AsyncClient, spool
 from loom.client.errors import Conflict, Fenced, InputFailed, Lost, Refused, Replaced, Spooled, Unauthorized
+from loom.client.files import Source
 from loom.client.producing import Keeping, push, resume
 from loom.client.push import Creation, Pace, Progress
 from loom.client.session import Session, Timeouts
@@ -323,3 +324,21 @@ async def test_a_proxy_that_keeps_requests_gets_short_ones(loom: Loom, tool, tmp
         await pushing
     assert await stored(loom) == b"line 0\nline 1\nline 2\nline 3\nline 4\n" + big
     assert await state(loom) is State.COMPLETE
+
+
+async def letters() -> AsyncIterator[bytes]:
+    for letter in "abc":
+        yield letter.encode()
+
+
+@ONE_STORE
+@pytest.mark.parametrize("kind", ["bytes", "path", "file", "pieces", "as they come"])
+async def test_the_library_pushes_whatever_has_bytes(loom: Loom, tmp_path, kind):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    with path.open("rb") as file:
+        sources: dict[str, Source] = {"bytes": b"abc", "path": path, "file": file, "pieces": [b"a", b"bc"]}
+        async with AsyncClient(loom.url) as client:
+            size = await client.push("s", sources.get(kind, letters()), metadata={"k": "v"})
+            assert (size, (await client.info("s")).metadata) == (3, {"k": "v"})
+    assert await stored(loom) == b"abc"

@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from yarl import URL
 
 from loom.client.errors import ClientError, InvalidRequest, Lost, Refused
+from loom.client.files import Source, chunks_of
 from loom.client.info import Change, StreamInfo
+from loom.client.producing import Keeping, push
+from loom.client.push import Creation, Pace
 from loom.client.reading import Reading
 from loom.client.session import Backoff, Session, Timeouts
+from loom.model import DEFAULT_CONTENT_TYPE
 from loom.sse import Decoder
 
 DEFAULT_SERVER = "http://127.0.0.1:3060"
@@ -45,6 +50,32 @@ class AsyncClient:
     async def close(self) -> None:
         """Cut what is open. May be repeated."""
         await self.session.close()
+
+    async def push(
+        self,
+        id: str,
+        source: Source,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        content_type: str = DEFAULT_CONTENT_TYPE,
+        force: bool = False,
+        spool: Path | None = None,
+        patience: float = 60.0,
+    ) -> int:
+        """Create the stream `id` and bring it all of `source`; returns its size once its end is durable too.
+
+        Lost connections and restarts of the server are survived, `patience` seconds after the source has
+        ended. With `spool`, a directory, what could not be sent is kept there: Spooled. `force` replaces.
+        """
+        place = await push(
+            self.session,
+            id,
+            chunks_of(source),
+            creation=Creation(metadata=json.dumps(metadata or {}), content_type=content_type, force=force),
+            pace=Pace(patience=patience),
+            keeping=Keeping(spool=spool),
+        )
+        return place.offset
 
     def follow(
         self,

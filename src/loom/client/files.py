@@ -3,12 +3,41 @@
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import IO, TypeVar
 
 CHUNK_BYTES = 64 * 1024
 
 T = TypeVar("T")
+
+
+Source = bytes | Path | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
+"""What can be pushed: bytes, a file by its path or open (a pipe, say), or pieces as they come."""
+
+
+async def chunks_of(source: Source) -> AsyncIterator[bytes]:
+    """The bytes of a source, in pieces. An iterable is asked in the event loop, a file is read beside it."""
+    if isinstance(source, bytes):
+        for at in range(0, len(source), CHUNK_BYTES):
+            yield source[at : at + CHUNK_BYTES]
+    elif isinstance(source, Path):
+        file = await in_thread(lambda: source.open("rb", buffering=0))
+        try:
+            async for chunk in read_chunks(file.fileno()):
+                yield chunk
+        finally:
+            await in_thread(file.close)
+    elif isinstance(source, AsyncIterable):
+        async for chunk in source:
+            yield chunk
+    elif hasattr(source, "fileno"):
+        async for chunk in read_chunks(source.fileno()):
+            yield chunk
+    else:
+        for chunk in source:
+            yield chunk
+            await asyncio.sleep(0)
 
 
 async def read_chunks(fd: int) -> AsyncIterator[bytes]:
