@@ -11,7 +11,7 @@ from tests.faults.volume import Volume, why_not
 SEED = int(os.environ.get("SEED", "1"))
 ROUNDS = int(os.environ.get("ROUNDS", "0"))
 """How many rounds each test goes; 0: as many as CI has time for."""
-PER_ROUND = 30
+PER_ROUND = 60
 """Seconds that a round takes at the very most."""
 
 Run = Callable[..., Awaitable[Server]]

@@ -17,14 +17,14 @@ from tests.faults.load import LOST
 from tests.faults.world import World
 
 STOPS = [
-    *((operation, "log/", kind, 300) for operation in ("write", "sync") for kind in ("EIO", "ENOSPC")),
+    *((operation, "log/", kind, 150) for operation in ("write", "sync") for kind in ("EIO", "ENOSPC")),
     *(("sync", "content/", kind, 20) for kind in ("EIO", "ENOSPC")),
     ("commit", "", "EIO", 3),
 ]
 """Operation, names, error, and how many go well before, at most: the store must not go on after these."""
 GOES_ON = [("write", "content/", "ENOSPC", 40), ("commit", "", "ENOSPC", 3)]
 """These cost streams at most."""
-TORN = [("write", "log/", "torn", 300), ("write", "content/", "torn", 40)]
+TORN = [("write", "log/", "torn", 150), ("write", "content/", "torn", 40)]
 """Half a write, and the process is gone."""
 AT_START = [("open", ""), ("write", ""), ("sync", ""), ("rename", ""), ("commit", "")]
 TURNS = 1
@@ -54,7 +54,7 @@ async def test_a_failure_that_could_lose_bytes_stops_the_server(case, tmp_path, 
     for turn in range(rounds(TURNS)):
         world, server, struck = await fails(case, tmp_path / f"{turn}", run, turn)
         living, probing = asyncio.create_task(world.live(server)), asyncio.create_task(probe(server))
-        await until("the fault strikes", lambda: living.done() or os.path.exists(struck))  # noqa: B023
+        await until("the fault strikes", lambda: living.done() or os.path.exists(struck), 60)  # noqa: B023
         await soon(living)
         assert await server.ended() == STORE_FAILED
         statuses = await soon(probing)
@@ -69,7 +69,7 @@ async def test_a_full_disk_at_one_place_stops_nobody_else(case, tmp_path, run):
     for turn in range(rounds(TURNS)):
         world, server, struck = await fails(case, tmp_path / f"{turn}", run, turn)
         living = asyncio.create_task(world.live(server))
-        await until("the fault strikes", lambda: living.done() or os.path.exists(struck))  # noqa: B023
+        await until("the fault strikes", lambda: living.done() or os.path.exists(struck), 60)  # noqa: B023
         await asyncio.sleep(0.3)
         head, _ = await ask(server, "GET", "/readyz")
         assert head.status == 200
