@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import time
 
 import pytest
 from tests.contract.tools import COMPLETE, follow, losses, outcomes, stored, watch
@@ -17,7 +18,9 @@ from loom.errors import (
     StreamFailed,
     StreamNotFound,
 )
+from loom.hub import Hub
 from loom.model import NewStream, Patch, State
+from loom.service import Service
 from loom.store.files.content import content_name
 from loom.store.files.disk import FlushFailed
 
@@ -374,3 +377,20 @@ async def one_failure(root, operation, number, turn):
         assert (await stored(again, id))[: len(data)] == data
     assert await asyncio.to_thread(lambda: again._parts.recovered.damaged) == []
     await again.close()
+
+
+async def test_who_is_producing_is_ended_before_the_disk_is_full(disk, starter):
+    store = await starter(min_free_bytes=1)
+    service = Service(store, Hub(store), time.time)
+    producer = await service.create(NewStream(id="a"))
+    await producer.take(b"some")
+    disk.free = lambda: (0, None)
+    await until(lambda: store.full)
+    with pytest.raises(StorageFull):
+        await producer.take(b" more")
+    with pytest.raises(StorageFull):
+        await service.create(NewStream(id="b"))
+    info = await store.info("a")
+    assert (info.state, info.reason, info.size) == (State.ABORTED, "size limit", 4)
+    assert await stored(store, "a") == b"some"
+    await service.delete("a")

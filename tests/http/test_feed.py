@@ -164,3 +164,21 @@ async def test_what_cannot_be_meant_is_refused_and_head_has_no_body(serve: Serve
     closed = await serve(tokens=["token"])
     assert (await closed.get("/events")).head.status == 401
     assert (await closed.get("/events", authorization="Bearer token")).head.status == 200
+
+
+@ONE_STORE
+async def test_a_token_is_told_of_what_it_may_read_only(serve: Serve):
+    tokens = [
+        {"name": "reader", "token": "reads", "scopes": ["read"], "prefix": "a/"},
+        {"name": "job", "token": "writes", "scopes": ["write"]},
+    ]
+    loom = await serve(tokens=tokens)
+    assert (await loom.get("/events", authorization="Bearer writes")).head.status == 403
+    events = await feed(loom, authorization="Bearer reads")
+    for id in ("b", "a/1", "c", "a/2"):
+        await create(loom, id)
+    await loom.store.delete((await loom.store.info("b")).key)
+    await loom.store.delete((await loom.store.info("a/1")).key)
+    assert await told(events, 5) == [
+        ("created", "a/1"), ("closed", "a/1"), ("created", "a/2"), ("closed", "a/2"), ("deleted", "a/1"),
+    ]  # fmt: skip

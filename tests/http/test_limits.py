@@ -72,6 +72,13 @@ async def test_a_producer_that_comes_back_meets_the_same_limit(serve: Serve):
     assert "upload-limit" not in (await loom.ask("HEAD", "/stream/a")).head
 
 
+@ONE_STORE
+async def test_the_limit_is_told_before_anything_is_sent(serve: Serve):
+    loom = await serve(max_stream_bytes=10)
+    assert (await loom.ask("OPTIONS", "/stream/a")).head["upload-limit"] == "max-size=10"
+    assert "upload-limit" not in (await (await serve()).ask("OPTIONS", "/stream/a")).head
+
+
 async def test_a_length_beyond_the_limit_is_refused_before_a_byte(serve: Serve):
     loom = await serve(max_stream_bytes=10)
     headers: dict[str, Any] = {"upload_length": 11}

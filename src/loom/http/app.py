@@ -24,6 +24,7 @@ from loom.http.openapi import Document
 from loom.http.ops import Ops
 from loom.http.pages import Pages
 from loom.http.problem import ACCEPT_PATCH, problem, problem_of
+from loom.http.resumption import limit_headers
 from loom.http.spy import SpyHole
 from loom.http.streams import Streams
 from loom.http.tokens import Tokens
@@ -56,7 +57,7 @@ def build_app(
         Route(
             "/stream/{id:path}",
             Resource(
-                [(b"accept-patch", ACCEPT_PATCH)],
+                [(b"accept-patch", ACCEPT_PATCH), *limit_headers(service.limits.stream_bytes)],
                 GET=streams.read,
                 POST=uploads.create,
                 PATCH=uploads.patch,

@@ -107,9 +107,13 @@ def upload_headers(info: Info, now: float, most: int = 0) -> Headers:
     length = info.size if complete else info.length
     if length is not None:
         headers.append((b"upload-length", b"%d" % length))
-    limits = [b"max-size=%d" % most] if most and not info.state.final else []
-    if info.deadline is not None:
-        limits.append(b"max-age=%d" % max(0, round(info.deadline - now)))
-    if limits:
-        headers.append((b"upload-limit", b", ".join(limits)))
-    return headers
+    age = None if info.deadline is None else max(0, round(info.deadline - now))
+    return [*headers, *limit_headers(0 if info.state.final else most, age)]
+
+
+def limit_headers(size: int, age: int | None = None) -> Headers:
+    """How many bytes a stream may have, 0 for any number, and for how many seconds it waits for more."""
+    limits = [b"max-size=%d" % size] if size else []
+    if age is not None:
+        limits.append(b"max-age=%d" % age)
+    return [(b"upload-limit", b", ".join(limits))] if limits else []
