@@ -25,10 +25,14 @@ BLOCKING = [
 # One row or two found by their key, on a connection that only reads: microseconds, mostly from memory.
 POINT_SELECTS = ("loom/store/files/catalog.py", {"by_id", "by_number", "place", "moments"})
 
+# What a pipe holds that the loop has found readable.
+INPUT = ("loom/client/files.py", {"read_chunks"})
+
 # The places that may make a call in the event loop: file and functions.
 MAY_BLOCK_IN = {
     "sqlite3.Connection.execute": [POINT_SELECTS],
     "sqlite3.Cursor.fetchone": [POINT_SELECTS],
+    "os.read": [INPUT],
 }
 
 

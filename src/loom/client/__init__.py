@@ -1,6 +1,6 @@
 """The other end of the wire: how a program talks to a Loom server. Knows nothing of the server's code.
 
-    from loom.client import AsyncClient
+    from loom.client import AsyncClient, Client
 
 Loaded when first used: commands that only tell of their options stay quick.
 """
@@ -8,15 +8,19 @@ Loaded when first used: commands that only tell of their options stay quick.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from loom.client.blocking import Client
     from loom.client.client import AsyncClient
     from loom.client.errors import ClientError
+    from loom.client.logs import StreamHandler
     from loom.client.session import Timeouts
 
-__all__ = ["AsyncClient", "ClientError", "Timeouts"]
+__all__ = ["AsyncClient", "Client", "ClientError", "StreamHandler", "Timeouts"]
 
 _HOMES = {
     "AsyncClient": "client",
+    "Client": "blocking",
     "ClientError": "errors",
+    "StreamHandler": "logs",
     "Timeouts": "session",
 }
 
