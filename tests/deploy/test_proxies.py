@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 from asyncio.subprocess import DEVNULL, STDOUT
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -71,14 +71,20 @@ def answers(port: int) -> bool:
 
 
 @asynccontextmanager
-async def proxied(proxy: tuple[str, str], target: int, home: Path) -> AsyncIterator[int]:
-    """The proxy as its example sets it up, in front of the port `target`; gives its own port."""
+async def proxied(
+    proxy: tuple[str, str], target: int, home: Path, changes: Mapping[str, str] | None = None
+) -> AsyncIterator[int]:
+    """The proxy as its example sets it up, but for `changes`, in front of the port `target`; gives its own
+    port."""
     name, path = proxy
     port = free_port()
     file, command = PROXIES[name]
     example = (DEPLOY / file).read_text()
     config = example.replace(LOOM, f"127.0.0.1:{target}")
     assert config != example
+    for old, new in (changes or {}).items():
+        assert old in config
+        config = config.replace(old, new)
     log = home / "proxy.log"
     env = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)}
     with log.open("wb") as out:

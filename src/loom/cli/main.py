@@ -91,6 +91,14 @@ app.command(epilog=listing.RM_EPILOG)(listing.rm)
 app.command(epilog=listing.SPY_EPILOG)(listing.spy)
 
 
+@app.command(context_settings=ITSELF, add_help_option=False)
+def doctor(context: typer.Context) -> None:
+    """Say what breaks streams between here and a server."""
+    from loom.cli import doctor
+
+    doctor.main(context.args)
+
+
 @app.command("import", context_settings=ITSELF, add_help_option=False)
 def import_(context: typer.Context) -> None:
     """Take the streams of ProboCI's loom into a data directory that no server is using."""

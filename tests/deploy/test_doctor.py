@@ -1,0 +1,149 @@
+"""`loom doctor` finds what a proxy breaks, and nothing where nothing is broken."""
+
+import asyncio
+import json
+import shutil
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.program import BIN, environment
+from tests.deploy.test_proxies import PROXIES, proxied
+from tests.e2e.server import Server
+from tests.http.wire import Wire
+
+TRIALS = [
+    "request buffering",
+    "response buffering",
+    "idle timeout",
+    "size limit",
+    "same bytes",
+    "early answer",
+]
+
+# What is wrong with an nginx, and which trial it fails.
+MISTAKES: dict[str, dict[str, str]] = {
+    "request buffering": {"proxy_request_buffering off;": ""},
+    "size limit": {"client_max_body_size 0;": "client_max_body_size 1m;"},
+    "idle timeout": {"proxy_read_timeout 24h;": "proxy_read_timeout 1s;"},
+    "early answer": {
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;": "",
+        "proxy_set_header X-Forwarded-Proto $scheme;": "",
+    },
+}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    server = await Server.start(tmp_path / "data", tmp_path / "server.log", durability="os")
+    yield server
+    await server.kill()
+    shutil.rmtree(tmp_path / "data")
+
+
+@asynccontextmanager
+async def holding(target: int) -> AsyncIterator[int]:
+    """A proxy that holds back answers without a length until they have ended, as one
+    that compresses does."""
+    relays: set[asyncio.Task[None]] = set()
+
+    async def requests(reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            there.write(data)
+            await there.drain()
+
+    async def answers(back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held = b""
+        while data := await back.read(1 << 16):
+            held += data
+            if b"chunked" not in held or held.endswith(b"0\r\n\r\n"):
+                writer.write(held)
+                await writer.drain()
+                held = b""
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        relays.add(task)
+        back, there = await asyncio.open_connection("127.0.0.1", target)
+        ways = [asyncio.create_task(requests(reader, there)), asyncio.create_task(answers(back, writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            there.close()
+            writer.close()
+            relays.discard(task)
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        if relays:
+            await asyncio.wait(tuple(relays))
+
+
+async def test_answers_that_are_held_back_are_found(server: Server):
+    async with holding(server.port) as port:
+        code, told = await doctor(port, "--silence", "0")
+    assert (code, broken(told)) == (1, ["response buffering"]), told
+
+
+async def doctor(port: int, *options: str) -> tuple[int, dict[str, Any]]:
+    url = f"http://127.0.0.1:{port}"
+    command = [str(BIN / "loom"), "doctor", url, "--json", *options]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment())
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, json.loads(out) if out else {"error": err.decode()}
+
+
+def broken(told: dict[str, Any]) -> list[str]:
+    return [each["trial"] for each in told["findings"] if not each["good"]]
+
+
+@pytest.mark.parametrize("name", [None, *PROXIES])
+async def test_nothing_is_broken_on_the_direct_way_and_behind_the_examples(name, server, tmp_path, tool):
+    if name is None:
+        code, told = await doctor(server.port, "--silence", "0.5")
+    else:
+        async with proxied((name, tool(name)), server.port, tmp_path) as port:
+            code, told = await doctor(port, "--silence", "0.5")
+    assert [each["trial"] for each in told["findings"]] == TRIALS, told
+    assert (code, broken(told)) == (0, []), told
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+async def test_each_mistake_is_found_and_no_other(mistake, server, tmp_path, tool):
+    async with proxied(("nginx", tool("nginx")), server.port, tmp_path, MISTAKES[mistake]) as port:
+        code, told = await doctor(port, "--silence", "3")
+    assert (code, broken(told)) == (1, [mistake]), told
+    assert all(each["advice"] for each in told["findings"] if not each["good"])
+
+
+async def test_nothing_is_left_behind(server: Server):
+    await doctor(server.port, "--silence", "0")
+    wire = await Wire.open("127.0.0.1", server.port)
+    await wire.request("GET", "/streams")
+    await wire.answer()
+    assert json.loads(await wire.body())["streams"] == []
+    await wire.close()
+
+
+async def test_who_is_not_there_or_is_no_loom_is_said_in_a_sentence(tmp_path: Path):
+    code, told = await doctor(1)
+    assert (code, told["error"].count("\n")) == (5, 1)
+
+
+async def test_a_token_that_is_missing_has_its_own_exit_code(tmp_path: Path):
+    server = await Server.start(tmp_path / "data", tmp_path / "log", durability="os", tokens="secret-token")
+    code, _ = await doctor(server.port)
+    good, _ = await doctor(server.port, "--token", "secret-token", "--silence", "0")
+    await server.kill()
+    assert (code, good) == (4, 0)
