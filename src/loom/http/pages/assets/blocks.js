@@ -92,9 +92,15 @@ export class Tail {
     return this.#stop;
   }
 
-  /** How many lines have ended, with all before this. */
-  get ended() {
-    return this.first - 1 + this.#ends.length;
+  /** Where the line begins that is not ended yet, and its number. */
+  get open() {
+    return { offset: this.#cut ? this.start : this.start + (this.#ends.at(-1) ?? 0), line: this.first + this.#ends.length };
+  }
+
+  /** How many lines there are with all before this, one that is not ended yet too. */
+  get lines() {
+    const { offset, line } = this.open;
+    return offset < this.#stop ? line : line - 1;
   }
 
   /** The lines held, as they are now. */

@@ -28,8 +28,7 @@ export class Source {
 
   /** How many lines there are, one that is not ended yet too. */
   get lines() {
-    const { block } = this.tail;
-    return this.tail.first - 1 + block.count;
+    return this.tail.lines;
   }
 
   get size() {
@@ -48,18 +47,14 @@ export class Source {
 
   /** Takes bytes from the end of the stream, which came at `time` if that is known. */
   feed(bytes, time = null) {
-    const starts = this.tail.stop === this.tail.start ? this.tail.first : 0;
-    if (starts && time !== null && time - this.#noted > EVERY) {
-      this.places.append(starts, this.tail.start, time);
+    const { offset, line } = this.tail.open;
+    if (time !== null && offset === this.tail.stop && time - this.#noted > EVERY) {
+      this.places.append(line, offset, time);
       this.#noted = time;
     }
     for (const block of this.tail.feed(bytes)) {
       this.#keep(block);
-      this.places.append(block.first + block.ends.length, block.stop, time);
-    }
-    const { block } = this.tail;
-    if (time !== null && time - this.#noted > EVERY && block.ends.length && !block.cut) {
-      this.places.append(block.first + block.ends.length, block.start + block.ends.at(-1), null);
+      this.places.append(block.first + block.ends.length, block.stop);
     }
     this.changed();
   }
@@ -121,14 +116,11 @@ export class Source {
 
   #at(line) {
     if (line >= this.tail.first) return this.tail.block.has(line) ? this.tail.block : null;
-    const place = this.places.before(line);
     for (const [first, block] of this.#blocks) {
-      if (first >= place.line || block.has(line)) {
-        if (!block.has(line)) continue;
-        this.#blocks.delete(first);
-        this.#blocks.set(first, block);
-        return block;
-      }
+      if (!block.has(line)) continue;
+      this.#blocks.delete(first);
+      this.#blocks.set(first, block);
+      return block;
     }
     return null;
   }
