@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from loom import config
+from loom import config, logs
 from loom.cli.serve import run
 from loom.errors import LoomError
 from loom.metrics import Metrics
@@ -140,6 +140,7 @@ class FailingCatalog(Catalog):
 async def serve(fault: Fault, arguments: Sequence[str]) -> int:
     flags = (each.removeprefix("--").partition("=") for each in arguments)
     settings = config.load([], {}, {name.replace("-", "_"): value for name, _, value in flags})
+    logs.configure(settings.log_level, settings.log_format, ())
     clock = steady_clock()
     FailingCatalog.trigger = trigger = Trigger(fault)
     setattr(parts, "Catalog", FailingCatalog)  # noqa: B010
