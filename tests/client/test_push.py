@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.cli.program import Listener
 from tests.http.conftest import ONE_STORE, Loom, Serve, lines, loom, serve, store_kind
 from tests.http.wire import Wire
 from tests.network.conftest import between
@@ -342,3 +343,22 @@ async def test_the_library_pushes_whatever_has_bytes(loom: Loom, tmp_path, kind)
             size = await client.push("s", sources.get(kind, letters()), metadata={"k": "v"})
             assert (size, (await client.info("s")).metadata) == (3, {"k": "v"})
     assert await stored(loom) == b"abc"
+
+
+async def test_every_request_that_writes_names_the_very_stream():
+    listener = Listener()
+    await listener.open()
+    created = b'ETag: "k-1"\r\nX-Stream-Epoch: 1\r\nUpload-Offset: 0\r\nContent-Length: 0\r\n\r\n'
+    async with Session(listener.url) as session:
+        pushing = start(session, pieces(b"data"))
+        peer = await listener.accept()
+        assert "Upload-Complete: ?0" in await peer.head()
+        await peer.send(b"HTTP/1.1 201 Created\r\nConnection: close\r\n" + created)
+        peer = await listener.accept()
+        head = await peer.head()
+        assert head.startswith("PATCH /stream/s HTTP/1.1\r\n")
+        assert 'If-Match: "k-1"\r\n' in head
+        await peer.send(b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n")
+        with pytest.raises(Replaced):
+            await pushing
+    await listener.close()
