@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 from tests.e2e.server import Server
 from tests.http.wire import Wire
 
@@ -15,6 +15,7 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+expect.set_options(timeout=20_000)
 EXPECTED = ("Failed to load resource", "net::ERR_")
 """What the console says of a server that is away or refuses; anything else is a mistake of the page."""
 
