@@ -203,7 +203,9 @@ def own_server(app: ASGIApp, on_stop: Callable[[], Awaitable[None]]) -> Abstract
 
 
 @asynccontextmanager
-async def running(settings: Settings, lines: Lines, host: Host = own_server) -> AsyncIterator[Loom]:
+async def running(
+    settings: Settings, lines: Lines, host: Host = own_server, spans: Any = None
+) -> AsyncIterator[Loom]:
     clock = steady_clock()
     metrics = Metrics()
     store = await open_store(settings, clock, metrics)
@@ -218,7 +220,7 @@ async def running(settings: Settings, lines: Lines, host: Host = own_server) -> 
         retention=settings.retention,
         limits=limits_of(settings),
     )
-    app = build_app(service, Spy(store, hub), auth, settings, metrics)
+    app = build_app(service, Spy(store, hub), auth, settings, metrics, spans)
     beside = [Sweeper(store, clock, sleep=soon).run(), service.digests.run()]
     tasks = [asyncio.create_task(each) for each in beside]
     try:

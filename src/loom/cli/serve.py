@@ -28,6 +28,7 @@ from loom.cli import flags, systemd
 from loom.cli.access import open_auth, reload_auth, secrets_of
 from loom.config import Settings
 from loom.errors import LoomError
+from loom.http import tracing
 from loom.http.app import build_app
 from loom.http.guard import is_loopback
 from loom.http.listing import row
@@ -117,6 +118,7 @@ async def _serve(
     failing: asyncio.Task[LoomError],
     listening: socket.socket | None,
 ) -> None:
+    spans = tracing.provider(os.environ)
     hub = Hub(store)
     service = Service(
         store,
@@ -135,7 +137,7 @@ async def _serve(
         await service.drain(clock() + settings.shutdown_timeout)
 
     server = Server(
-        build_app(service, Spy(store, hub), auth, settings, metrics),
+        build_app(service, Spy(store, hub), auth, settings, metrics, spans),
         host=settings.host,
         port=settings.port,
         on_listening=lambda url: _announce(url, settings),

@@ -4,6 +4,7 @@ From the outside in: the log line, CORS, errors as problems, the guard, the rout
 the path as it was sent, still percent-encoded: only `model.parse_id` decodes ids.
 """
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import structlog
@@ -28,16 +29,25 @@ from loom.http.resumption import limit_headers
 from loom.http.spy import SpyHole
 from loom.http.streams import Streams
 from loom.http.tokens import Tokens
+from loom.http.tracing import Tracing
 from loom.http.upload import Uploads
 from loom.metrics import Metrics
 from loom.service import Service
 from loom.spy import Spy
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
 
 def build_app(
-    service: Service, spy: Spy, auth: Auth, settings: Settings, metrics: Metrics | None = None
+    service: Service,
+    spy: Spy,
+    auth: Auth,
+    settings: Settings,
+    metrics: Metrics | None = None,
+    spans: "TracerProvider | None" = None,
 ) -> ASGIApp:
-    """Loom over HTTP. Who calls starts the parts and ends them."""
+    """Loom over HTTP. Who calls starts the parts and ends them. Without `spans` nothing is traced."""
     metrics = metrics or Metrics()
     traffic = Traffic()
     streams = Streams(service)
@@ -79,6 +89,14 @@ def build_app(
         Route("/ui/assets/{name:path}", Resource(GET=pages.asset)),
     ]
     app: ASGIApp = Router(routes, redirect_slashes=False, default=_nothing_here)
+    app = _guarded(app, auth, settings)
+    if spans is not None:
+        app = Tracing(app, spans)
+    return RawPath(AccessLog(app, traffic, metrics))
+
+
+def _guarded(app: ASGIApp, auth: Auth, settings: Settings) -> ASGIApp:
+    """The routes behind who may come in, and how refusals are told."""
     app = Guard(
         app,
         auth,
@@ -89,7 +107,7 @@ def build_app(
     app = Errors(app)
     if settings.cors_origins:
         app = Cors(app, settings.cors_origins)
-    return RawPath(AccessLog(app, traffic, metrics))
+    return app
 
 
 class RawPath:
