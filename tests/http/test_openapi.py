@@ -36,7 +36,8 @@ def routes(app: Any) -> list[Route]:
 
 
 def errors(root: type[LoomError] = LoomError) -> Iterator[type[LoomError]]:
-    if root is not ConfigError:
+    # The client's are of the same tree, once something has loaded them.
+    if root is not ConfigError and root.__module__ == LoomError.__module__:
         yield root
     for error in root.__subclasses__():
         yield from errors(error)
