@@ -103,6 +103,21 @@ async def test_ctrl_c_leaves_a_stream_that_is_not_complete():
         assert head["x-stream-state"] in ("open", "interrupted", "live")
 
 
+async def test_ctrl_c_keeps_what_the_server_has_not_got(tmp_path):
+    spool = tmp_path / "spool"
+    async with program("loom", "push", "--spool", spool, "--server", "http://127.0.0.1:1", "s") as process:
+        process.write(b"half a ")
+        process.write(b"line")
+        assert "Trying again" in await process.log_line()
+        process.signal(signal.SIGINT)
+        assert (await process.ended())[0] == INTERRUPTED
+    async with served() as server:
+        code, out, _ = await run("loom", "push", "--resume", "--spool", spool, "--server", server.url)
+        assert (code, out) == (OK, "s: 11 bytes are stored.\n")
+        head, body = await server.get("/stream/s?notail")
+        assert (body, head["x-stream-state"]) == (b"half a line", "open")
+
+
 async def test_on_a_terminal_a_bar_shows_how_far_it_is(tmp_path):
     (tmp_path / "file").write_bytes(os.urandom(50_000_000))
     async with served() as server:

@@ -46,7 +46,7 @@ async def push(
     """Create the stream `id` and bring it `chunks`; returns once all of it, and its end, is durable.
 
     `closing` is asked at the input's end for what is to be merged into the stream's metadata. When cancelled
-    the stream is left as it is, never complete. When `chunks` raises, what came before is brought, and the
+    the stream is left as it is, never complete; with a spool what it has not got is kept there. When `chunks` raises, what came before is brought, and the
     stream stays open: InputFailed. Raises also Refused, Fenced, Lost; with a spool Spooled in their place, or
     SpoolError.
     """
@@ -66,6 +66,14 @@ async def push(
             await asyncio.wait({pumping})
             left = _left(session, id, creation, work, buffer)
             raise Spooled(error, await spool.save(keeping.spool, left, _rest(buffer))) from error
+        except asyncio.CancelledError:
+            if keeping.spool is not None and buffer.end > buffer.start:
+                pumping.cancel()
+                await asyncio.wait({pumping})
+                work.closes = False  # the input was not at its end
+                left = _left(session, id, creation, work, buffer)
+                await spool.save(keeping.spool, left, _rest(buffer))
+            raise
         await pumping
         assert work.place
         return work.place
