@@ -46,9 +46,9 @@ async def push(
     """Create the stream `id` and bring it `chunks`; returns once all of it, and its end, is durable.
 
     `closing` is asked at the input's end for what is to be merged into the stream's metadata. When cancelled
-    the stream is left as it is, never complete; with a spool what it has not got is kept there. When `chunks` raises, what came before is brought, and the
-    stream stays open: InputFailed. Raises also Refused, Fenced, Lost; with a spool Spooled in their place, or
-    SpoolError.
+    the stream is left as it is, never complete; with a spool what it has not got is kept there. When `chunks`
+    raises, what came before is brought, and the stream stays open: InputFailed. Raises also Refused, Fenced,
+    Lost; with a spool Spooled in their place, or SpoolError.
     """
     creation = creation or Creation()
     keeping = keeping or Keeping()
@@ -68,9 +68,9 @@ async def push(
             raise Spooled(error, await spool.save(keeping.spool, left, _rest(buffer))) from error
         except asyncio.CancelledError:
             if keeping.spool is not None and buffer.end > buffer.start:
+                work.closes = work.closes and pumping.done()  # else the input was not at its end
                 pumping.cancel()
                 await asyncio.wait({pumping})
-                work.closes = False  # the input was not at its end
                 left = _left(session, id, creation, work, buffer)
                 await spool.save(keeping.spool, left, _rest(buffer))
             raise
