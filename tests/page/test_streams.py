@@ -71,3 +71,16 @@ async def test_a_share_link_loses_its_token_at_once(start: Start):
     page = await reader.open("/ui/stream/shared#token=secret-token&L2")
     await expect(page.locator(".row.picked .x")).to_have_text("two")
     assert page.url.endswith("/ui/stream/shared#L2")
+
+
+async def test_tabs_share_one_connection_for_what_happens(reader: Reader):
+    context = await reader.browser.new_context()
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    pages = [await reader.visit(await context.new_page(), "/ui/") for _ in range(3)]
+    for page in pages:
+        await expect(page.locator("#empty")).to_be_visible()
+    await reader.live("seen/by/all")
+    for page in pages:
+        await expect(page.locator("tbody .id")).to_have_text(["seen/by/all"])
+    assert sum(url.endswith("/events") for url in asked) == 1
