@@ -76,13 +76,13 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
         states=frozenset(states),
         prefix=given.get("prefix", ""),
         metadata=tuple(metadata),
-        created_after=parsetime_text(given["created_after"]) if "created_after" in given else None,
+        created_after=parse_time(given["created_after"]) if "created_after" in given else None,
         below=_cursor(given["cursor"]) if given.get("cursor") else None,
     )
     return query, DEFAULT_LIMIT if limit is None else min(limit, MAX_LIMIT)
 
 
-def parsetime_text(text: str) -> float:
+def parse_time(text: str) -> float:
     """A time as RFC 3339 or in seconds since the Unix epoch. Raises BadRequest."""
     try:
         seconds = float(text)
