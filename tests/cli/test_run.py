@@ -135,6 +135,18 @@ async def test_keys_reach_the_command_and_ctrl_c_interrupts_it_alone():
         assert (await metadata(server))[1]["exit_code"] == 7
 
 
+async def test_ctrl_c_interrupts_the_command_though_we_were_started_with_it_ignored():
+    async with served() as server:
+        ignoring = 'trap "" INT QUIT; exec "$@"'
+        env = environment() | {"LOOM_SERVER": server.url}
+        arguments = ["-c", ignoring, "sh", str(BIN / "loom"), "run", "s", "--", "sh", "-c"]
+        arguments.append("trap 'exit 7' INT; echo ready; while :; do sleep 0.05; done")
+        spawned = pexpect.spawn("/bin/sh", arguments, env=env, timeout=20)
+        await asyncio.to_thread(spawned.expect, "ready")
+        spawned.sendcontrol("c")
+        assert await ended(spawned) == 7
+
+
 @pytest.mark.parametrize(("command", "code"), [(["no-such-command"], 127), (["/"], 126)])
 async def test_a_command_that_cannot_be_run_is_told_as_shells_do(command, code):
     ended, _, err = await run("loom", "run", "s", "--", *command)

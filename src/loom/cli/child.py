@@ -127,7 +127,10 @@ def exit_code(error: OSError) -> int:
 
 
 def _take_terminal() -> None:
-    """In the child, whose session is new: its standard output becomes its controlling terminal."""
+    """In the child, whose session is new: its standard output becomes its controlling terminal, whose keys
+    make signals for it even where ours were ignored, as are those of what a script starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 
 
@@ -138,8 +141,15 @@ def _copy_window(source: int, target: int) -> None:
 
 
 def _pass_keys(master: int) -> None:
-    with suppress(OSError):
-        _write(master, os.read(0, 1024))
+    try:
+        keys = os.read(0, 1024)
+    except OSError:  # our terminal is gone
+        keys = b""
+    if keys:
+        with suppress(OSError):
+            _write(master, keys)
+    else:
+        asyncio.get_running_loop().remove_reader(0)
 
 
 def _in_foreground() -> bool:
