@@ -127,8 +127,10 @@ def exit_code(error: OSError) -> int:
 
 
 def _take_terminal() -> None:
-    """In the child, whose session is new: its standard output becomes its controlling terminal, whose keys
-    make signals for it even where ours were ignored, as are those of what a script starts in the background."""
+    """In the child, whose session is new: its standard output becomes its controlling terminal.
+
+    Keys there make signals for it, though ours may be ignored, as in what a script starts in the background.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     fcntl.ioctl(1, termios.TIOCSCTTY, 0)
