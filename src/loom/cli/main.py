@@ -99,6 +99,14 @@ def doctor(context: typer.Context) -> None:
     doctor.main(context.args)
 
 
+@app.command(context_settings=ITSELF, add_help_option=False)
+def bench(context: typer.Context) -> None:
+    """Measure how fast a server is from here."""
+    from loom.cli import bench
+
+    bench.main(context.args)
+
+
 @app.command("import", context_settings=ITSELF, add_help_option=False)
 def import_(context: typer.Context) -> None:
     """Take the streams of ProboCI's loom into a data directory that no server is using."""

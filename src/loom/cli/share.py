@@ -3,18 +3,19 @@
 Owns how they are told: one line on standard output, for a script as well.
 """
 
-import asyncio
 import json
 import re
-import sys
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loom.cli import options
+from loom.cli import options, running
 from loom.errors import ConfigError, InvalidId
 from loom.model import check_id, quote_id
+
+if TYPE_CHECKING:
+    from loom.client.client import AsyncClient
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 DURATION = re.compile(r"(\d{1,9})([smhdw])")
@@ -27,8 +28,8 @@ Expires = Annotated[
 ]
 Name = Annotated[str, typer.Option("--name", help="Who will hold it; stands in the server's log.")]
 
-_CODES = [options.OK, options.REFUSED, options.USAGE, options.CONFLICT, options.UNAUTHORIZED, options.LOST]
-EPILOG = "Exit codes: " + "; ".join(f"{code} {options.EXITS[code]}" for code in _CODES) + "."
+SHARE_EPILOG = options.epilog("loom share build/42 --expires 7d")
+TOKEN_EPILOG = options.epilog("loom token --write --prefix build-42/ --expires 2h")
 
 
 def share(
@@ -43,18 +44,15 @@ def share(
     The link opens the stream's page. Its token stands behind the #, which browsers do not send. A link cannot
     be taken back by itself: another signing key of the server ends all of them. Where the server needs no
     token, the link has none.
-
-    Example:  loom share build/42 --expires 7d
     """
 
-    def link(target: options.Target) -> str:
-        signed = _sign(
-            target, {"scopes": ["read"], "id": _id(id), "expires_in": _seconds(expires), "name": name}
-        )
-        fragment = "" if signed is None else f"#token={signed}"
-        return f"{target.server.rstrip('/')}/ui/stream/{quote_id(id)}{fragment}"
+    async def work(client: "AsyncClient") -> None:
+        wanted = {"scopes": ["read"], "id": _id(id), "expires_in": _seconds(expires), "name": name}
+        signed = await _sign(client, wanted)
+        page = client.session.url(f"/ui/stream/{quote_id(id)}").with_user(None)
+        running.write((f"{page}\n" if signed is None else f"{page}#token={signed}\n").encode())
 
-    _tell("loom share", link, server, token)
+    running.run("loom share", server, token, work)
 
 
 def token(
@@ -72,68 +70,33 @@ def token(
 
     For a job that is not trusted: with --write it writes its own streams, reads none of others and erases
     nothing. It never allows more than the token it is made with, nor for longer.
-
-    Example:  loom token --write --prefix build-42/ --expires 2h
     """
     scopes = [word for word, given in (("read", read), ("write", write), ("replace", replace)) if given]
 
-    def signed(target: options.Target) -> str:
+    async def work(client: "AsyncClient") -> None:
         if not scopes:
             raise ConfigError("Say what it allows: some of --read, --write and --replace.")
         if (id is None) == (prefix is None):
             raise ConfigError('Say of which streams: --id or --prefix; --prefix "" means all.')
         only = {"prefix": prefix} if id is None else {"id": _id(id)}
-        made = _sign(target, {"scopes": scopes, **only, "expires_in": _seconds(expires), "name": name})
-        if made is None:
+        wanted = {"scopes": scopes, **only, "expires_in": _seconds(expires), "name": name}
+        signed = await _sign(client, wanted)
+        if signed is None:
             raise ConfigError("This server lets everyone in: there is nothing that a token could open.")
-        return made
+        running.write(f"{signed}\n".encode())
 
-    _tell("loom token", signed, server, token)
-
-
-def _tell(prog: str, make: Any, server: str | None, token: str | None) -> None:
-    """Print what `make` gives for the server that is meant; leaves with the exit code."""
-    from loom.client import errors
-
-    try:
-        line = make(options.resolve(server, token))
-    except (ConfigError, errors.ClientError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
-        raise typer.Exit(_code(error)) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(options.INTERRUPTED) from None
-    sys.stdout.write(f"{line}\n")
+    running.run("loom token", server, token, work)
 
 
-def _code(error: Exception) -> int:
-    from loom.client import errors
-
-    codes: dict[type[Exception], int] = {
-        ConfigError: options.USAGE,
-        errors.InvalidRequest: options.USAGE,
-        errors.Conflict: options.CONFLICT,
-        errors.Unauthorized: options.UNAUTHORIZED,
-        errors.Forbidden: options.UNAUTHORIZED,
-        errors.Lost: options.LOST,
-        errors.Unavailable: options.LOST,
-    }
-    return next((code for kind, code in codes.items() if isinstance(error, kind)), options.REFUSED)
-
-
-def _sign(target: options.Target, wanted: Mapping[str, object]) -> str | None:
+async def _sign(client: "AsyncClient", wanted: Mapping[str, object]) -> str | None:
     """The token the server signs; None where it needs none. Raises ClientError."""
     from loom.client.errors import Conflict
-    from loom.client.session import Session
 
-    async def ask() -> Any:
-        async with (
-            Session(target.server, token=target.token, proxy=target.proxy) as session,
-            session.request("POST", session.url("/tokens"), data=json.dumps(wanted).encode()) as answer,
-        ):
-            return await answer.json()
-
+    session = client.session
     try:
-        return str(asyncio.run(ask())["token"])
+        body = json.dumps(wanted).encode()
+        async with session.request("POST", session.url("/tokens"), data=body) as answer:
+            return str((await answer.json())["token"])
     except Conflict:
         return None
 
@@ -155,6 +118,8 @@ def _seconds(text: str) -> int:
 def main(arguments: list[str], name: str) -> None:
     """The command of that name with these arguments; leaves with its exit code."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    command: Callable[..., None] = share if name == "share" else token
-    app.command(epilog=EPILOG)(command)
+    if name == "share":
+        app.command(epilog=SHARE_EPILOG)(share)
+    else:
+        app.command(epilog=TOKEN_EPILOG)(token)
     app(arguments, prog_name=f"loom {name}")

@@ -1,0 +1,158 @@
+"""The command `loom bench`: how fast a server is from here, by streams of its own, deleted at the end.
+
+Owns what is measured and how it is told. One client process does all of it: of a fast server near by, its own
+speed is what shows.
+"""
+
+import asyncio
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loom.cli import options
+from loom.cli.running import run, write
+
+if TYPE_CHECKING:
+    from loom.client.client import AsyncClient
+
+PIECE = os.urandom(1 << 20)
+LINE = b"x" * 99 + b"\n"
+MIB = 1 << 20
+
+EPILOG = options.epilog("loom bench --server http://loom.example:3060", "loom bench --json --mib 1024")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Rates in MiB/s; times in milliseconds, from a line handed over until its followers have it."""
+
+    upload: float
+    download: float
+    line_median: float
+    line_99th: float
+    fan_out_median: float
+    fan_out_99th: float
+
+    def table(self, followers: int) -> str:
+        """For people."""
+        return (
+            f"upload             {self.upload:8.0f} MiB/s   until all of it is durable\n"
+            f"download           {self.download:8.0f} MiB/s\n"
+            f"a line, 1 follower {self.line_median:8.1f} ms      99th percentile {self.line_99th:.1f} ms\n"
+            f"{f'a line to all {followers}':<18} {self.fan_out_median:8.1f} ms      "
+            f"99th percentile {self.fan_out_99th:.1f} ms\n"
+        )
+
+
+def bench(
+    mib: Annotated[int, typer.Option("--mib", min=1, help="MiB to send and to read again.")] = 256,
+    lines: Annotated[
+        int, typer.Option("--lines", min=10, help="Lines of 100 bytes, one after the other.")
+    ] = 200,
+    followers: Annotated[int, typer.Option("--followers", min=1, help="Readers of the last trial.")] = 50,
+    as_json: options.Json = False,
+    server: options.Server = None,
+    token: options.Token = None,
+) -> None:
+    """Measure a server from here: upload, download, and how long a line takes to its readers.
+
+    Streams are made under loom-bench/ and deleted again; the token has to read, write and replace there.
+    """
+
+    async def work(client: "AsyncClient") -> None:
+        prefix = f"loom-bench/{uuid.uuid4().hex}/"
+        await client.count(prefix)  # is the server there, and may we delete what we are about to make?
+        try:
+            figures = await _measure(client, prefix, mib, lines, followers)
+        finally:
+            await client.delete_all(prefix, confirm=await client.count(prefix))
+        told = json.dumps(asdict(figures)) + "\n" if as_json else figures.table(followers)
+        write(told.encode())
+
+    run("loom bench", server, token, work)
+
+
+async def _measure(client: "AsyncClient", prefix: str, mib: int, lines: int, followers: int) -> Figures:
+    upload, download = await _bulk(client, f"{prefix}bulk", mib)
+    one = await _lines(client, f"{prefix}line", lines, 1)
+    many = await _lines(client, f"{prefix}fan-out", lines, followers)
+    return Figures(upload, download, _at(one, 0.5), _at(one, 0.99), _at(many, 0.5), _at(many, 0.99))
+
+
+async def _bulk(client: "AsyncClient", id: str, mib: int) -> tuple[float, float]:
+    """MiB/s up and down."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(mib):
+            yield PIECE
+
+    begun = time.perf_counter()
+    await client.push(id, pieces())
+    sent = time.perf_counter()
+    size = 0
+    async for piece in client.download(id):
+        size += len(piece)
+    assert size == mib * MIB
+    return mib / (sent - begun), mib / (time.perf_counter() - sent)
+
+
+async def _lines(client: "AsyncClient", id: str, count: int, followers: int) -> list[float]:
+    """Milliseconds from each line until all followers have it; the next one leaves then."""
+    arrived = [0] * followers
+    progress = asyncio.Condition()
+    took: list[float] = []
+
+    async def everyone_has(size: int) -> None:
+        async with progress:
+            await progress.wait_for(lambda: min(arrived) >= size)
+
+    async def source() -> AsyncIterator[bytes]:
+        for number in range(1, count + 2):
+            begun = time.perf_counter()
+            yield LINE
+            await everyone_has(number * len(LINE))
+            took.append((time.perf_counter() - begun) * 1000)
+
+    async def follow(place: int) -> None:
+        async with client.follow(id) as reading:
+            async for piece in reading:
+                arrived[place] += len(piece)
+                async with progress:
+                    progress.notify_all()
+
+    async with asyncio.TaskGroup() as group:
+        pushing = group.create_task(client.push(id, source()))
+        await _exists(client, id)
+        for place in range(followers):
+            group.create_task(follow(place))
+        await pushing
+    return sorted(took[1:])  # of the first one, connecting is measured
+
+
+async def _exists(client: "AsyncClient", id: str) -> None:
+    """Wait until the stream is there."""
+    from loom.client.errors import NotFound
+
+    while True:
+        try:
+            await client.info(id)
+            return
+        except NotFound:
+            await asyncio.sleep(0.01)
+
+
+def _at(times: list[float], share: float) -> float:
+    return round(times[int(share * (len(times) - 1))], 3)
+
+
+def main(arguments: list[str]) -> None:
+    """The command with these arguments; leaves with its exit code."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    app.command(epilog=EPILOG)(bench)
+    app(arguments, prog_name="loom bench")

@@ -1,0 +1,27 @@
+"""`loom bench` measures a real server and leaves nothing there."""
+
+import json
+
+from tests.cli.program import run
+from tests.cli.test_serve import served
+
+from loom.cli.options import LOST, OK, UNAUTHORIZED
+
+SMALL = ["--mib", "2", "--lines", "20", "--followers", "5"]
+
+
+async def test_a_server_is_measured_and_nothing_is_left_there():
+    async with served() as server:
+        code, out, err = await run("loom", "bench", "--json", *SMALL, env={"LOOM_SERVER": server.url})
+        assert (code, err) == (OK, "")
+        assert all(figure > 0 for figure in json.loads(out).values())
+        code, out, _ = await run("loom", "bench", *SMALL, env={"LOOM_SERVER": server.url})
+        assert "a line to all 5" in out
+        _, body = await server.get("/streams")
+        assert json.loads(body)["streams"] == []
+
+
+async def test_what_stands_in_the_way_is_told():
+    assert (await run("loom", "bench", *SMALL, env={"LOOM_SERVER": "http://127.0.0.1:1"}))[0] == LOST
+    async with served(env={"LOOM_TOKENS": "root"}) as server:
+        assert (await run("loom", "bench", *SMALL, env={"LOOM_SERVER": server.url}))[0] == UNAUTHORIZED
