@@ -3,6 +3,7 @@
 import asyncio
 import random
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.files.crash import CrashDisk, Snapshot
 from tests.files.disks import SEGMENT, QuickDisk, start
 from tests.files.history import History, Life, check
 
-from loom.errors import ConfigError
+from loom.errors import ConfigError, LoomError
 from loom.model import Info
 from loom.store.files.parts import Parts, open_parts
 
@@ -98,4 +99,27 @@ async def test_the_crashes_find_a_flush_that_is_left_out(place, lies):
     root.mkdir()
     disk = await lives(root, history, 5, lies=lies)
     with pytest.raises((AssertionError, ConfigError)):
+        await asyncio.to_thread(crash, disk.snapshots, history, place, random.Random(5), count=400)
+
+
+class Whatever(int):
+    """Equal to any checksum."""
+
+    __hash__ = int.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("left_out", ["checksum", "truncation"])
+async def test_the_crashes_find_a_check_that_recovery_leaves_out(place, monkeypatch, left_out):
+    history = History()
+    root = place / "first"
+    root.mkdir()
+    disk = await lives(root, history, 5)
+    if left_out == "checksum":
+        monkeypatch.setattr("loom.store.files.records.digest_of", lambda *_: Whatever())
+    else:
+        monkeypatch.setattr(QuickDisk, "truncate", lambda *_: None)
+    with pytest.raises((AssertionError, LoomError, ValueError, struct.error)):
         await asyncio.to_thread(crash, disk.snapshots, history, place, random.Random(5), count=400)
