@@ -11,7 +11,16 @@ from dataclasses import replace as updated
 from typing import TypeVar
 
 from loom.digests import Digests
-from loom.errors import StoreStopped, StreamFinal, StreamGone, StreamNotFound, VersionMismatch
+from loom.errors import (
+    StorageFull,
+    StoreStopped,
+    StreamExists,
+    StreamFinal,
+    StreamGone,
+    StreamNotFound,
+    TooMany,
+    VersionMismatch,
+)
 from loom.feed import Feed, Place
 from loom.hub import Hub
 from loom.limits import NO_LIMITS, Limits, Places, Room
@@ -110,17 +119,29 @@ class Service:
     ) -> Producer:
         """Create a stream to write to; unless told otherwise with this service's resume window and retention.
 
-        Raises StreamExists, SizeLimit, StorageFull, Busy, StoreStopped.
+        Raises StreamExists, SizeLimit, StorageFull, TooMany, Busy, StoreStopped.
         """
         self._check()
-        self._room.check()
         self._room.check_length(new.length)
         new = updated(new, resume_window=self._resume_window if resume_window is None else resume_window)
         if new.ttl is None and new.expires is None:
             new = updated(new, ttl=self._retention)
-        with self._live.one(len(self._producers)):
-            writer = await self._store.create(new, replace=replace)
+        try:
+            self._room.check()
+            with self._live.one(len(self._producers)):
+                writer = await self._store.create(new, replace=replace)
+        except (StorageFull, TooMany):
+            if not replace and await self._stands(new.id):
+                raise StreamExists(new.id) from None  # as it is with all the room there is
+            raise
         return await self._producing(writer)
+
+    async def _stands(self, id: str) -> bool:
+        try:
+            await self._store.info(id)
+        except StreamNotFound:
+            return False
+        return True
 
     async def resume(self, id: str, offset: int, check: Callable[[Info], None] = lambda _: None) -> Producer:
         """Take a stream over, from its producer if it has one, and go on at its end: at `offset` or nowhere.

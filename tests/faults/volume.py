@@ -17,7 +17,8 @@ from tests.e2e.server import die_with_parent
 SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are the same request (linux/fs/ext4/ext4.h, xfs_fs.h)."""
 NO_LOG_FLUSH = 2
-SIZE = 1 << 30
+SIZE = 8 << 30
+"""Bytes, far more than are written: a full disk is another test. What is not written takes no space."""
 MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 NEEDED = ("unshare", "nsenter", "mount", "umount", "mkfs.ext4", "mkfs.xfs")
 

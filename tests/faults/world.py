@@ -116,7 +116,8 @@ async def look(server: Server, name: Name) -> bool:
     assert take.content.holds(0, body), f"{take} has a wrong byte"
     async with connect(server) as rival:
         await rival.post(name.target)
-        assert (await rival.answer()).status == 409
+        refused = await rival.answer()
+        assert refused.status == 409, f"{name.target} is created once more: {refused}"
     return True
 
 

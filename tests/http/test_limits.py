@@ -126,6 +126,21 @@ async def test_who_comes_back_to_a_full_store_may_come_back_again(serve: Serve):
     assert await kept(loom, "a") == ("complete", "", b"0123456789")
 
 
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [({"max_store_bytes": 5}, (507, "storage_full")), ({"max_streams_live": 1}, (503, "too_many"))],
+)
+async def test_a_taken_id_is_a_conflict_with_or_without_room_for_another(serve: Serve, limits, code):
+    loom = await serve(**limits)
+    await loom.stored("/stream/a", b"01234")
+    if "max_streams_live" in limits:
+        await loom.live("/stream/b", b"")
+    await refused(await loom.ask("POST", "/stream/a", b"x"), 409, "exists")
+    await refused(await loom.ask("POST", "/stream/c", b"x"), *code)
+    await refused(await loom.ask("POST", "/stream/a?force=true", b"x"), *code)
+    assert await kept(loom, "a") == ("complete", "", b"01234")
+
+
 async def test_many_producers_at_once_do_not_pass_the_limit_together(serve: Serve):
     loom = await serve(max_store_bytes=1 << 20)
     asked = [loom.ask("POST", f"/stream/{n}", b"x" * 100_000, via="1.1 proxy") for n in range(20)]
