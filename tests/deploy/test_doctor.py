@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,14 +33,6 @@ MISTAKES: dict[str, dict[str, str]] = {
         "proxy_set_header X-Forwarded-Proto $scheme;": "",
     },
 }
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    server = await Server.start(tmp_path / "data", tmp_path / "server.log", durability="os")
-    yield server
-    await server.kill()
-    shutil.rmtree(tmp_path / "data")
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-import shutil
 import socket
 from asyncio.subprocess import DEVNULL, STDOUT
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -146,14 +145,6 @@ async def slow_way(target: int) -> AsyncIterator[int]:
             task.cancel()
         if tasks:
             await asyncio.wait(tuple(tasks))
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    server = await Server.start(tmp_path / "data", tmp_path / "server.log", durability="os")
-    yield server
-    await server.kill()
-    shutil.rmtree(tmp_path / "data")
 
 
 @pytest.fixture(params=PROXIES)

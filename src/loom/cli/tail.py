@@ -8,7 +8,7 @@ import asyncio
 import re
 from contextlib import aclosing
 from itertools import cycle
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -33,6 +33,13 @@ EPILOG = options.epilog(
     "loom tail --prefix build/            all that are not finished, and each that begins",
     "loom tail --since 10m --grep ERROR build/42",
 )
+
+
+class _Place(TypedDict, total=False):
+    """Where following begins, as AsyncClient.follow takes it."""
+
+    lines: int
+    since: str
 
 
 def tail(
@@ -74,31 +81,29 @@ def tail(
         pattern = None if grep is None else re.compile(grep.encode())
     except re.error as error:
         raise typer.BadParameter(f"--grep is no regular expression: {error}.") from None
-    place: dict[str, int | str] = {"since": since} if since else {"lines": LINES if lines is None else lines}
+    place: _Place = {"since": since} if since else {"lines": LINES if lines is None else lines}
 
     async def work(client: "AsyncClient") -> int:
         weave = _Weave(pattern, names=prefix is not None or len(ids or ()) > 1, color=colored(color), raw=raw)
         if prefix is not None:
             return await _follow_prefix(client, weave, prefix, place)
         codes = await asyncio.gather(
-            *(weave.show(id, client.follow(id, **place)) for id in dict.fromkeys(ids or ()))  # type: ignore[arg-type]
+            *(weave.show(id, client.follow(id, **place)) for id in dict.fromkeys(ids or ()))
         )
         return max(codes)
 
     run(PROG, server, token, work)
 
 
-async def _follow_prefix(
-    client: "AsyncClient", weave: "_Weave", prefix: str, place: dict[str, int | str]
-) -> int:
+async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, place: _Place) -> int:
     """Show each unfinished stream, and from its first byte each that begins from now on."""
     shown: set[str] = set()
     async with asyncio.TaskGroup() as tasks:
 
-        def join(id: str, key: str, place: dict[str, int | str]) -> None:
+        def join(id: str, key: str, place: _Place) -> None:
             if key not in shown:
                 shown.add(key)
-                reading = client.follow(id, key=key, persistent=True, **place)  # type: ignore[arg-type]
+                reading = client.follow(id, key=key, persistent=True, **place)
                 tasks.create_task(weave.show(id, reading))
 
         first = True

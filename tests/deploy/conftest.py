@@ -1,0 +1,17 @@
+"""A server to be reached through proxies."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.server import Server
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A whole one; what it stored is gone in the end."""
+    server = await Server.start(tmp_path / "data", tmp_path / "server.log", durability="os")
+    yield server
+    await server.kill()
+    shutil.rmtree(tmp_path / "data")
