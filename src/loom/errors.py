@@ -16,6 +16,7 @@ LoomError
 │   ├── StreamExists          409
 │   ├── StreamFinal           409  the stream has ended for good
 │   ├── OffsetMismatch        409  carries the right offset
+│   ├── EpochMismatch         409  another producer came to the stream
 │   └── VersionMismatch       409  a compare-and-set lost
 ├── DigestMismatch            422  the bytes are not those their producer meant
 ├── PreconditionFailed        412  the request names another stream than this
@@ -169,6 +170,15 @@ class OffsetMismatch(Conflict):
         super().__init__(f"The stream ends at offset {offset}, not at {provided}; go on from there.")
         self.offset = offset
         self.provided = provided
+
+
+class EpochMismatch(Conflict):
+    """A producer meant to take the stream over from another epoch than the one it has."""
+
+    code = "epoch_mismatch"
+
+    def __init__(self, epoch: int, provided: int) -> None:
+        super().__init__(f"The stream's epoch is {epoch}, not {provided}: another producer came to it.")
 
 
 class VersionMismatch(Conflict):

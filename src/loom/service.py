@@ -143,18 +143,25 @@ class Service:
             return False
         return True
 
-    async def resume(self, id: str, offset: int, check: Callable[[Info], None] = lambda _: None) -> Producer:
+    async def resume(
+        self,
+        id: str,
+        offset: int,
+        check: Callable[[Info], None] = lambda _: None,
+        *,
+        epoch: int | None = None,
+    ) -> Producer:
         """Take a stream over, from its producer if it has one, and go on at its end: at `offset` or nowhere.
 
-        `check` may refuse the stream that stands there. Raises StreamNotFound, StreamFinal, OffsetMismatch,
-        StorageFull, Busy, StoreStopped.
+        `check` may refuse the stream that stands there; with `epoch` it is taken over from that epoch only.
+        Raises StreamNotFound, StreamFinal, EpochMismatch, OffsetMismatch, StorageFull, Busy, StoreStopped.
         """
 
         async def resumed(info: Info) -> Writer:
             check(info)
             others = [each for each in self._producers if each.info.key != info.key]
             with self._live.one(len(others)):
-                return await self._store.resume(info.key, offset)
+                return await self._store.resume(info.key, offset, epoch=epoch)
 
         self._check()
         return await self._producing(await self._standing(id, resumed))

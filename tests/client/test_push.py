@@ -17,11 +17,13 @@ from tests.network.conftest import between
 from tests.network.proxy import CALM, Always, Proxy, Storm
 
 from loom.client import AsyncClient, spool
+from loom.client.buffer import Buffer
 from loom.client.errors import Conflict, Fenced, InputFailed, Lost, Refused, Replaced, Spooled, Unauthorized
 from loom.client.files import Source
 from loom.client.producing import Keeping, push, resume
-from loom.client.push import Creation, Pace, Progress
+from loom.client.push import Creation, Pace, Progress, Push
 from loom.client.session import Session, Timeouts
+from loom.client.uploads import Place, Uploads
 from loom.model import State
 
 __all__ = ["between", "lines", "loom", "serve", "store_kind"]
@@ -131,6 +133,45 @@ async def test_a_bad_network_costs_time_but_no_byte(loom: Loom, between):
     assert (place.offset, await stored(loom), await state(loom)) == (len(data), data, State.COMPLETE)
 
 
+class Unheard(Uploads):
+    """The first answer to each kind of request is lost: what it asked for was done."""
+
+    def __init__(self, session: Session, id: str) -> None:
+        super().__init__(session, id)
+        self.lost: list[str] = []
+
+    def _lose(self, kind: str) -> None:
+        if kind not in self.lost:
+            self.lost.append(kind)
+            raise Lost("The answer was lost.")
+
+    async def create(self, headers, *, force):
+        place = await super().create(headers, force=force)
+        self._lose("create")
+        return place
+
+    async def send(self, place, body, confirmed, *, length=None):
+        await super().send(place, body, confirmed if "send" in self.lost else lambda _: None, length=length)
+        self._lose("send")
+
+    async def close(self, place: Place, digest: str | None) -> Place:
+        place = await super().close(place, digest)
+        self._lose("close")
+        return place
+
+
+async def test_answers_that_are_lost_are_not_taken_for_another_producer(loom: Loom):
+    buffer = Buffer()
+    await buffer.append(b"data")
+    buffer.finish()
+    async with Session(loom.url) as session:
+        uploads = Unheard(session, "s")
+        await Push(uploads, buffer, Creation(), pace=QUICK).run()
+    buffer.close()
+    assert uploads.lost == ["create", "send", "close"]
+    assert (await stored(loom), await state(loom)) == (b"data", State.COMPLETE)
+
+
 @ONE_STORE
 async def test_the_input_is_read_while_no_server_is_there_until_the_limit(loom: Loom):
     read = 0
@@ -173,6 +214,26 @@ async def test_a_producer_that_is_fenced_stops_and_does_not_fence_back(loom: Loo
         await other.chunk(b" theirs")
         assert await follower.take(7) == b" theirs"
         assert (await loom.service.info("s")).state is State.LIVE
+
+
+@ONE_STORE
+async def test_a_producer_that_comes_back_from_silence_fences_nobody(loom: Loom):
+    source = Input()
+    async with Session(loom.url) as session:
+        pushing = start(session, source)
+        follower = await loom.follow("/stream/s")
+        source.write(b"mine")
+        assert await follower.take(4) == b"mine"
+        await loom.until("s", State.OPEN)  # after `idle`
+        other = await taking_over(loom, 4)
+        await loom.until("s", State.LIVE)
+        source.write(b"late")
+        with pytest.raises(Fenced, match="taken the stream over"):
+            await pushing
+        await other.chunk(b" theirs")
+        await other.chunk(b"")
+        assert (await other.answer()).status == 204
+    assert await stored(loom) == b"mine theirs"
 
 
 async def taking_over(loom: Loom, offset: int) -> Wire:

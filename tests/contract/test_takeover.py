@@ -15,7 +15,15 @@ from tests.contract.tools import (
     stream,
 )
 
-from loom.errors import Fenced, LoomError, OffsetMismatch, StreamFinal, StreamNotFound, WriterLost
+from loom.errors import (
+    EpochMismatch,
+    Fenced,
+    LoomError,
+    OffsetMismatch,
+    StreamFinal,
+    StreamNotFound,
+    WriterLost,
+)
 from loom.model import NewStream, Patch, State
 from loom.store.base import Store, Writer
 
@@ -95,6 +103,30 @@ async def test_another_offset_is_answered_with_the_right_one(store: Store, patch
     assert info.state is not State.LIVE
     assert info.deadline is not None
     (await store.resume(old.key, 5)).append(b"6")
+
+
+async def test_takeover_from_another_epoch_fences_nobody(store: Store):
+    first = await store.create(NewStream(id="a"))
+    writer = await store.resume(first.key, 0, epoch=first.epoch)
+    before = await store.info("a")
+    for epoch in (first.epoch, writer.epoch + 1):
+        for offset in (0, 3):
+            with pytest.raises(EpochMismatch):
+                await store.resume(first.key, offset, epoch=epoch)
+    assert await store.info("a") == before
+    writer.append(b"12345")
+    await writer.flushed(5)
+    again = await store.resume(first.key, 5, epoch=writer.epoch)
+    assert again.epoch > writer.epoch
+
+
+async def test_of_takeovers_from_one_epoch_one_wins(store: Store):
+    first = await store.create(NewStream(id="a"))
+    done, errors = await outcomes(*(store.resume(first.key, 0, epoch=first.epoch) for _ in range(10)))
+    assert len(done) == 1
+    assert {type(error) for error in errors} == {EpochMismatch}
+    done[0].append(b"1")
+    await done[0].flushed(1)
 
 
 @pytest.mark.parametrize("patch", [COMPLETE, ABORTED], ids=lambda patch: patch.state)

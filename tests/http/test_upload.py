@@ -155,6 +155,29 @@ async def test_a_takeover_at_a_wrong_offset_fences_and_tells_what_will_not_move(
     assert (await patch(loom, b"", 4, "?1")).head.status == 204
 
 
+async def test_a_request_that_comes_late_fences_nobody(loom: Loom):
+    first = await loom.live("/stream/a", b"one")
+    epoch = int((await head(loom))["x-stream-epoch"])
+    second = await patching(loom, 3, x_stream_epoch=epoch)
+    await second.chunk(b" two")
+    follower = await loom.follow("/stream/a")
+    assert await follower.take(7) == b"one two"
+    for offset in (3, 7):
+        late = await patching(loom, offset, x_stream_epoch=epoch)
+        assert (await late.answer()).status == 409
+        assert json.loads(await late.body())["code"] == "epoch_mismatch"
+    await second.chunk(b" three")
+    assert await follower.take(6) == b" three"
+    first.reset()
+
+
+@pytest.mark.parametrize("epoch", ["", "-1", "one", "1.5"])
+async def test_an_epoch_that_is_none_is_refused(loom: Loom, epoch: str):
+    await loom.live("/stream/a", b"one")
+    wire = await patching(loom, 3, x_stream_epoch=epoch)
+    assert (await wire.answer()).status == 400
+
+
 async def test_head_fences_nobody(loom: Loom):
     wire = await loom.live("/stream/a", b"one")
     assert (await head(loom))["upload-offset"] == "3"

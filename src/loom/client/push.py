@@ -10,14 +10,15 @@ Knows nothing of HTTP (`uploads.py`), of where bytes are kept (`buffer.py`), or 
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from loom.client.buffer import Buffer
-from loom.client.errors import ClientError, Conflict, Fenced, Lost, Refused
+from loom.client.errors import ClientError, Fenced, Lost, Refused
 from loom.client.session import Backoff
-from loom.client.uploads import Place, Uploads, moved
+from loom.client.uploads import MOVED, Place, Uploads
 from loom.model import DEFAULT_CONTENT_TYPE
 
 CHUNK_BYTES = 256 * 1024
@@ -131,7 +132,7 @@ class Push:
         self._backoff = Backoff(None, first=self._pace.retry, most=self._pace.retry_most)
         self._stuck: float | None = None
         self._sent = buffer.start  # at most, in all requests
-        self._unknown = 0  # takeovers that were asked for and not heard of
+        self._unheard: int | None = None  # the epoch that a takeover was asked from, without an answer
         self._short = False
         self._fruitless = 0
         self._lost_at_age: float | None = None
@@ -147,10 +148,13 @@ class Push:
             try:
                 step = await step()
             except ClientError as error:
-                if not error.temporary:
+                if error.code in MOVED:
+                    step = self._locate
+                elif error.temporary:
+                    await self._wait(error)
+                    step = self._first
+                else:
                     raise
-                await self._wait(error)
-                step = self._first
 
     @property
     def _first(self) -> Step:
@@ -181,20 +185,18 @@ class Push:
         if self.members is not None:
             await self._uploads.describe(self.place.key, self.members)
             self.members = None
-        self.place = await self._uploads.close(self.place, self.digest)
+        with self._taking_over():
+            self.place = await self._uploads.close(self.place, self.digest)
 
     async def _send(self) -> Step:
         """One PATCH: long, or as many bytes as there are."""
         length = await self._gathered() if self._short else None
         request = _Request(self._buffer.start, length, self._lifetime)
         try:
-            await self._patch(request)
+            with self._taking_over():
+                await self._patch(request)
         except _Stalled:
             self._short = True
-            return self._locate
-        except Conflict as error:
-            assert self.place
-            self._confirm(moved(self.place, error), self._sent)
             return self._locate
         except Refused as error:
             if error.status != 413 or self._short:
@@ -209,12 +211,11 @@ class Push:
     async def _patch(self, request: _Request) -> None:
         """Send, and look after what is sent until it is answered."""
         assert self.place
-        self._unknown += 1
         sending = asyncio.ensure_future(
             self._uploads.send(
                 self.place,
                 self._body(request),
-                lambda place: self._answered(request, place),
+                lambda place: self._confirm(place, request.sent),
                 length=request.length,
             )
         )
@@ -267,21 +268,29 @@ class Push:
             raise _Stalled
         self._confirm(place, request.sent)  # only the answer is kept on its way
 
-    def _answered(self, request: _Request, place: Place) -> None:
-        """The answer to a request tells how far the stream is."""
-        if self.place and place.epoch > self.place.epoch:
-            self._unknown = 0
-        self._confirm(place, request.sent)
+    @contextmanager
+    def _taking_over(self) -> Iterator[None]:
+        """Around a request that asks to take the stream over from the epoch known.
+
+        One can at most; with no answer it may have.
+        """
+        assert self.place
+        before, self._unheard = self._unheard, self.place.epoch
+        try:
+            yield
+        except Refused as error:
+            if error.code in MOVED:
+                self._unheard = before
+            raise
 
     def _check(self, place: Place) -> None:
         """Raise Fenced if the stream was replaced, or another producer came to it."""
         assert self.place
         if place.key != self.place.key:
             raise Fenced("The stream was replaced by another one of the same id.")
-        came = place.epoch - self.place.epoch
-        if came > self._unknown:
+        ours = self.place.epoch + (self._unheard == self.place.epoch)
+        if place.epoch > ours:
             raise Fenced("Another producer has taken the stream over.")
-        self._unknown -= max(0, came)
 
     def _confirm(self, place: Place, sent: int) -> None:
         """Bytes up to the place's offset are durable; those up to `sent` may be ours."""

@@ -12,11 +12,13 @@ from typing import Any
 
 import aiohttp
 
-from loom.client.errors import Conflict, Lost, Refused
+from loom.client.errors import Lost, Refused
 from loom.client.session import Session
 
 PARTIAL_UPLOAD = "application/partial-upload"
 PROGRESS = "application/x-ndjson"
+MOVED = ("offset_mismatch", "epoch_mismatch")
+"""Codes of a refusal that took nothing over: the stream is not where the request took it to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Uploads:
 
         Without `length` the body may go on for any time, and the answer tells progress meanwhile.
         """
-        headers = _headers(place.offset, place.key, "?0")
+        headers = _headers(place, "?0")
         if length is None:
             headers["Accept"] = PROGRESS
         else:
@@ -83,7 +85,7 @@ class Uploads:
 
     async def close(self, place: Place, digest: str | None) -> Place:
         """Say that the stream has `place.offset` bytes and is complete. May be repeated."""
-        headers = _headers(place.offset, place.key, "?1")
+        headers = _headers(place, "?1")
         if digest is not None:
             headers["Stream-Digest"] = digest
         async with self._session.request("PATCH", self._url, headers=headers, data=b"") as response:
@@ -101,12 +103,13 @@ class Uploads:
             pass
 
 
-def _headers(offset: int, key: str, complete: str) -> dict[str, str]:
+def _headers(place: Place, complete: str) -> dict[str, str]:
     return {
         "Content-Type": PARTIAL_UPLOAD,
-        "Upload-Offset": str(offset),
+        "Upload-Offset": str(place.offset),
         "Upload-Complete": complete,
-        "If-Match": f'"{key}"',
+        "If-Match": f'"{place.key}"',
+        "X-Stream-Epoch": str(place.epoch),
     }
 
 
@@ -120,14 +123,6 @@ def _place(response: aiohttp.ClientResponse) -> Place:
     except (LookupError, ValueError):
         raise Refused(response.status, f"{response.url.origin()} does not answer as a Loom server.") from None
     return Place(offset, key, epoch, headers.get("Upload-Complete") == "?1")
-
-
-def moved(place: Place, error: Conflict) -> Place:
-    """Where the stream is, if that is why a PATCH was refused. Raises `error` if it is not."""
-    offset = error.problem.get("expected-offset")
-    if not isinstance(offset, int):
-        raise error
-    return replace(place, offset=offset)
 
 
 def _line(text: bytes) -> dict[str, Any]:

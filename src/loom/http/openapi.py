@@ -122,7 +122,10 @@ def _reads() -> Node:
 
 def _writes() -> Node:
     """POST, PATCH and DELETE of a stream."""
-    resumption = ["Upload-Offset*", "Upload-Complete", "Upload-Length", "Stream-Digest", "If-Match"]
+    resumption = [
+        *("Upload-Offset*", "Upload-Complete", "Upload-Length", "Stream-Digest"),
+        *("If-Match", "X-Stream-Epoch"),
+    ]
     resumed = {
         "200": _answer("The same, told while it is sent.", {"application/x-ndjson": _text()}, *_UPLOAD),
         "204": _answer("What was sent is durable.", {}, "X-Stream-Id", "ETag", *_UPLOAD),
@@ -311,6 +314,7 @@ def _parameters(max_metadata_bytes: int) -> Node:
         ("Stream-Digest", text, "sha-256=:...: of the whole stream, compared at its end."),
         ("Last-Event-ID", text, "Go on behind this event."),
         ("Range", text, "RFC 9110 section 14; a last position of 10^11 or more follows (RFC 8673)."),
+        ("X-Stream-Epoch", field, "Take the stream over only if it still has this epoch."),
         *((name, text, "RFC 9110 section 13.") for name in ("If-Match", "If-None-Match", "If-Range")),
         *((name, date, "RFC 9110 section 13.") for name in ("If-Modified-Since", "If-Unmodified-Since")),
     ]

@@ -23,14 +23,15 @@ MAX_RESUME_WINDOW = 30 * 86400
 @dataclass(frozen=True, slots=True)
 class Upload:
     """What a producer says of its request: where it begins, how many bytes the stream has in all, whether it
-    ends with the request (None: not said), whether it wants to be told of progress, and the SHA-256 in base64
-    that the stream shall have once it is complete."""
+    ends with the request (None: not said), whether it wants to be told of progress, the SHA-256 in base64
+    that the stream shall have once it is complete, and the epoch it is taken over from (None: any)."""
 
     offset: int | None
     length: int | None
     complete: bool | None
     progress: bool
     digest: str | None = None
+    epoch: int | None = None
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
@@ -47,7 +48,8 @@ class Upload:
         if digest and complete is False:
             raise BadRequest("Stream-Digest goes with the request that completes the stream.")
         progress = [each.lower() for each in fields.all(b"accept")] == [PROGRESS]
-        return cls(offset, length, complete, progress, digest)
+        epoch = integer("X-Stream-Epoch", fields.all(b"x-stream-epoch"))
+        return cls(offset, length, complete, progress, digest, epoch)
 
     @property
     def start(self) -> int:

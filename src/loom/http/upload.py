@@ -160,7 +160,7 @@ class Uploads:
             upload.check(start, info.length)
 
         try:
-            producer = await self._service.resume(id, start, check)
+            producer = await self._service.resume(id, start, check, epoch=upload.epoch)
         except StreamFinal as error:
             info = await self._service.info(id)
             check_match(exchange, info)

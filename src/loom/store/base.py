@@ -170,12 +170,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def resume(self, key: str, offset: int) -> Writer:
+    async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
         """Take a stream over at its end: fence, wait for what was accepted, compare, in that order.
 
-        Raises StreamNotFound, StreamFinal, StorageFull, or OffsetMismatch with an offset that no longer
-        moves; a stream that was `live` is then `interrupted`, its deadline a resume window from now,
-        as it is if the caller is cancelled.
+        Raises StreamNotFound, StreamFinal, StorageFull; EpochMismatch, and nobody is fenced, if it is not the
+        `epoch` given; OffsetMismatch with an offset that no longer moves. After the latter a stream that was
+        `live` is `interrupted`, its deadline a resume window from now, as it is if the caller is cancelled.
         """
 
     @abstractmethod

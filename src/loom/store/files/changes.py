@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from loom.errors import (
     Conflict,
+    EpochMismatch,
     Fenced,
     LoomError,
     OffsetMismatch,
@@ -86,20 +87,22 @@ class Changes:
         await self._commit(stream, put=info, drop=old)
         return writer
 
-    async def resume(self, key: str, offset: int) -> FilesWriter:
+    async def resume(self, key: str, offset: int, epoch: int | None) -> FilesWriter:
         """See Store."""
-        return await self._finish(self._resume(key, offset), orphan=self._abandon)
+        return await self._finish(self._resume(key, offset, epoch), orphan=self._abandon)
 
-    async def _resume(self, key: str, offset: int) -> FilesWriter:
+    async def _resume(self, key: str, offset: int, epoch: int | None) -> FilesWriter:
         stream = self.stream(key)
         try:
             async with stream.lock:
-                return await self._take_over(stream, offset)
+                return await self._take_over(stream, offset, epoch)
         finally:
             self._table.release(stream)
 
-    async def _take_over(self, stream: Stream, offset: int) -> FilesWriter:
+    async def _take_over(self, stream: Stream, offset: int, epoch: int | None) -> FilesWriter:
         self._check_open(stream)
+        if epoch is not None and epoch != stream.info.epoch:
+            raise EpochMismatch(stream.info.epoch, epoch)
         if self._full():
             raise StorageFull("Too little disk space is left to take more bytes.")
         stream.lose_writer(Fenced(f"Another producer took over the stream with ID {stream.info.id}."))

@@ -125,9 +125,9 @@ class FilesStore(Store):
         """See Store."""
         return await self._changes.create(new, replace=replace)
 
-    async def resume(self, key: str, offset: int) -> FilesWriter:
+    async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> FilesWriter:
         """See Store."""
-        return await self._changes.resume(key, offset)
+        return await self._changes.resume(key, offset, epoch)
 
     async def change(self, key: str, patch: Patch, *, version: int) -> Info:
         """See Store."""

@@ -8,6 +8,7 @@ from dataclasses import replace as updated
 
 from loom.errors import (
     Conflict,
+    EpochMismatch,
     Fenced,
     LoomError,
     OffsetMismatch,
@@ -56,10 +57,11 @@ class MemoryStore(Store):
     async def create(self, new: NewStream, *, replace: bool = False) -> Writer:
         return await self._commits.ask(lambda: self._create(new, replace), self._abandon)
 
-    async def resume(self, key: str, offset: int) -> Writer:
+    async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
         if (stream := self._streams.get(key)) and stream.writer and not stream.writer.closed:
+            _check_epoch(stream.info, epoch)
             stream.writer.lose(Fenced(FENCED))
-        return await self._commits.ask(lambda: self._resume(key, offset), self._abandon)
+        return await self._commits.ask(lambda: self._resume(key, offset, epoch), self._abandon)
 
     async def info(self, id: str) -> Info:
         self._commits.check()
@@ -168,8 +170,9 @@ class MemoryStore(Store):
         self._announce(ChangeKind.CREATED, info)
         return stream.writer
 
-    def _resume(self, key: str, offset: int) -> MemoryWriter:
+    def _resume(self, key: str, offset: int, epoch: int | None) -> MemoryWriter:
         stream = self._unfinished(key)
+        _check_epoch(stream.info, epoch)
         stream.lose_writer(Fenced(FENCED))
         info = stream.info
         if offset != info.size:
@@ -260,6 +263,11 @@ class MemoryStore(Store):
                 stream.writer.lose(stop)
                 stream.writer = None
             stream.gone(stop)
+
+
+def _check_epoch(info: Info, epoch: int | None) -> None:
+    if epoch is not None and epoch != info.epoch:
+        raise EpochMismatch(info.epoch, epoch)
 
 
 def final(stream: Stream) -> StreamFinal:
