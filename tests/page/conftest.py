@@ -14,6 +14,7 @@ from tests.http.wire import Wire
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-smooth-scrolling",  # a turn of the wheel is one step, not an animation
 )
 expect.set_options(timeout=20_000)
 EXPECTED = ("Failed to load resource", "net::ERR_")

@@ -178,7 +178,7 @@ function pick(lines, { go = false } = {}) {
     if (source.lines >= target) grown();
     else if (placed) announce(`Line ${target} is not there yet`);
   }
-  restyle();
+  view.update();
 }
 
 function listen() {
