@@ -3,7 +3,8 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import hypothesis
 import pytest
@@ -84,8 +85,24 @@ def tool() -> Callable[[str], str]:
     def find(name: str) -> str:
         path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         if path is None:
-            absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-            absent(f"{name} is not installed: scripts/tools names its package")
+            _absent(f"{name} is not installed: scripts/tools names its package")
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def package() -> Callable[[str], Path]:
+    """Return the folder of a package of npm's, with the same consequences."""
+
+    def find(name: str) -> Path:
+        path = Path(__file__).parent / "node_modules" / name
+        if not path.is_dir():
+            _absent(f"{name} is not installed: scripts/tools does it")
+        return path
+
+    return find
+
+
+def _absent(sentence: str) -> NoReturn:
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(sentence)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -19,11 +18,9 @@ DRAFTS = ["ietf-draft-03", "ietf-draft-05"]
 
 
 @pytest.fixture(scope="module")
-def node(tool) -> str:
+def node(tool, package) -> str:
     """The program, where the client is installed too."""
-    if not (HERE / "node_modules" / "tus-js-client").is_dir():
-        absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        absent("tus-js-client is not installed: scripts/tools does it")
+    package("tus-js-client")
     return str(tool("node"))
 
 

@@ -1,4 +1,6 @@
-from playwright.async_api import expect
+import asyncio
+
+from playwright.async_api import Page, expect
 from tests.page.conftest import Reader, Start
 
 
@@ -84,3 +86,36 @@ async def test_tabs_share_one_connection_for_what_happens(reader: Reader):
     for page in pages:
         await expect(page.locator("tbody .id")).to_have_text(["seen/by/all"])
     assert sum(url.endswith("/events") for url in asked) == 1
+
+
+async def test_hidden_pages_ask_for_nothing_and_catch_up_when_they_are_seen(reader: Reader):
+    producer = await reader.live("build", b"seen\n")
+    listing = await reader.open("/ui/")
+    page = await reader.open("/ui/stream/build")
+    await expect(page.locator(".row .x")).to_have_text(["seen"])
+    await expect(listing.locator("tbody .id")).to_have_text(["build"])
+    asked: list[str] = []
+    for each, path in ((listing, "/events"), (page, "/stream/build")):
+        url = reader.server.url + path
+        async with each.expect_event("requestfailed", lambda request, url=url: request.url == url):
+            await show(each, False)
+        each.on("request", lambda request: asked.append(request.url))
+    await producer.chunk(b"meanwhile\n")
+    await reader.live("another")
+    await asyncio.sleep(6)  # longer than either page lets pass without asking
+    assert asked == []
+    for each in (listing, page):
+        await show(each, True)
+    await expect(page.locator(".row .x")).to_have_text(["seen", "meanwhile"])
+    await expect(listing.locator("tbody .id")).to_have_text(["another", "build"])
+
+
+async def show(page: Page, on: bool) -> None:
+    """Let the page believe that its tab is seen, or is not; a browser without a screen hides none."""
+    await page.evaluate(
+        """on => {
+            Object.defineProperty(document, 'hidden', { value: !on, configurable: true });
+            document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        on,
+    )

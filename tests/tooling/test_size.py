@@ -6,7 +6,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "src").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "src").rglob("*.js"))
 MODULE_LINES = 500
+SCRIPT_LINES = 250
 FUNCTION_LINES = 60
 
 
@@ -20,3 +22,8 @@ def test_module_and_its_functions_are_of_readable_size(module):
     assert text.count("\n") <= MODULE_LINES
     long = [f.name for f in _functions(ast.parse(text)) if (f.end_lineno or 0) - f.lineno >= FUNCTION_LINES]
     assert not long
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.name)
+def test_script_of_the_page_is_of_readable_size(script):
+    assert script.read_text().count("\n") <= SCRIPT_LINES

@@ -1,0 +1,84 @@
+"""For whom a screen is not enough: axe-core finds nothing wrong with the pages, by WCAG 2.2 at level AA."""
+
+import pytest
+from playwright.async_api import Page, expect
+from tests.page.conftest import Reader, Start
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+RUN = "rules => axe.run(document, {runOnly: {type: 'tag', values: rules}})"
+
+
+@pytest.fixture
+def faults(package):
+    """Return what axe-core finds: each rule that is broken, by which elements, and why."""
+    source = (package("axe-core") / "axe.min.js").read_text()
+
+    async def find(page: Page) -> list[str]:
+        await page.evaluate(source)
+        found = await page.evaluate(RUN, RULES)
+        assert len(found["passes"]) > 10
+        return [
+            f"{rule['id']}: {node['target']}: {node['failureSummary']}"
+            for rule in found["violations"]
+            for node in rule["nodes"]
+        ]
+
+    return find
+
+
+@pytest.fixture(params=["dark", "light"])
+def scheme(request) -> str:
+    return str(request.param)
+
+
+async def test_the_list(reader: Reader, faults, scheme):
+    page = await reader.open("/ui/", color_scheme=scheme)
+    await expect(page.locator("#empty")).to_be_visible()
+    assert await faults(page) == []
+    await reader.stored("build/1", b"done\n", **{"X-Stream-Metadata": '{"commit": "3f2a91c"}'})
+    await reader.live("build/2")
+    await expect(page.locator("tbody tr")).to_have_count(2)
+    await page.locator("#states button[value=live]").click()
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    assert await faults(page) == []
+    await page.keyboard.press("Escape")
+    await page.locator("#help").click()
+    await expect(page.locator("dialog.help")).to_be_visible()
+    assert await faults(page) == []
+
+
+async def test_a_stream_with_all_that_can_be_shown_of_it(reader: Reader, faults, scheme):
+    colours = b"".join(b"\x1b[%dmcolour %d\x1b[0m\n" % (n, n) for n in (*range(30, 38), *range(90, 98)))
+    others = b"\x1b[38;2;250;250;20mbright\x1b[0m \x1b[38;2;9;9;60mdark\x1b[0m \x1b[1mbold\x1b[0m\n"
+    await reader.live("build", colours + others + b"see https://example.com/ and find this\n")
+    page = await reader.open("/ui/stream/build#L3-L5", color_scheme=scheme)
+    await expect(page.locator(".row.picked")).to_have_count(3)
+    await page.keyboard.press("t")
+    await page.keyboard.press("/")
+    await page.keyboard.type("colour")
+    await expect(page.locator("#found")).to_contain_text("/ 16")
+    assert await faults(page) == []
+
+
+async def test_a_stream_that_was_lost(start: Start, faults, scheme):
+    reader = await start(resume_window=0)
+    producer = await reader.live("cut", b"half\n")
+    page = await reader.open("/ui/stream/cut", color_scheme=scheme)
+    await expect(page.locator(".row")).to_have_count(1)
+    await producer.close()
+    await expect(page.locator("#reason")).to_be_visible()
+    assert await faults(page) == []
+
+
+async def test_bytes_in_hex(reader: Reader, faults, scheme):
+    await reader.stored("binary", b"\x7fELF\x00\x01" + bytes(range(256)))
+    page = await reader.open("/ui/stream/binary", color_scheme=scheme)
+    await expect(page.locator("#binary pre")).to_be_visible()
+    assert await faults(page) == []
+
+
+async def test_the_question_for_a_token(start: Start, faults, scheme):
+    reader = await start(tokens="secret-token")
+    page = await reader.open("/ui/", color_scheme=scheme)
+    await expect(page.locator("dialog input")).to_be_visible()
+    assert await faults(page) == []
