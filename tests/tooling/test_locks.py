@@ -68,7 +68,7 @@ def test_installed_packages_agree_with_each_other():
 
 
 def test_clients_of_others_are_pinned_and_hashed_and_their_lock_names_no_registry():
-    text = (ROOT / "tests" / "clients" / "package-lock.json").read_text()
+    text = (ROOT / "tests" / "package-lock.json").read_text()
     assert "://" not in text
     packages = json.loads(text)["packages"]
     assert packages.pop("")["dependencies"]
