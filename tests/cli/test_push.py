@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from datetime import datetime
 
 import pexpect
 import pytest
@@ -44,6 +45,25 @@ async def test_a_file_is_sent_and_replaces_when_asked(tmp_path):
         assert (code, err.count("\n")) == (CONFLICT, 1)
         assert await run("loom", *send, "--force") == (OK, "", "")
         assert (await server.get("/stream/s"))[1] == data
+
+
+async def test_how_long_it_is_kept_is_said_at_its_creation_and_later_from_the_spool(tmp_path):
+    lost = ["--server", "http://127.0.0.1:1", "--patience", "0", "--spool", tmp_path / "spool"]
+    (tmp_path / "file").write_bytes(b"some")
+    code, _, err = await run("loom", "push", "--ttl", "soon", "s")
+    assert (code, "'soon' is not a time like 90s" in err) == (USAGE, True)
+    assert (await run("loom", "push", *lost, "--ttl", "2h", "later", tmp_path / "file"))[0] == SPOOLED
+    async with served("--retention", "60") as server:
+        at = ["--server", server.url]
+        assert await run("loom", "push", *at, "--ttl", "1d", "s", tmp_path / "file") == (OK, "", "")
+        assert await run("loom", "push", *at, "--ttl", "0", "kept", tmp_path / "file") == (OK, "", "")
+        assert (await run("loom", "push", "--resume", *at, "--spool", tmp_path / "spool"))[0] == OK
+        for id, seconds in (("s", 86400), ("later", 7200), ("kept", None)):
+            _, out, _ = await run("loom", "show", "--json", *at, id)
+            told = json.loads(out)
+            expires = told["expires"] and datetime.fromisoformat(told["expires"])
+            lasts = expires and (expires - datetime.fromisoformat(told["ended"])).total_seconds()
+            assert lasts == (seconds and pytest.approx(seconds, abs=1))
 
 
 async def test_a_wrong_token_ends_it_at_once_though_input_stays_open():

@@ -198,6 +198,28 @@ async def test_tail_begins_at_the_last_lines_and_ends_with_the_stream(loom: Loom
     assert (code, out.splitlines()) == (0, [*map(str, range(22, 31)), "no line end yet"])
 
 
+@pytest.mark.parametrize("command", ["cat", "tail"])
+async def test_a_stream_is_waited_for_and_shown_from_its_start(loom: Loom, env, command):
+    data = "".join(f"{number}\n" for number in range(100))
+    async with program("loom", command, "--wait", "later", env=env) as running:
+        await asyncio.sleep(1.5)
+        assert running.running
+        producer = await loom.live("/stream/later", data.encode())
+        assert [await running.line() for _ in range(100)] == data.splitlines(keepends=True)
+        await producer.chunk(b"end")
+        await producer.chunk(b"")
+        assert await running.line() == "end"
+        assert await running.ended() == (0, "")
+
+
+async def test_a_stream_that_is_deleted_is_not_waited_for_again(loom: Loom, env):
+    await loom.live("/stream/a", b"one\n")
+    async with program("loom", "tail", "--wait", "a", env=env) as running:
+        assert await running.line() == "one\n"
+        await loom.ask("DELETE", "/stream/a")
+        assert (await running.ended())[0] in (options.NOT_FOUND, options.CONFLICT)
+
+
 async def test_tail_of_more_streams_tells_their_names(loom: Loom, env, terminal):
     await loom.stored("/stream/a", b"one\nerror\n")
     await loom.stored("/stream/b", b"two\nerror\nend")

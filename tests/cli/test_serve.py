@@ -7,10 +7,12 @@ import re
 import signal
 import socket
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pexpect
 import pytest
 from tests.cli.program import BIN, environment, program, run
+from tests.e2e.server import until
 from tests.http.wire import Cut, Wire
 
 from loom.cli.serve import CANNOT_START, OK, STORE_FAILED
@@ -352,3 +354,26 @@ async def test_signed_tokens_outlive_a_restart_but_not_their_key(tmp_path):
             head, _ = await server.get("/streams", authorization=f"Bearer {token}")
             assert head.status == expected
         key.unlink()
+
+
+async def test_a_hangup_is_heard_from_the_very_start(tmp_path):
+    file = tmp_path / "loom.yaml"
+    os.mkfifo(file)  # whoever reads the settings waits for us
+
+    async with program(
+        *("loom", "serve", "-c", file, "--port", "0", "--store", "memory", "--log-format", "json")
+    ) as process:
+        status = Path(f"/proc/{process.pid}/status")
+
+        def held() -> bool:
+            begun = b"\0serve\0" in status.with_name("cmdline").read_bytes()
+            blocked = re.search(r"^SigBlk:\t(\w+)", status.read_text(), re.MULTILINE)
+            return begun and blocked is not None and int(blocked[1], 16) & 1 << signal.SIGHUP - 1 != 0
+
+        await until("SIGHUP is held back", held)
+        process.signal(signal.SIGHUP)
+        await asyncio.to_thread(file.write_text, "tokens: [one]\n")
+        assert LISTENS.fullmatch(await process.line())
+        await asyncio.to_thread(file.write_text, "tokens: [two]\n")
+        while json.loads(await process.log_line())["event"] != "The tokens were read again.":
+            pass

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ LEFT = spool.Left(
     force=False,
     resume_window=1,
     idempotency_key="k",
+    ttl=86400,
 )
 
 
@@ -42,6 +44,15 @@ async def test_a_spool_file_says_what_its_bytes_are(tmp_path):
         assert spooled.left == LEFT
         assert [piece async for piece in spooled.read(3)] == [b"rest"]
         assert [piece async for piece in spooled.read(5)] == [b"st"]
+
+
+async def test_a_spool_file_of_an_earlier_release_has_no_ttl(tmp_path):
+    path = await spool.save(tmp_path, LEFT, rest())
+    text = await asyncio.to_thread(path.read_bytes)
+    assert b', "ttl": 86400' in text
+    await asyncio.to_thread(path.write_bytes, text.replace(b', "ttl": 86400', b""))
+    with await asyncio.to_thread(spool.open_left, path) as spooled:
+        assert spooled.left == replace(LEFT, ttl=None)
 
 
 async def test_a_spool_file_that_cannot_be_written_leaves_nothing_and_says_so(tmp_path):

@@ -39,6 +39,10 @@ def cat(
     no_follow: Annotated[
         bool, typer.Option("--no-follow", "-n", help="Do not wait for what a live stream is still to get.")
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", "-w", help="Wait for a stream that is not there yet; show it from its start."),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option("--force", "-f", help="Write to a terminal as it is, binary and control sequences."),
@@ -61,12 +65,14 @@ def cat(
         output = _Output(id, terminal=is_terminal(STDOUT) and not force)
         if range is not None and offset is not None:
             raise Stop(options.USAGE, "Give --range or --offset, not both.")
+        if wait and (range is not None or no_follow or offset):
+            raise Stop(options.USAGE, "Give --wait, or --range, --offset or --no-follow.")
         if range is not None:
             pieces, total = client.download(id, *_range(range)), None
         elif no_follow:
             pieces, total = client.download(id, offset or 0), None
         else:
-            reading = client.follow(id, offset=offset, verify=not offset)
+            reading = client.follow(id, offset=offset, verify=not offset, wait=wait)
             pieces, total = aiter(reading), lambda: reading.size
         bar = progress and is_terminal(STDERR) and not is_terminal(STDOUT)
         async with aclosing(pieces):

@@ -1,5 +1,6 @@
 """The program `loom`. Owns the list of commands; each loads what it needs only when it is called."""
 
+import signal
 import sys
 
 import typer
@@ -38,6 +39,8 @@ def options(
 @app.command(context_settings=ITSELF, add_help_option=False)
 def serve(context: typer.Context) -> None:
     """Run the server."""
+    # The first of SIGHUP is to be heard, and not to kill: it waits for its handler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from loom.cli import serve
 
     serve.main(context.args)

@@ -5,6 +5,7 @@ that says where a wrong one came from. Loads nothing heavy: YAML only if there i
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from loom.errors import ConfigError
 
 DEFAULT_SERVER = "http://127.0.0.1:3060"
 KEYS = ("server", "token", "proxy")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 OK, REFUSED, USAGE, CONFLICT, UNAUTHORIZED, LOST, OUTPUT, ABORTED, NOT_FOUND = 0, 1, 2, 3, 4, 5, 6, 7, 8
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -157,6 +159,14 @@ def epilog(*examples: str, exits: Iterable[int] = EXITS) -> str:
         "\b\n" + "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
         for title, lines in sections.items()
     )
+
+
+def seconds(text: str) -> int:
+    """How many seconds a duration is, such as 24h. Raises ValueError, whose text says what one is."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a time like 90s, 30m, 24h, 7d or 4w.")
+    return int(found[1]) * UNITS[found[2]]
 
 
 def complete_id(incomplete: str) -> list[str]:

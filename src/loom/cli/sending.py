@@ -52,6 +52,7 @@ def parser(prog: str, usage: str, description: str, epilog: str) -> argparse.Arg
     add("--content-type", metavar="TYPE", type=_header, default=DEFAULT_CONTENT_TYPE)
     add("--force", "--replace", action="store_true", help="replace a stream of that name")
     add("--resume-window", metavar="SECONDS", type=int, default=86400, help="the stream waits so long for us")
+    add("--ttl", metavar="TIME", type=_ttl, help="delete the stream so long after its end; 7d, 12h; 0: never")
     add("--spool", metavar="DIR", type=Path, help="keep there what could not be sent")
     add(
         "--max-buffer",
@@ -94,6 +95,7 @@ def parts(arguments: argparse.Namespace, spool: Path | None) -> dict[str, Any]:
             content_type=arguments.content_type,
             force=arguments.force,
             resume_window=arguments.resume_window,
+            ttl=arguments.ttl,
         ),
         "pace": Pace(patience=arguments.patience),
         "keeping": Keeping(limit=arguments.max_buffer, spool=spool),
@@ -197,6 +199,13 @@ def _pair(text: str) -> tuple[str, str]:
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
     return key, value
+
+
+def _ttl(text: str) -> int:
+    try:
+        return 0 if text == "0" else options.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _size(text: str) -> int:

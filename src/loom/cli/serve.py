@@ -96,6 +96,7 @@ async def run(
         auth = await asyncio.to_thread(open_auth, settings, time.time)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         await _serve(store, auth, settings, clock, metrics, failing, listening)
     finally:
         await store.close()

@@ -4,7 +4,6 @@ Owns how they are told: one line on standard output, for a script as well.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +16,6 @@ from loom.model import check_id, quote_id
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-DURATION = re.compile(r"(\d{1,9})([smhdw])")
 
 Expires = Annotated[
     str,
@@ -109,10 +106,10 @@ def _id(text: str) -> str:
 
 
 def _seconds(text: str) -> int:
-    found = DURATION.fullmatch(text)
-    if not found:
-        raise ConfigError(f"--expires {text!r} is not a time like 90s, 30m, 24h, 7d or 4w.")
-    return int(found[1]) * UNITS[found[2]]
+    try:
+        return options.seconds(text)
+    except ValueError as error:
+        raise ConfigError(f"--expires {error}") from None
 
 
 def main(arguments: list[str], name: str) -> None:

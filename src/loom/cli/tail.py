@@ -32,6 +32,7 @@ EPILOG = options.epilog(
     "loom tail -n 100 build/42 test/42    two streams, their lines behind their names",
     "loom tail --prefix build/            all that are not finished, and each that begins",
     "loom tail --since 10m --grep ERROR build/42",
+    "loom tail --wait build/43            as soon as it is there",
 )
 
 
@@ -59,6 +60,10 @@ def tail(
     grep: Annotated[
         str | None, typer.Option(metavar="RE", help="Only lines in which this regular expression is found.")
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", "-w", help="Wait for a stream that is not there yet; show it from its start."),
+    ] = False,
     color: Color = "auto",
     raw: Annotated[
         bool, typer.Option("--raw", help="On a terminal, obey control sequences instead of showing them.")
@@ -73,6 +78,8 @@ def tail(
     """
     if bool(ids) == (prefix is not None):
         raise typer.BadParameter("Name streams, or give --prefix.")
+    if wait and prefix is not None:
+        raise typer.BadParameter("--prefix waits anyway: give one of them.")
     if lines is not None and since is not None:
         raise typer.BadParameter("Give --lines or --since, not both.")
     if color not in ("auto", "always", "never"):
@@ -88,7 +95,7 @@ def tail(
         if prefix is not None:
             return await _follow_prefix(client, weave, prefix, place)
         codes = await asyncio.gather(
-            *(weave.show(id, client.follow(id, **place)) for id in dict.fromkeys(ids or ()))
+            *(weave.show(id, client.follow(id, wait=wait, **place)) for id in dict.fromkeys(ids or ()))
         )
         return max(codes)
 

@@ -59,19 +59,23 @@ class AsyncClient:
         metadata: Mapping[str, Any] | None = None,
         content_type: str = DEFAULT_CONTENT_TYPE,
         force: bool = False,
+        ttl: int | None = None,
         spool: Path | None = None,
         patience: float = 60.0,
     ) -> int:
         """Create the stream `id` and bring it all of `source`; returns its size once its end is durable too.
 
         Lost connections and restarts of the server are survived, `patience` seconds after the source has
-        ended. With `spool`, a directory, what could not be sent is kept there: Spooled. `force` replaces.
+        ended. With `spool`, a directory, what could not be sent is kept there: Spooled. `force` replaces. The
+        stream is deleted `ttl` seconds after its end; 0 keeps it, None leaves that to the server.
         """
         place = await push(
             self.session,
             id,
             chunks_of(source),
-            creation=Creation(metadata=json.dumps(metadata or {}), content_type=content_type, force=force),
+            creation=Creation(
+                metadata=json.dumps(metadata or {}), content_type=content_type, force=force, ttl=ttl
+            ),
             pace=Pace(patience=patience),
             keeping=Keeping(spool=spool),
         )
@@ -88,18 +92,20 @@ class AsyncClient:
         key: str | None = None,
         verify: bool = False,
         persistent: bool = False,
+        wait: bool = False,
     ) -> Reading:
         """The bytes of a stream and what comes, until it is complete; see Reading.
 
         It begins at the first byte, or at `offset` (negative: so many bytes before the end), with the last
         `lines`, at the `line` of that number (1 is the first), or with what arrived `since` a time (RFC 3339)
-        or for a duration such as 10m. With `key` only the stream of that key is read.
+        or for a duration such as 10m. With `key` only the stream of that key is read. With `wait` a stream
+        that is not there yet is waited for, and read from its first byte.
         """
         places = {"offset": offset, "lines": lines, "line": line, "since": since}
         query = {name: str(value) for name, value in places.items() if value is not None}
         if len(query) > 1:
             raise InvalidRequest(f"Begin at one of {' and '.join(query)}.")
-        return Reading(self.session, id, query, key=key, verify=verify, persistent=persistent)
+        return Reading(self.session, id, query, key=key, verify=verify, persistent=persistent, wait=wait)
 
     async def download(
         self, id: str, start: int = 0, stop: int | None = None, *, key: str | None = None

@@ -95,6 +95,7 @@ async def resume(
         content_type=left.content_type,
         force=left.force,
         resume_window=left.resume_window,
+        ttl=left.ttl,
         idempotency_key=left.idempotency_key,
     )
     place = None
@@ -147,6 +148,7 @@ def _left(session: Session, id: str, creation: Creation, work: Push, buffer: Buf
         force=creation.force,
         resume_window=creation.resume_window,
         idempotency_key=creation.idempotency_key,
+        ttl=creation.ttl,
     )
 
 

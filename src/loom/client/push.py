@@ -48,19 +48,22 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
-    """What a stream is created with. `metadata` is JSON in ASCII, `resume_window` in seconds. The key makes a
-    repeated creation the same one."""
+    """What a stream is created with. `metadata` is JSON in ASCII, `resume_window` in seconds; `ttl` seconds
+    after its end it is deleted (0: never; None: as the server has it). The key makes a repeated creation the
+    same one."""
 
     metadata: str = "{}"
     content_type: str = DEFAULT_CONTENT_TYPE
     force: bool = False
     resume_window: int = 86400
+    ttl: int | None = None
     idempotency_key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
     def headers(self) -> dict[str, str]:
         """As the request says it."""
-        return {
+        kept = {} if self.ttl is None else {"Stream-TTL": str(self.ttl)}
+        return kept | {
             "X-Stream-Metadata": self.metadata,
             "Content-Type": self.content_type,
             "Stream-Resume-Window": str(self.resume_window),

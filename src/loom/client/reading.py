@@ -6,6 +6,7 @@ stream which replaced it can never be spliced in. Whether a stream has ended is 
 
 import asyncio
 import hashlib
+import random
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
@@ -14,7 +15,7 @@ from typing import Self
 
 import aiohttp
 
-from loom.client.errors import Aborted, ClientError, Corrupted, Lost, Refused
+from loom.client.errors import Aborted, ClientError, Corrupted, Lost, NotFound, Refused
 from loom.client.session import Backoff, Session
 from loom.model import State
 
@@ -22,6 +23,8 @@ MAX_LINE = 1 << 20
 """Bytes; a longer line comes in parts."""
 STEADY = 5.0
 """Seconds after which a connection without a byte was a good one all the same."""
+ASK_AGAIN = 1.0
+"""Seconds between two looks whether a stream is there by now."""
 
 
 class Reading:
@@ -30,8 +33,10 @@ class Reading:
     `query` says where to begin. Without `stop` it goes on until the stream is complete, else up to that
     byte. `offset` is where the next byte stands, None until that is known; `key`, `state` and `metadata`
     (JSON text) are as the server told last; `size` is how many bytes there are in all, if that is known.
-    `persistent` waits for a server that is not there at the first attempt too. With `verify`, a stream read
-    from its first to its last byte is compared with its digest, if the server has one: `verified` says so.
+    `persistent` waits for a server that is not there at the first attempt too. With `wait`, a stream that is
+    not there yet is waited for, for any time, and then read from its first byte, whatever `query` says. With
+    `verify`, a stream read from its first to its last byte is compared with its digest, if the server has
+    one: `verified` says so.
 
     Raises what Session.request does, Aborted, Corrupted, and Replaced or NotFound of a stream that is not
     there any more; Lost when `patience` has ended.
@@ -48,6 +53,7 @@ class Reading:
         key: str | None = None,
         persistent: bool = False,
         verify: bool = False,
+        wait: bool = False,
     ) -> None:
         self.id = id
         self.key = key
@@ -61,6 +67,7 @@ class Reading:
         self._stop = stop
         self._received = 0
         self._persistent = persistent
+        self._wait = wait and key is None
         self._hash = hashlib.sha256() if verify else None
         self._pieces = self._run()
         session.stream_url(id)  # a wrong id is told at once
@@ -109,6 +116,11 @@ class Reading:
                 await self._verify()
                 return
             except ClientError as error:
+                if self._wait and isinstance(error, NotFound):
+                    self._query, self._persistent = {}, True
+                    backoff.reset()
+                    await asyncio.sleep(random.uniform(ASK_AGAIN / 2, ASK_AGAIN))
+                    continue
                 if not self._persistent:
                     raise
                 if asyncio.get_running_loop().time() - begun > STEADY:
@@ -119,7 +131,7 @@ class Reading:
     async def _connection(self) -> AsyncGenerator[bytes, None]:
         """What one answer gives; returns at the end of what is wanted, and there only."""
         async with self._ask() as response:
-            self._persistent = True
+            self._persistent, self._wait = True, False
             skip = self._begin(response)
             async for piece in response.content.iter_any():
                 if skip:

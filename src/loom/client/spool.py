@@ -49,6 +49,7 @@ class Left:
     force: bool
     resume_window: int
     idempotency_key: str
+    ttl: int | None = None
 
     @property
     def name(self) -> str:
