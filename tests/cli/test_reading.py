@@ -10,6 +10,7 @@ from asyncio.subprocess import PIPE
 import pexpect
 import pytest
 from tests.cli.program import BIN, environment, program, run
+from tests.e2e.server import until
 from tests.http.conftest import Loom, lines, loom, serve
 from tests.network.conftest import between
 from tests.network.proxy import Storm
@@ -101,6 +102,53 @@ async def test_cat_goes_on_where_the_network_cut(loom: Loom, env, between):
             assert (code, err) == (0, "")
             assert out == data
     assert storm.cuts
+
+
+async def test_cat_goes_on_with_a_file_and_compares_all_of_it(loom: Loom, env, tmp_path):
+    data, file = os.urandom(300_000), tmp_path / "file"
+    await loom.stored("/stream/a", data)
+    whole = ["-o", str(file), "-c", "a"]
+    for there in (None, b"", data[:123_456], data):
+        if there is not None:
+            file.write_bytes(there)
+        assert await cat(env, *whole) == (0, b"", "")
+        assert file.read_bytes() == data
+    file.write_bytes(b"x" + data[1:1000])
+    code, _, err = await cat(env, *whole)
+    assert (code, "digest" in err) == (options.OUTPUT, True)
+    file.write_bytes(data + b"more")
+    code, _, err = await cat(env, *whole)
+    assert (code, "not the beginning of this stream" in err) == (options.OUTPUT, True)
+    assert file.read_bytes() == data + b"more"
+
+
+async def test_cat_goes_on_with_a_file_while_the_stream_grows(loom: Loom, env, tmp_path):
+    file = tmp_path / "file"
+    producer = await loom.live("/stream/a", b"one\ntwo\n")
+    file.write_bytes(b"one\n")
+    async with program("loom", "cat", "-c", "-o", file, "a", env=env) as running:
+        await until("the file has what is there", lambda: file.read_bytes() == b"one\ntwo\n")
+        await producer.chunk(b"three\n")
+        await producer.chunk(b"")
+        assert await running.ended() == (0, "")
+    assert file.read_bytes() == b"one\ntwo\nthree\n"
+
+
+async def test_cat_into_a_file_leaves_what_was_there_until_there_is_something_better(
+    loom: Loom, env, tmp_path
+):
+    file = tmp_path / "file"
+    file.write_bytes(b"before")
+    assert (await cat(env, "-o", str(file), "none"))[0] == options.NOT_FOUND
+    assert file.read_bytes() == b"before"
+    await loom.stored("/stream/a", b"")
+    assert await cat(env, "-o", str(file), "a") == (0, b"", "")
+    assert file.read_bytes() == b""
+    code, _, err = await cat(env, "-o", str(tmp_path / "no" / "file"), "a")
+    assert (code, err) == (
+        options.OUTPUT,
+        "loom cat: The output could not be written: No such file or directory.\n",
+    )
 
 
 async def test_cat_follows_a_live_stream_to_its_end(loom: Loom, env):

@@ -1,20 +1,35 @@
-"""The command `loom cat`: a stream to standard output, all of it, or an exit code that says why not."""
+"""The command `loom cat`: a stream to standard output or a file, all of it, or a code that says why not."""
 
+import hashlib
+import os
 import re
 import sys
 import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from loom.cli import options
-from loom.cli.options import Server, Token
+from loom.cli.options import Server, Token, Wait
 from loom.cli.running import STDERR, STDOUT, Stop, is_terminal, run, write
 from loom.cli.terminal import Shown, is_binary, printable
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
+    from loom.client.reading import Reading
+
+Total = Callable[[], int | None]
+File = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output.")
+]
+Continue = Annotated[
+    bool, typer.Option("--continue", "-c", help="FILE has the beginning of the stream: fetch the rest.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", "-f", help="Write to a terminal as it is, binary and control sequences.")
+]
 
 PROG = "loom cat"
 BAR_AFTER = 1.0
@@ -22,6 +37,7 @@ BAR_AFTER = 1.0
 
 EPILOG = options.epilog(
     "loom cat build/42 > build.log        all of it; of a live one what comes too, to its end",
+    "loom cat -o core -c core             what the file core has not got yet, and compare all of it",
     "loom cat -n build/42 | grep error    what is there now",
     "loom cat --range 0-99 core           the first 100 bytes",
     "loom cat --offset -1000 build/42     the last 1000 bytes, and what comes",
@@ -39,14 +55,10 @@ def cat(
     no_follow: Annotated[
         bool, typer.Option("--no-follow", "-n", help="Do not wait for what a live stream is still to get.")
     ] = False,
-    wait: Annotated[
-        bool,
-        typer.Option("--wait", "-w", help="Wait for a stream that is not there yet; show it from its start."),
-    ] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", "-f", help="Write to a terminal as it is, binary and control sequences."),
-    ] = False,
+    wait: Wait = False,
+    file: File = None,
+    go_on: Continue = False,
+    force: Force = False,
     progress: Annotated[
         bool,
         typer.Option("--progress/--no-progress", help="A progress bar, if standard error is a terminal."),
@@ -54,57 +66,118 @@ def cat(
     server: Server = None,
     token: Token = None,
 ) -> None:
-    """Write a stream to standard output.
+    """Write a stream to standard output, or to a file.
 
     A download that breaks goes on at the byte where it broke off, of the very same stream. A stream that is
     complete and was read as a whole is compared with its digest. On a terminal binary is refused, and
     control sequences other than colours are shown instead of obeyed.
     """
+    if range is not None and offset is not None:
+        raise typer.BadParameter("Give --range or --offset, not both.")
+    if (wait or go_on) and (range is not None or no_follow or offset):
+        raise typer.BadParameter("--wait and --continue take no --range, --offset or --no-follow.")
+    if go_on and file is None:
+        raise typer.BadParameter("--continue needs --output FILE.")
 
     async def work(client: "AsyncClient") -> None:
-        output = _Output(id, terminal=is_terminal(STDOUT) and not force)
-        if range is not None and offset is not None:
-            raise Stop(options.USAGE, "Give --range or --offset, not both.")
-        if wait and (range is not None or no_follow or offset):
-            raise Stop(options.USAGE, "Give --wait, or --range, --offset or --no-follow.")
+        output = _Output(id, terminal=is_terminal(STDOUT) and not force) if file is None else _File(file)
+        total: Total | None = None
         if range is not None:
-            pieces, total = client.download(id, *_range(range)), None
+            pieces = client.download(id, *_range(range))
         elif no_follow:
-            pieces, total = client.download(id, offset or 0), None
+            pieces = client.download(id, offset or 0)
         else:
-            reading = client.follow(id, offset=offset, verify=not offset, wait=wait)
+            if go_on and isinstance(output, _File) and output.size():
+                reading = await _rest(client, id, output)
+            else:
+                reading = client.follow(id, offset=offset, verify=not offset, wait=wait)
             pieces, total = aiter(reading), lambda: reading.size
-        bar = progress and is_terminal(STDERR) and not is_terminal(STDOUT)
-        async with aclosing(pieces):
-            with _Bar(id, total) if bar else nullcontext() as shown:
-                async for piece in pieces:
-                    output.write(piece)
-                    if shown is not None:
-                        shown.advance(len(piece))
-        output.end()
+        bar = progress and is_terminal(STDERR) and not (file is None and is_terminal(STDOUT))
+        with _Bar(id, total, begun=output.begun) if bar else nullcontext() as shown:
+            await _copy(pieces, output, shown)
 
     run(PROG, server, token, work)
+
+
+async def _copy(pieces: AsyncGenerator[bytes, None], output: "_File | _Output", bar: "_Bar | None") -> None:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            output.write(piece)
+            if bar is not None:
+                bar.advance(len(piece))
+    output.end()
+
+
+async def _rest(client: "AsyncClient", id: str, file: "_File") -> "Reading":
+    """What the file has not got yet of the stream; all of it will be compared with the stream's digest."""
+    from loom.client.reading import Reading
+
+    digest = file.resume()
+    info = await client.info(id)
+    if file.begun > info.size:
+        raise Stop(
+            options.OUTPUT,
+            f"The file {file.path} has {file.begun} bytes and the stream {id} only {info.size}: "
+            "it is not the beginning of this stream.",
+        )
+    return Reading(
+        *(client.session, id, {}), start=file.begun, key=info.key, persistent=True, verify=True, hashed=digest
+    )
+
+
+class _File:
+    """A file that a stream is written to. What was there before goes once there are bytes, or their end."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.begun = 0
+        """Bytes that stay."""
+        self._fd: int | None = None
+
+    def size(self) -> int:
+        """Bytes that are there."""
+        return os.path.getsize(self.path) if os.path.exists(self.path) else 0
+
+    def resume(self) -> "hashlib._Hash":
+        """What is there stays; its SHA-256."""
+        with open(self.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            self.begun = file.tell()
+        return digest
+
+    def write(self, data: bytes) -> None:
+        if self._fd is None:
+            keep = os.O_APPEND if self.begun else os.O_TRUNC
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | keep, 0o666)
+        write(data, self._fd)
+
+    def end(self) -> None:
+        self.write(b"")
+        assert self._fd is not None
+        os.close(self._fd)
 
 
 class _Output:
     """Standard output, guarded if it is a terminal."""
 
+    begun = 0
+
     def __init__(self, id: str, *, terminal: bool) -> None:
         self._id = id
         self._shown = Shown() if terminal else None
-        self._begun = False
+        self._known = False
 
     def write(self, data: bytes) -> None:
         if self._shown is None:
             write(data)
             return
-        if not self._begun and is_binary(data):
+        if not self._known and is_binary(data):
             raise Stop(
                 options.USAGE,
                 f"The stream {self._id} is binary, and this is a terminal: send it to a file or a program, "
                 "or use --force.",
             )
-        self._begun = True
+        self._known = True
         write(self._shown.feed(data))
 
     def end(self) -> None:
@@ -115,12 +188,12 @@ class _Output:
 class _Bar:
     """A progress bar on standard error, for what takes longer than a moment."""
 
-    def __init__(self, id: str, total: Any) -> None:
+    def __init__(self, id: str, total: Total | None, *, begun: int) -> None:
         self._id = id
         self._total = total
         self._begun = time.monotonic()
         self._drawn = 0.0
-        self._bytes = 0
+        self._bytes = begun
         self._progress: Any = None
 
     def __enter__(self) -> "_Bar":

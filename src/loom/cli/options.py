@@ -64,6 +64,10 @@ Token = Annotated[
 Color = Annotated[
     str, typer.Option("--color", metavar="auto|always|never", help="Colours; auto: on a terminal.")
 ]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", "-w", help="Wait for a stream that is not there yet; show it from its start."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Lines of JSON, for scripts.")]
 
 

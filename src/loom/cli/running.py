@@ -86,15 +86,15 @@ def tell(prog: str, sentence: str) -> None:
         os.write(STDERR, f"{prog}: {printable(sentence)}\n".encode())
 
 
-def write(data: bytes) -> None:
-    """Write all of it to standard output. It may wait for who reads that: so shall the server."""
+def write(data: bytes, fd: int = STDOUT) -> None:
+    """Write all of it. It may wait for who reads that: so shall the server."""
     view = memoryview(data)
     while view:
         try:
-            view = view[os.write(STDOUT, view) :]
+            view = view[os.write(fd, view) :]
         except BlockingIOError:
             # Whoever shares the terminal may have made it so.
-            select.select([], [STDOUT], [])
+            select.select([], [fd], [])
 
 
 def is_terminal(fd: int) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 
 from loom.cli import options
-from loom.cli.options import Color, Server, Token
+from loom.cli.options import Color, Server, Token, Wait
 from loom.cli.running import STDOUT, colored, exit_code, is_terminal, run, tell, write
 from loom.cli.terminal import Shown, printable
 from loom.errors import LoomError
@@ -60,10 +60,7 @@ def tail(
     grep: Annotated[
         str | None, typer.Option(metavar="RE", help="Only lines in which this regular expression is found.")
     ] = None,
-    wait: Annotated[
-        bool,
-        typer.Option("--wait", "-w", help="Wait for a stream that is not there yet; show it from its start."),
-    ] = False,
+    wait: Wait = False,
     color: Color = "auto",
     raw: Annotated[
         bool, typer.Option("--raw", help="On a terminal, obey control sequences instead of showing them.")

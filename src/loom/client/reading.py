@@ -36,7 +36,7 @@ class Reading:
     `persistent` waits for a server that is not there at the first attempt too. With `wait`, a stream that is
     not there yet is waited for, for any time, and then read from its first byte, whatever `query` says. With
     `verify`, a stream read from its first to its last byte is compared with its digest, if the server has
-    one: `verified` says so.
+    one: `verified` says so. What stands before `start` may have been read earlier: `hashed` is its SHA-256.
 
     Raises what Session.request does, Aborted, Corrupted, and Replaced or NotFound of a stream that is not
     there any more; Lost when `patience` has ended.
@@ -54,6 +54,7 @@ class Reading:
         persistent: bool = False,
         verify: bool = False,
         wait: bool = False,
+        hashed: "hashlib._Hash | None" = None,
     ) -> None:
         self.id = id
         self.key = key
@@ -68,7 +69,8 @@ class Reading:
         self._received = 0
         self._persistent = persistent
         self._wait = wait and key is None
-        self._hash = hashlib.sha256() if verify else None
+        self._hash = (hashed or hashlib.sha256()) if verify else None
+        self._hashed = (start or 0) if hashed else 0
         self._pieces = self._run()
         session.stream_url(id)  # a wrong id is told at once
 
@@ -203,7 +205,7 @@ class Reading:
 
     async def _verify(self) -> None:
         """Compare with the digest, which the server may have to make first."""
-        if self._hash is None or self.offset != self._received:
+        if self._hash is None or self.offset != self._hashed + self._received:
             return
         headers = {"If-Match": f'"{self.key}"'}
         url = self._session.stream_url(self.id)
