@@ -159,6 +159,8 @@ async def _serve(
             task.cancel()
         await asyncio.wait(beside)
         await service.close()
+        if spans is not None:
+            await tracing.close(spans)
 
 
 def reload(auth: Auth, read: Reread) -> None:

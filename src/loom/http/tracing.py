@@ -5,9 +5,12 @@ The caller's `traceparent` (W3C Trace Context) makes the span its child. Nothing
 before `provider` or `Tracing` is called.
 """
 
+import asyncio
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom import __version__
@@ -15,18 +18,22 @@ from loom.errors import ConfigError
 from loom.http.access import RECORD, Record
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider as Exporting
     from opentelemetry.trace import TracerProvider
 
 TOLD_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 CONTEXT = ("traceparent", "tracestate")
+LAST_SECONDS = 3.0
+
+logger = structlog.get_logger("loom")
 
 
-def provider(environ: Mapping[str, str]) -> "TracerProvider | None":
+def provider(environ: Mapping[str, str]) -> "Exporting | None":
     """What OpenTelemetry's own variables ask for; None if they ask for nothing. Raises ConfigError."""
     if not any(map(environ.get, TOLD_BY)) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # type: ignore[import-not-found]
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
             OTLPSpanExporter,
         )
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -38,9 +45,19 @@ def provider(environ: Mapping[str, str]) -> "TracerProvider | None":
             "'loom-streams[otel]'."
         ) from None
     name = environ.get("OTEL_SERVICE_NAME", "loom")
-    made = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
+    made = TracerProvider(resource=Resource.create({SERVICE_NAME: name}), shutdown_on_exit=False)
     made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return made
+
+
+async def close(provider: "Exporting") -> None:
+    """Send what is left, in LAST_SECONDS: a collector that does not answer does not hold up the stop."""
+    # A thread that nothing waits for at the process' end, unlike those of asyncio.
+    sending = threading.Thread(target=provider.shutdown, daemon=True)
+    sending.start()
+    await asyncio.to_thread(sending.join, LAST_SECONDS)
+    if sending.is_alive():
+        logger.warning("The last spans are lost: their collector did not answer in time.")
 
 
 class Tracing:
