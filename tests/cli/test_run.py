@@ -147,6 +147,25 @@ async def test_ctrl_c_interrupts_the_command_though_we_were_started_with_it_igno
         assert await ended(spawned) == 7
 
 
+async def test_ctrl_z_stops_the_command_and_us_until_the_shell_says_fg(tmp_path):
+    script = f"echo ready; until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo late"
+    async with served() as server:
+        env = environment() | {"LOOM_SERVER": server.url, "PS1": "shell: ", "TERM": "dumb"}
+        shell = pexpect.spawn("bash", ["--norc", "-i"], env=env, timeout=20)
+        shell.sendline(f"{BIN / 'loom'} run s -- sh -c '{script}'")
+        await asyncio.to_thread(shell.expect, "ready\r")
+        shell.sendcontrol("z")
+        await asyncio.to_thread(shell.expect, "Stopped.*shell: ")
+        (tmp_path / "go").touch()
+        with pytest.raises(pexpect.TIMEOUT):
+            await asyncio.to_thread(shell.expect, "late\r", timeout=1)
+        shell.sendline("fg")
+        await asyncio.to_thread(shell.expect, "late\r.*shell: ")
+        shell.sendline("exit $?")
+        assert await ended(shell) == 0
+        assert (await metadata(server))[0] == b"ready\r\nlate\r\n"
+
+
 @pytest.mark.parametrize(("command", "code"), [(["no-such-command"], 127), (["/"], 126)])
 async def test_a_command_that_cannot_be_run_is_told_as_shells_do(command, code):
     ended, _, err = await run("loom", "run", "s", "--", *command)

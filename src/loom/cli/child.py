@@ -15,14 +15,19 @@ import termios
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 CHUNK_BYTES = 64 * 1024
 GRACE = 2.0
 """Seconds that output is waited for whose writer outlives the command."""
 PASSED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+DISABLED = b"\0"
+"""A terminal's key that there is none of (_POSIX_VDISABLE)."""
 
 Take = Callable[[bytes], None]
+Mode = list[Any]
+"""What termios.tcgetattr gives."""
 
 
 class Child:
@@ -106,19 +111,51 @@ class Child:
         if not os.isatty(0):
             yield
             return
-        [master] = self._outputs
         loop = asyncio.get_running_loop()
         before = termios.tcgetattr(0)
-        tty.setraw(0, termios.TCSANOW)  # what was typed before is not thrown away
-        mode = termios.tcgetattr(0)
-        mode[tty.OFLAG] |= termios.OPOST  # our own lines on standard error are still lines
-        termios.tcsetattr(0, termios.TCSANOW, mode)
-        loop.add_reader(0, _pass_keys, master)
+        _make_raw()
+        loop.add_reader(0, self._pass_keys, before)
         try:
             yield
         finally:
             loop.remove_reader(0)
             termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+    def _pass_keys(self, before: Mode) -> None:
+        [master] = self._outputs
+        try:
+            keys = os.read(0, 1024)
+        except OSError:  # our terminal is gone
+            keys = b""
+        if not keys:
+            asyncio.get_running_loop().remove_reader(0)
+            return
+        with suppress(OSError):
+            key = self._suspending_key(master)
+            *parts, rest = keys.split(key) if key else [keys]
+            for part in parts:
+                _write(master, part)
+                self._suspend(master, before)
+            _write(master, rest)
+
+    def _suspending_key(self, master: int) -> bytes:
+        """The key that is for us: Ctrl-Z, unless the command takes it itself or runs others as jobs.
+
+        The command's own group has no parent in its session, so the kernel stops it at no key (POSIX 11.1.9).
+        """
+        mode = termios.tcgetattr(master)
+        ours = mode[tty.LFLAG] & termios.ISIG and os.tcgetpgrp(master) == self._process.pid
+        key: bytes = mode[tty.CC][termios.VSUSP]
+        return key if ours and key != DISABLED else b""
+
+    def _suspend(self, master: int, before: Mode) -> None:
+        """Stop the command and ourselves; returns when our shell lets us go on."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        os.kill(0, signal.SIGTSTP)
+        _make_raw()
+        _copy_window(1, master)
+        os.killpg(self._process.pid, signal.SIGCONT)
 
 
 def exit_code(error: OSError) -> int:
@@ -142,16 +179,12 @@ def _copy_window(source: int, target: int) -> None:
         fcntl.ioctl(target, termios.TIOCSWINSZ, size)
 
 
-def _pass_keys(master: int) -> None:
-    try:
-        keys = os.read(0, 1024)
-    except OSError:  # our terminal is gone
-        keys = b""
-    if keys:
-        with suppress(OSError):
-            _write(master, keys)
-    else:
-        asyncio.get_running_loop().remove_reader(0)
+def _make_raw() -> None:
+    """Let our terminal hand over each key as it is typed."""
+    tty.setraw(0, termios.TCSANOW)  # what was typed before is not thrown away
+    mode = termios.tcgetattr(0)
+    mode[tty.OFLAG] |= termios.OPOST  # our own lines on standard error are still lines
+    termios.tcsetattr(0, termios.TCSANOW, mode)
 
 
 def _in_foreground() -> bool:
