@@ -15,7 +15,8 @@ from loom.model import Info, State
 from loom.store.files.catalog import Catalog
 
 LIBRARIES = (
-    "import aiohttp, httptools, pydantic_settings, starlette.routing, structlog, typer, uvicorn, uvloop, yaml"
+    "import httptools, prometheus_client, pydantic, sqlite3, starlette.routing, structlog, typer, uvicorn\n"
+    "import uvloop, xxhash, yaml"
 )
 
 
