@@ -16,7 +16,7 @@ from tests.faults.ledger import FINAL, Name, Take
 from tests.faults.load import again, tell
 from tests.http.wire import Wire
 
-from loom.sse import Decoder, Event
+from loom.wire.sse import Decoder, Event
 
 FOR_EVER = 10**11
 """A last byte position that follows (RFC 8673)."""

@@ -18,11 +18,11 @@ from loom.errors import (
     StreamFailed,
     StreamNotFound,
 )
-from loom.hub import Hub
 from loom.model import NewStream, Patch, State
-from loom.service import Service
 from loom.store.files.content import content_name
 from loom.store.files.disk import FlushFailed
+from loom.streams.hub import Hub
+from loom.streams.service import Service
 
 LARGE = SEGMENT // 4
 

@@ -20,13 +20,13 @@ from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.app import build_app
 from loom.http.server import serving
-from loom.hub import Hub
+from loom.jobs.sweeper import Sweeper
 from loom.metrics import Metrics
 from loom.model import Info, State, steady_clock
-from loom.service import Service
-from loom.spy import Spy
 from loom.store.base import Store
-from loom.sweeper import Sweeper
+from loom.streams.hub import Hub
+from loom.streams.service import Service
+from loom.streams.spy import Spy
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from tests.http.conftest import ONE_STORE, Loom
 from tests.http.wire import Cut, Wire
 
-from loom.digests import STEP
+from loom.jobs.digests import STEP
 from loom.model import ChangeKind, State
 
 SMALL = b"one\ntwo\n"

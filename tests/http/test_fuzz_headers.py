@@ -7,7 +7,7 @@ import pytest
 from tests.http.conftest import ONE_STORE, Loom
 from tests.http.wire import Wire
 
-from loom.http.openapi import document
+from loom.http.service.openapi import document
 
 NAMES = sorted(
     {each["name"] for each in document(4096)["components"]["parameters"].values() if each["in"] == "header"}

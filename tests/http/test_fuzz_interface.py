@@ -21,7 +21,7 @@ from schemathesis.checks import (
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
-from loom.http.openapi import document
+from loom.http.service.openapi import document
 
 NEVER_ENDS = "/spy", "/events"
 """Answers that a client of schemathesis's kind, which waits for the end, never has: HEAD is asked instead."""

@@ -14,7 +14,7 @@ from tests.http.conftest import ONE_STORE, Loom, Serve
 import loom as package
 from loom.errors import ConfigError, LoomError
 from loom.http.headers import EXPOSED
-from loom.http.openapi import document
+from loom.http.service.openapi import document
 
 SOURCE = Path(package.__file__).parent / "http"
 PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "content-type"}

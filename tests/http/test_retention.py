@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.http.conftest import ONE_STORE, Loom, Serve
 
-from loom.http.times import parse_rfc3339
 from loom.model import Change, ChangeKind, State
+from loom.wire.times import parse_rfc3339
 
 
 def gone(loom: Loom, id: str) -> asyncio.Future[Change]:

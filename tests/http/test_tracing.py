@@ -13,7 +13,7 @@ from tests.http.conftest import Lines, Loom, running
 
 from loom.config import Settings
 from loom.errors import ConfigError
-from loom.http.tracing import provider
+from loom.http.middleware.tracing import provider
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

@@ -14,7 +14,7 @@ from tests.http.wire import Cut, Head, Wire
 from tests.network.conftest import Between
 from tests.network.proxy import Storm
 
-from loom.sse import Decoder
+from loom.wire.sse import Decoder
 
 SEED = int(os.environ.get("SEED", "8673"))
 CUTS = 80

@@ -1,7 +1,7 @@
 import jwt
 import pytest
 
-from loom.auth import Action, Auth, Grant, Principal, Quota, digest_of
+from loom.access.auth import Action, Auth, Grant, Principal, Quota, digest_of
 from loom.errors import BadRequest, ConfigError, Conflict, Forbidden, Unauthorized
 
 

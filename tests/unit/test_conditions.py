@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom.errors import PreconditionFailed
-from loom.http.conditions import NotModified, Validators, check_conditions, range_is_wanted, validators_of
+from loom.http.stream.conditions import (
+    NotModified,
+    Validators,
+    check_conditions,
+    range_is_wanted,
+    validators_of,
+)
 from loom.model import Info, State
 
 END = 1_000_000_000

@@ -6,10 +6,10 @@ import pytest
 from tests.unit.stores import ManualClock, TestStore, created
 
 from loom.errors import StreamNotFound
-from loom.hub import Hub
 from loom.model import NewStream
-from loom.service import Service
 from loom.store.base import Writer
+from loom.streams.hub import Hub
+from loom.streams.service import Service
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 from tests.unit.stores import ManualClock, TestStore, created, fed, settled
 
-from loom.digests import PATIENCE, SLICE, STEP, Digests
 from loom.errors import Fenced, StoreStopped, StreamDamaged, VersionMismatch
+from loom.jobs.digests import PATIENCE, SLICE, STEP, Digests
 from loom.model import Info, Patch, State
 
 DATA = random.Random(2).randbytes(2 * SLICE + 12_345)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive
 
-from loom.http.access import RECORD, Record
 from loom.http.exchange import Disconnected, Exchange, interruptible
+from loom.http.middleware.access_log import RECORD, Record
 
 
 class Woken(Exception): ...

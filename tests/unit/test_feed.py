@@ -4,8 +4,8 @@ import pytest
 from tests.unit.stores import ManualClock, TestStore, created, settled
 
 from loom.errors import StoreStopped
-from loom.feed import COST, Feed
 from loom.model import ChangeKind
+from loom.streams.feed import COST, Feed
 
 
 @pytest.fixture

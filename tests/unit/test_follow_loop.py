@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.unit.stores import ManualClock, TestStore, created, settled
 
 from loom.errors import LoomError, StreamAborted, StreamGone
-from loom.hub import Hub
 from loom.model import NewStream, Patch, State
-from loom.ranges import FromOffset, LastBytes
-from loom.reading import FileSlice, Reading
-from loom.service import Service
 from loom.store.base import Writer
+from loom.streams.hub import Hub
+from loom.streams.ranges import FromOffset, LastBytes
+from loom.streams.reading import FileSlice, Reading
+from loom.streams.service import Service
 
 BYTES = random.Random(0).randbytes(40 * 300_000)
 """What the stream holds: whatever is taken from another place is seen."""

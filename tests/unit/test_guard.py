@@ -1,6 +1,6 @@
 import pytest
 
-from loom.http.guard import host_name, is_loopback, same_host
+from loom.http.middleware.guard import host_name, is_loopback, same_host
 
 
 @pytest.mark.parametrize(

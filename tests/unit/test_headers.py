@@ -1,7 +1,6 @@
 import pytest
 
 from loom.errors import BadRequest, UnsupportedEncoding
-from loom.http.conditions import Validators, validators_of
 from loom.http.headers import (
     MAX_CONTENT_TYPE,
     answers_early,
@@ -10,8 +9,9 @@ from loom.http.headers import (
     created_headers,
     stream_headers,
 )
+from loom.http.stream.conditions import Validators, validators_of
 from loom.model import DEFAULT_CONTENT_TYPE, Info, State
-from loom.ranges import Part
+from loom.streams.ranges import Part
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from tests.unit.stores import ManualClock, TestStore, created, fed, settled
 
 from loom.errors import Busy, StoreStopped, StreamGone, StreamNotFound
-from loom.hub import CHUNK, CHUNK_COST, Hub
 from loom.model import Patch, State
+from loom.streams.hub import CHUNK, CHUNK_COST, Hub
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom.errors import InvalidMetadata
-from loom.http.metadata import MAX_DEPTH, merge_metadata, parse_merge_patch, parse_metadata
+from loom.http.stream.metadata import MAX_DEPTH, merge_metadata, parse_merge_patch, parse_metadata
 
 LIMIT = 4096
 

@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom.errors import BadRequest, PreconditionFailed, RangeNotSatisfiable
-from loom.http.conditions import NotModified, Validators, check_conditions, range_is_wanted
-from loom.http.events import accepts_events
-from loom.http.lifetime import lifetime
-from loom.http.metadata import parse_metadata
-from loom.http.resumption import Upload, idempotency_key, resume_window
-from loom.http.structured import boolean, integer
+from loom.http.stream.conditions import NotModified, Validators, check_conditions, range_is_wanted
+from loom.http.stream.lifetime import lifetime
+from loom.http.stream.metadata import parse_metadata
+from loom.http.stream.sse import accepts_events
+from loom.http.stream.upload_headers import Upload, idempotency_key, resume_window
 from loom.model import Info, State, parse_id
-from loom.ranges import Part, parse_range
-from loom.sse import Decoder
+from loom.streams.ranges import Part, parse_range
+from loom.wire.sse import Decoder
+from loom.wire.structured import boolean, integer
 
 VALUES = st.lists(st.binary(max_size=40), max_size=3)
 NUMBERS = st.integers(0, 10**16)

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom.http.times import parse_since
 from loom.store.places import (
     GAP,
     GRAIN,
@@ -22,6 +21,7 @@ from loom.store.places import (
     sample,
     thinned,
 )
+from loom.wire.times import parse_since
 
 
 def lines_of(chance: random.Random, size: int, length: int) -> bytes:

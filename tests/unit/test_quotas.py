@@ -1,5 +1,5 @@
-from loom.auth import Principal, Quota
-from loom.quotas import DAY, Quotas
+from loom.access.auth import Principal, Quota
+from loom.access.quotas import DAY, Quotas
 
 
 def test_an_account_fills_again():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loom.errors import BadRequest, RangeNotSatisfiable
 from loom.model import Info, State
-from loom.ranges import (
+from loom.streams.ranges import (
     FOLLOWS_FROM,
     MAX,
     SCAN,

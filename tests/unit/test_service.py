@@ -17,13 +17,13 @@ from loom.errors import (
     StreamGone,
     StreamNotFound,
 )
-from loom.hub import Hub
 from loom.model import Info, NewStream, Patch, State
-from loom.producer import Producer
-from loom.ranges import SCAN, FromLine, LastLines, Part, Wish
-from loom.reading import FileSlice, Reading
-from loom.service import Choose, Service
 from loom.store.places import GAP
+from loom.streams.hub import Hub
+from loom.streams.producer import Producer
+from loom.streams.ranges import SCAN, FromLine, LastLines, Part, Wish
+from loom.streams.reading import FileSlice, Reading
+from loom.streams.service import Choose, Service
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tests.unit.stores import ManualClock, TestStore, created, fed, settled
 
 from loom.errors import Busy, LoomError, StoreStopped
-from loom.hub import Hub
 from loom.model import Info, NewStream, Patch, Query, State
-from loom.spy import Spy
 from loom.store.base import Writer
-from loom.text import unfinished
+from loom.streams.hub import Hub
+from loom.streams.spy import Spy
+from loom.wire.text import unfinished
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom.sse import HEARTBEAT, Decoder, Event, encode, encode_retry
+from loom.wire.sse import HEARTBEAT, Decoder, Event, encode, encode_retry
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), min_size=1)

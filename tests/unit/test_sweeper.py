@@ -6,8 +6,8 @@ from structlog.testing import capture_logs
 from tests.unit.stores import ManualClock, TestStore, created
 
 from loom.errors import Busy, LoomError, StoreStopped, VersionMismatch
+from loom.jobs.sweeper import INTERVAL, Sweeper
 from loom.model import Info, NewStream, Patch, Query, State
-from loom.sweeper import INTERVAL, Sweeper
 
 
 class Naps:

@@ -14,10 +14,10 @@ from aiohttp import web
 from structlog.testing import capture_logs
 from tests.unit.stores import ManualClock
 
-from loom.http.listing import row
+from loom.http.service.listing import row
+from loom.jobs.webhooks import GIVE_UP, Hook, Webhooks
 from loom.model import NewStream, Patch, State
 from loom.store.memory import MemoryStore
-from loom.webhooks import GIVE_UP, Hook, Webhooks
 
 SECRET = b"between us"
 
@@ -182,7 +182,7 @@ async def test_what_was_not_told_before_a_stop_is_told_after_it_and_nothing_else
 async def test_more_ends_than_memory_may_hold_are_all_told(
     store: MemoryStore, clock: ManualClock, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("loom.webhooks.QUEUED", 2)
+    monkeypatch.setattr("loom.jobs.webhooks.QUEUED", 2)
     async with telling(store, clock, Hook(peer.url)):
         for number in range(9):
             await end(store, clock, str(number))

@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 
-from loom.auth import Action, Auth, Grant, Principal, Quota
+from loom.access.auth import Action, Auth, Grant, Principal, Quota
 from loom.config import Settings
 from loom.errors import ConfigError
 from loom.model import Clock

@@ -23,27 +23,27 @@ import typer
 import uvloop
 
 from loom import config, logs
-from loom.auth import Auth
+from loom.access.auth import Auth
 from loom.cli import flags, systemd
 from loom.cli.access import open_auth, reload_auth, secrets_of
 from loom.config import Settings
 from loom.errors import LoomError
-from loom.http import tracing
 from loom.http.app import build_app
-from loom.http.guard import is_loopback
-from loom.http.listing import row
+from loom.http.middleware import tracing
+from loom.http.middleware.guard import is_loopback
 from loom.http.server import Server
-from loom.hub import Hub
-from loom.limits import Limits
+from loom.http.service.listing import row
+from loom.jobs.sweeper import Sweeper
 from loom.metrics import Metrics
 from loom.model import Clock, steady_clock
-from loom.service import Service
-from loom.spy import Spy
 from loom.store.base import Store
-from loom.sweeper import Sweeper
+from loom.streams.hub import Hub
+from loom.streams.limits import Limits
+from loom.streams.service import Service
+from loom.streams.spy import Spy
 
 if TYPE_CHECKING:
-    from loom.webhooks import Webhooks
+    from loom.jobs.webhooks import Webhooks
 
 OK, CANNOT_START, STORE_FAILED, INTERRUPTED = 0, 2, 70, 130
 
@@ -177,7 +177,7 @@ def reload(auth: Auth, read: Reread) -> None:
 
 def _open_webhooks(store: Store, settings: Settings, clock: Clock) -> "Webhooks":
     # Its HTTP client takes longer to load than a start has time for.
-    from loom.webhooks import Hook, Webhooks
+    from loom.jobs.webhooks import Hook, Webhooks
 
     hooks = [Hook(each.url, each.prefix, each.key) for each in settings.webhooks]
     path = None if settings.store == "memory" else settings.data / "webhooks.json"

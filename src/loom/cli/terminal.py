@@ -7,7 +7,7 @@ use; any other control is shown, as `less` shows it.
 
 import re
 
-from loom.text import Whole, unfinished
+from loom.wire.text import Whole, unfinished
 
 MAX_HELD = 64
 

@@ -16,7 +16,7 @@ from loom.client.push import Creation, Pace
 from loom.client.reading import Reading
 from loom.client.session import Backoff, Session, Timeouts
 from loom.model import DEFAULT_CONTENT_TYPE
-from loom.sse import Decoder
+from loom.wire.sse import Decoder
 
 DEFAULT_SERVER = "http://127.0.0.1:3060"
 PAGE = 1000

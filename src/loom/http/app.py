@@ -11,29 +11,29 @@ import structlog
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from loom.auth import Auth
+from loom.access.auth import Auth
 from loom.config import Settings
 from loom.errors import LoomError
-from loom.http.access import RECORD, AccessLog, Record, Traffic
 from loom.http.exchange import Disconnected, Resource, respond
-from loom.http.feed import FeedEvents
-from loom.http.guard import Cors, Guard
 from loom.http.headers import SANDBOX
-from loom.http.listing import Listing
-from loom.http.metrics import Scrape
-from loom.http.openapi import Document
-from loom.http.ops import Ops
+from loom.http.middleware.access_log import RECORD, AccessLog, Record, Traffic
+from loom.http.middleware.guard import Cors, Guard
+from loom.http.middleware.tracing import Tracing
 from loom.http.pages import Pages
 from loom.http.problem import ACCEPT_PATCH, problem, problem_of
-from loom.http.resumption import limit_headers
-from loom.http.spy import SpyHole
-from loom.http.streams import Streams
-from loom.http.tokens import Tokens
-from loom.http.tracing import Tracing
-from loom.http.upload import Uploads
+from loom.http.service.events import FeedEvents
+from loom.http.service.health import Ops
+from loom.http.service.listing import Listing
+from loom.http.service.metrics import Scrape
+from loom.http.service.openapi import Document
+from loom.http.service.spy import SpyHole
+from loom.http.service.tokens import Tokens
+from loom.http.stream.read import Streams
+from loom.http.stream.upload_headers import limit_headers
+from loom.http.stream.write import Uploads
 from loom.metrics import Metrics
-from loom.service import Service
-from loom.spy import Spy
+from loom.streams.service import Service
+from loom.streams.spy import Spy
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider

@@ -12,9 +12,9 @@ from typing import TypeVar
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
-from loom.auth import Action, Principal
+from loom.access.auth import Action, Principal
 from loom.errors import BadRequest, Forbidden, LoomError, StreamNotFound, TooLarge
-from loom.http.access import RECORD, Record
+from loom.http.middleware.access_log import RECORD, Record
 from loom.http.problem import Headers, problem
 
 PRINCIPAL = "loom.principal"

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from loom.errors import BadRequest, UnsupportedEncoding
-from loom.http.conditions import Validators
-from loom.http.lifetime import lifetime_headers
 from loom.http.problem import Headers
-from loom.http.resumption import tag_of
+from loom.http.stream.conditions import Validators
+from loom.http.stream.lifetime import lifetime_headers
+from loom.http.stream.upload_headers import tag_of
 from loom.model import DEFAULT_CONTENT_TYPE, Info, quote_id
-from loom.ranges import Part
+from loom.streams.ranges import Part
 
 MAX_CONTENT_TYPE = 255
 """Characters. Twice what RFC 6838 allows for a type's name, and far less than a proxy's limit on a header."""

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.http.conftest import ONE_STORE, Loom, Serve
 from tests.http.wire import Wire
 
-from loom.http.events import Teller, accepts_events, beating
+from loom.http.stream.sse import Teller, accepts_events, beating
 from loom.model import Patch, State
-from loom.sse import HEARTBEAT, Decoder, Event
+from loom.wire.sse import HEARTBEAT, Decoder, Event
 
 ACCEPT: dict[str, Any] = {"accept": "text/event-stream"}
 

@@ -16,10 +16,10 @@ from collections.abc import AsyncGenerator, Callable
 from itertools import cycle
 
 from loom.errors import Busy, LoomError, StreamDamaged, StreamGone, StreamNotFound
-from loom.hub import Hub, Tail
 from loom.model import FINAL_STATES, Change, ChangeKind, Query, State
 from loom.store.base import Store
-from loom.text import Whole
+from loom.streams.hub import Hub, Tail
+from loom.wire.text import Whole
 
 RUN = 64 << 10
 """Bytes a stream shows, give or take a chunk, before the next one has its turn."""

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from loom.digests import hash_range, text_of
 from loom.errors import Busy, StreamDamaged, StreamGone, StreamNotFound
+from loom.jobs.digests import hash_range, text_of
 from loom.model import Change, ChangeKind, Info, Query, State
 from loom.store.base import Store
 

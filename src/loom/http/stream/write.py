@@ -15,7 +15,8 @@ from typing import Any
 
 from starlette.types import Message, Receive
 
-from loom.auth import Action
+from loom.access.auth import Action
+from loom.access.quotas import Quotas
 from loom.errors import (
     Conflict,
     LoomError,
@@ -36,10 +37,10 @@ from loom.http.headers import (
     created_headers,
     digest_field,
 )
-from loom.http.lifetime import lifetime, lifetime_headers
-from loom.http.metadata import merge_metadata, parse_merge_patch, parse_metadata
 from loom.http.problem import Headers, problem_of
-from loom.http.resumption import (
+from loom.http.stream.lifetime import lifetime, lifetime_headers
+from loom.http.stream.metadata import merge_metadata, parse_merge_patch, parse_metadata
+from loom.http.stream.upload_headers import (
     MERGE_PATCH,
     PARTIAL_UPLOAD,
     PROGRESS,
@@ -51,9 +52,8 @@ from loom.http.resumption import (
     upload_headers,
 )
 from loom.model import Info, NewStream, State, new_id, parse_id, quote_id, repeats
-from loom.producer import Producer
-from loom.quotas import Quotas
-from loom.service import Service
+from loom.streams.producer import Producer
+from loom.streams.service import Service
 
 PATCH_SPARE = 4096
 """Bytes that a merge patch may have beside twice those that metadata may have."""

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from tests.http.conftest import ONE_STORE, Loom, Serve
-from tests.http.test_events import Source
+from tests.http.test_stream_events import Source
 
 from loom.model import NewStream, Patch, State
-from loom.sse import Event
+from loom.wire.sse import Event
 
 
 async def feed(loom: Loom, query: str = "", **headers: Any) -> Source:

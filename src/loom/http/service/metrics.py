@@ -5,13 +5,13 @@ from contextlib import suppress
 from typing import Any
 
 from loom import __version__
-from loom.auth import Action
+from loom.access.auth import Action
 from loom.errors import StoreStopped
-from loom.http.access import Traffic
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF
+from loom.http.middleware.access_log import Traffic
 from loom.metrics import Metrics, Snapshot
-from loom.service import Service
+from loom.streams.service import Service
 
 
 class Scrape:

@@ -5,11 +5,11 @@ Stream-Expires-At: 2027-01-31T12:00:00Z     a time (RFC 3339); a stream that end
 """
 
 from loom.errors import BadRequest
-from loom.http.conditions import Fields
 from loom.http.problem import Headers
-from loom.http.structured import integer
-from loom.http.times import parse_rfc3339, rfc3339
+from loom.http.stream.conditions import Fields
 from loom.model import Info
+from loom.wire.structured import integer
+from loom.wire.times import parse_rfc3339, rfc3339
 
 MAX_TTL = 100 * 366 * 86400
 

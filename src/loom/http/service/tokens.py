@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from loom.auth import Action, Auth, Principal
+from loom.access.auth import Action, Auth, Principal
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF
-from loom.http.times import rfc3339
 from loom.model import check_id
+from loom.wire.times import rfc3339
 
 MAX_BODY = 4096
 MAX_SECONDS = 366 * 86400

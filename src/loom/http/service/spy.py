@@ -4,8 +4,8 @@ from contextlib import aclosing
 
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED
-from loom.service import Service
-from loom.spy import Spy
+from loom.streams.service import Service
+from loom.streams.spy import Spy
 
 # What streams hold is passed through as it is: no charset can be promised, UTF-8 is what a terminal expects.
 HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED]

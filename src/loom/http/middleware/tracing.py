@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom import __version__
 from loom.errors import ConfigError
-from loom.http.access import RECORD, Record
+from loom.http.middleware.access_log import RECORD, Record
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as Exporting

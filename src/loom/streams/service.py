@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from dataclasses import replace as updated
 from typing import TypeVar
 
-from loom.digests import Digests
 from loom.errors import (
     StorageFull,
     StoreStopped,
@@ -21,16 +20,17 @@ from loom.errors import (
     TooMany,
     VersionMismatch,
 )
-from loom.feed import Feed, Place
-from loom.hub import Hub
-from loom.limits import NO_LIMITS, Limits, Places, Room
+from loom.jobs.digests import Digests
+from loom.jobs.scrub import Scrub
 from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, number_of
-from loom.producer import Producer
-from loom.ranges import WHOLE, Arrival, Part, Search
-from loom.reading import Reading, read_exactly
-from loom.scrub import Scrub
 from loom.store.base import Health, Store, Usage, Writer
 from loom.store.places import MAX_LINE, ORIGIN, LinePlace
+from loom.streams.feed import Feed, Place
+from loom.streams.hub import Hub
+from loom.streams.limits import NO_LIMITS, Limits, Places, Room
+from loom.streams.producer import Producer
+from loom.streams.ranges import WHOLE, Arrival, Part, Search
+from loom.streams.reading import Reading, read_exactly
 
 Choose = Callable[[Info], Part | Search | Arrival]
 """Says which part of a stream is meant, as the stream is now; may refuse it with an error of its own."""

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Self
 
 from loom.errors import StreamAborted, StreamGone, StreamNotFound
-from loom.hub import Hub, Tail
 from loom.model import Info, State
-from loom.ranges import Part, skip_lines
 from loom.store.base import Content, Store
+from loom.streams.hub import Hub, Tail
+from loom.streams.ranges import Part, skip_lines
 
 PIECE = 256 << 10
 SHORTEST_SLICE = 64 << 10

@@ -5,14 +5,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from loom.auth import Action
+from loom.access.auth import Action
 from loom.errors import BadRequest, Forbidden
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF, digest_field
 from loom.http.problem import Headers, problem
-from loom.http.times import parse_rfc3339, rfc3339
 from loom.model import Info, Query, State
-from loom.service import Service
+from loom.streams.service import Service
+from loom.wire.times import parse_rfc3339, rfc3339
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 

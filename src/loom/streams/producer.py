@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 
-from loom.digests import Digests, text_of
 from loom.errors import DigestMismatch, Fenced, LoomError, SizeLimit, StreamGone
-from loom.limits import REASON, Room
+from loom.jobs.digests import Digests, text_of
 from loom.model import Clock, Info, Patch, State
 from loom.store.base import Writer
+from loom.streams.limits import REASON, Room
 
 HASHED_HERE = 64 << 10
 """Up to so many bytes a stream is hashed as they come, some tens of microseconds in all: the many small ones

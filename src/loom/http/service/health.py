@@ -7,7 +7,7 @@ from loom import __version__
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF
 from loom.http.problem import problem
-from loom.service import Service
+from loom.streams.service import Service
 
 
 class Ops:

@@ -20,15 +20,15 @@ from contextlib import aclosing
 from loom.errors import BadRequest, PreconditionFailed, StoreStopped, StreamAborted, StreamGone
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED, VARY
-from loom.http.lifetime import lifetime_headers
 from loom.http.problem import Headers
-from loom.http.times import parse_since
+from loom.http.stream.lifetime import lifetime_headers
 from loom.model import Info, quote_id
-from loom.ranges import WHOLE, Arrival, FromOffset, Part, Search, Wish, parse_place
-from loom.reading import Reading
-from loom.service import Service
-from loom.sse import HEARTBEAT, encode, encode_retry
-from loom.text import Whole, continuation
+from loom.streams.ranges import WHOLE, Arrival, FromOffset, Part, Search, Wish, parse_place
+from loom.streams.reading import Reading
+from loom.streams.service import Service
+from loom.wire.sse import HEARTBEAT, encode, encode_retry
+from loom.wire.text import Whole, continuation
+from loom.wire.times import parse_since
 
 TYPE = b"text/event-stream"
 BEAT = 15.0

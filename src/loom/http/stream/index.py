@@ -12,9 +12,9 @@ import re
 
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
-from loom.http.listing import answer_json
-from loom.ranges import MAX
-from loom.service import Service
+from loom.http.service.listing import answer_json
+from loom.streams.ranges import MAX
+from loom.streams.service import Service
 
 PLACES = 1000
 MAX_PLACES = 10_000

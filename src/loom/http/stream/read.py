@@ -7,19 +7,19 @@ from contextlib import nullcontext
 
 from starlette.types import Message
 
-from loom.auth import Action
-from loom.http.conditions import NotModified
-from loom.http.events import StreamEvents, accepts_events
+from loom.access.auth import Action
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE
-from loom.http.index import answer_index
-from loom.http.listing import answer_json, row
 from loom.http.problem import Headers
-from loom.http.resumption import tag_of, upload_headers
-from loom.http.selection import Selection
+from loom.http.service.listing import answer_json, row
+from loom.http.stream.conditions import NotModified
+from loom.http.stream.index import answer_index
+from loom.http.stream.selection import Selection
+from loom.http.stream.sse import StreamEvents, accepts_events
+from loom.http.stream.upload_headers import tag_of, upload_headers
 from loom.model import Info, parse_id, quote_id
-from loom.reading import FileSlice, Piece
-from loom.service import Service
+from loom.streams.reading import FileSlice, Piece
+from loom.streams.service import Service
 
 
 class Streams:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from loom.errors import BadRequest, InconsistentLength, PreconditionFailed
-from loom.http.conditions import Fields
 from loom.http.problem import Headers
-from loom.http.structured import boolean, integer, sha256
+from loom.http.stream.conditions import Fields
 from loom.model import Info, State
+from loom.wire.structured import boolean, integer, sha256
 
 PARTIAL_UPLOAD = "application/partial-upload"
 MERGE_PATCH = "application/merge-patch+json"

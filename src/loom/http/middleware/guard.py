@@ -18,11 +18,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from loom.auth import Auth
+from loom.access.auth import Auth
 from loom.errors import Forbidden, Misdirected, Unauthorized
-from loom.http.access import RECORD
 from loom.http.exchange import PRINCIPAL, interruptible
 from loom.http.headers import EXPOSED
+from loom.http.middleware.access_log import RECORD
 from loom.http.problem import problem
 
 OPEN = ("/healthz", "/readyz", "/openapi.json", "/", "/ui")

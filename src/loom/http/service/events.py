@@ -14,13 +14,13 @@ import random
 from collections.abc import AsyncGenerator, Callable
 
 from loom.errors import StoreStopped
-from loom.feed import Place
-from loom.http.events import BEAT, EVENT_HEADERS, RETRY, beating
 from loom.http.exchange import Exchange, body_part
-from loom.http.listing import once, row
+from loom.http.service.listing import once, row
+from loom.http.stream.sse import BEAT, EVENT_HEADERS, RETRY, beating
 from loom.model import Info
-from loom.service import Service
-from loom.sse import encode, encode_id, encode_retry
+from loom.streams.feed import Place
+from loom.streams.service import Service
+from loom.wire.sse import encode, encode_id, encode_retry
 
 UNTOLD = 500
 """After so many changes that are not for a consumer it is given their id, so that its place stays known."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from loom.auth import Principal
+from loom.access.auth import Principal
 from loom.errors import QuotaExceeded
 from loom.model import Clock
 

@@ -9,14 +9,14 @@ from http import HTTPStatus
 from typing import Any
 
 from loom import __version__
-from loom.auth import Action
+from loom.access.auth import Action
 from loom.errors import ConfigError, LoomError
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF
-from loom.http.lifetime import MAX_TTL
-from loom.http.listing import DEFAULT_LIMIT, MAX_LIMIT
-from loom.http.resumption import MAX_KEY_BYTES, MAX_RESUME_WINDOW, PARTIAL_UPLOAD
-from loom.http.tokens import MAX_SECONDS
+from loom.http.service.listing import DEFAULT_LIMIT, MAX_LIMIT
+from loom.http.service.tokens import MAX_SECONDS
+from loom.http.stream.lifetime import MAX_TTL
+from loom.http.stream.upload_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW, PARTIAL_UPLOAD
 from loom.model import MAX_ID_CHARS, ChangeKind, State
 
 Node = dict[str, Any]

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from loom.http.conditions import Fields, Validators, check_conditions, range_is_wanted, validators_of
 from loom.http.headers import stream_headers, unchanged_headers
 from loom.http.problem import Headers
-from loom.http.times import parse_since
+from loom.http.stream.conditions import Fields, Validators, check_conditions, range_is_wanted, validators_of
 from loom.model import Info
-from loom.ranges import WHOLE, Arrival, FromLine, LastLines, Part, Search, parse_place, parse_range
+from loom.streams.ranges import WHOLE, Arrival, FromLine, LastLines, Part, Search, parse_place, parse_range
+from loom.wire.times import parse_since
 
 
 class Selection:

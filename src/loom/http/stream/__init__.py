@@ -1,0 +1,1 @@
+"""Requests for one stream: /stream/{id}."""
