@@ -62,7 +62,7 @@ async def cycles(store: FilesStore, directory: Path, count: int, rounds: int) ->
         for writer in writers:
             writer.append(LINE)
         for writer in writers:
-            await writer.flushed(writer.accepted)
+            await writer.wait_durable(writer.accepted)
 
     def each_file() -> None:
         for file in files:
@@ -91,7 +91,7 @@ async def acknowledgements(writer: Writer, single: Appender, count: int) -> tupl
 
     async def ours() -> None:
         writer.append(LINE)
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
 
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(count):
@@ -107,7 +107,7 @@ async def upload(store: FilesStore) -> None:
     piece = os.urandom(256 << 10)
     while True:
         writer.append(piece)
-        await writer.room()
+        await writer.wait_for_room()
         await asyncio.sleep(0)
 
 

@@ -90,7 +90,7 @@ async def test_version_rises_with_every_change_but_growth(store: Store):
     writer = await store.create(NewStream(id="a"))
     versions = [(await store.info("a")).version]
     writer.append(b"x" * 1000)
-    await writer.flushed(1000)
+    await writer.wait_durable(1000)
     assert (await store.info("a")).version == versions[0]
     versions.append((await writer.close(INTERRUPTED)).version)
     writer = await store.resume(writer.key, 1000)

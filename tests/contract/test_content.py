@@ -48,9 +48,9 @@ async def test_bytes_are_readable_while_the_stream_grows(store: Store):
             writer.append(data)
             expected += data
             if number % 4 == 0:
-                size = await writer.flushed(writer.accepted)
+                size = await writer.wait_durable(writer.accepted)
                 assert await collect(content, size // 2, size) == expected[size // 2 : size]
-        size = await writer.flushed(writer.accepted)
+        size = await writer.wait_durable(writer.accepted)
         assert await collect(content, 0, size) == expected
 
 
@@ -61,7 +61,7 @@ async def test_read_goes_on_while_bytes_are_appended(store: Store):
         async for piece in content.read(0, len(DATA)):
             read += piece
             writer.append(b"more" * 50_000)
-            await writer.flushed(writer.accepted)
+            await writer.wait_durable(writer.accepted)
         assert read == DATA
 
 
@@ -92,7 +92,7 @@ async def test_descriptor_reads_what_read_does(store: Store, data: bytes):
     async with await store.open(writer.key) as content:
         await check_descriptor(content, data)
         writer.append(data)
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
         await check_descriptor(content, data * 2)
         await writer.close(COMPLETE)
         await check_descriptor(content, data * 2)

@@ -106,7 +106,7 @@ async def test_of_many_simultaneous_creates_exactly_one_wins(store: Store):
     assert [type(error) for error in errors] == [StreamExists] * 19
     (winner,) = writers
     winner.append(b"mine")
-    await winner.flushed(4)
+    await winner.wait_durable(4)
     assert (await store.info("a")).key == winner.key
     assert await stored(store, "a") == b"mine"
     assert await ids(store) == ["a"]
@@ -163,7 +163,7 @@ async def test_replacement_ends_the_old_writer_and_its_followers(store: Store):
     lost = losses(old)
     new = await store.create(NewStream(id="a"), replace=True)
     new.append(b"new")
-    await new.flushed(3)
+    await new.wait_durable(3)
     assert isinstance(await reader.error(), StreamGone)
     assert reader.data == b""
     (error,) = await lost.count(1)
@@ -177,7 +177,7 @@ async def test_replaced_bytes_stay_readable_for_who_has_them_open(store: Store):
     async with await store.open(old.key) as content:
         new = await store.create(NewStream(id="a"), replace=True)
         new.append(b"new bytes")
-        await new.flushed(9)
+        await new.wait_durable(9)
         assert await collect(content, 0, 3) == b"old"
 
 

@@ -52,7 +52,7 @@ async def test_deletion_ends_the_writer_and_the_followers(store: Store):
     with pytest.raises(StreamGone):
         writer.append(b"x")
     with pytest.raises(StreamGone):
-        await writer.room()
+        await writer.wait_for_room()
     with pytest.raises(StreamGone):
         await writer.close(COMPLETE)
     await settled(store)

@@ -55,7 +55,7 @@ async def append_numbers(writer: Writer, count: int) -> None:
         if number % 3 == 0:
             await asyncio.sleep(0)
         if number % 50 == 0:
-            await writer.flushed(writer.accepted)
+            await writer.wait_durable(writer.accepted)
 
 
 async def test_one_call_carries_a_whole_commit(store: Store):
@@ -193,7 +193,7 @@ async def test_following_can_be_closed_while_followers_are_fed(store: Store, at:
     assert isinstance(before, Closing)
     itself.closes, before.closes = itself.following, after.following
     writer.append(b"bytes")
-    await writer.flushed(5)
+    await writer.wait_durable(5)
     await writer.close(INTERRUPTED)
     await store.delete(writer.key)
     await last.error()
@@ -207,14 +207,14 @@ async def test_what_is_fed_can_be_read_at_once(store: Store):
     async with await store.open(writer.key) as content:
 
         class ReadingAtOnce(Reader):
-            def grow(self, offset: int, data: bytes) -> None:
-                super().grow(offset, data)
+            def on_bytes(self, offset: int, data: bytes) -> None:
+                super().on_bytes(offset, data)
                 reading.append(asyncio.ensure_future(collect(content, offset, offset + len(data))))
 
         reader = await follow(store, writer.key, ReadingAtOnce())
         for size in (1, 100, 70_000, 300_000, 1):
             writer.append(bytes([size % 251]) * size)
-            await writer.flushed(writer.accepted)
+            await writer.wait_durable(writer.accepted)
         await reader.size(writer.accepted)
         assert b"".join(await asyncio.gather(*reading)) == reader.data
 

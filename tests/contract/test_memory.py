@@ -42,7 +42,7 @@ async def test_bytes_are_neither_shown_nor_acknowledged_before_they_are_durable(
     reader = await follow(store, writer.key)
     with store.held():
         writer.append(b"held")
-        flushed = await asked(writer.flushed(10))
+        flushed = await asked(writer.wait_durable(10))
         assert not flushed.done()
         assert (writer.accepted, writer.durable) == (10, 6)
         assert (await store.info("a")).size == 6
@@ -149,10 +149,10 @@ async def test_room_is_waited_for_until_bytes_are_durable(clock: Now):
     full, other = [await store.create(NewStream(id=id)) for id in ("a", "b")]
     with store.held():
         full.append(b"x" * 100)
-        await other.room()
-        waiting = [await asked(full.room())]
+        await other.wait_for_room()
+        waiting = [await asked(full.wait_for_room())]
         other.append(b"x" * 50)
-        waiting.append(await asked(other.room()))
+        waiting.append(await asked(other.wait_for_room()))
         assert [task.done() for task in waiting] == [False, False]
     await asyncio.gather(*waiting)
 
@@ -192,8 +192,8 @@ async def test_bytes_appended_in_a_callback_of_the_commit_that_ends_their_writer
     store: MemoryStore, end: str
 ):
     class Forwarding(Reader):
-        def grow(self, offset: int, data: bytes) -> None:
-            super().grow(offset, data)
+        def on_bytes(self, offset: int, data: bytes) -> None:
+            super().on_bytes(offset, data)
             writer.append(data)
 
     first, writer = await stream(store, "first"), await stream(store, "second")
@@ -215,13 +215,13 @@ async def test_bytes_appended_in_a_callback_of_the_commit_that_ends_their_writer
 async def test_failed_store_tells_everyone_and_shows_nothing_more(store: MemoryStore):
     writer = await stream(store, "a", b"durable ")
     reader, lost = await follow(store, writer.key), losses(writer)
-    stopped = await asked(store.stopped())
+    stopped = await asked(store.wait_stopped())
     with store.held():
         writer.append(b"never durable")
         asks = [
             await asked(ask)
             for ask in (
-                writer.flushed(writer.accepted),
+                writer.wait_durable(writer.accepted),
                 store.create(NewStream(id="b")),
                 store.change(writer.key, ABORTED, version=1),
                 store.delete(writer.key),

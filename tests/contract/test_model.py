@@ -109,7 +109,7 @@ class Comparison(RuleBasedStateMachine):
     @on_loop
     async def flush(self, id: str) -> None:
         if (stream := self.streams.get(id)) and stream.state is State.LIVE:
-            assert await stream.writer.flushed(len(stream.data)) == len(stream.data)
+            assert await stream.writer.wait_durable(len(stream.data)) == len(stream.data)
             assert (await self.store.info(id)).size == len(stream.data)
 
     @rule(id=IDS, patch=PATCHES)

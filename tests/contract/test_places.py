@@ -22,7 +22,7 @@ async def append(store: Store, id: str, pieces: list[bytes]) -> str:
     writer = await store.create(NewStream(id=id))
     for piece in pieces:
         writer.append(piece)
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
     await writer.close(COMPLETE)
     return writer.key
 
@@ -71,7 +71,7 @@ async def test_the_index_of_a_stream_that_is_written_both_ways_at_once(store: St
         writer.append(LINES[at : at + size])
         at += size
         if chance.random() < 0.5:
-            await writer.flushed(writer.accepted)
+            await writer.wait_durable(writer.accepted)
     await writer.close(COMPLETE)
     await indexed(store, writer.key)
     await check(store, writer.key, LINES, 3 * GAP + 800_000)
@@ -98,7 +98,7 @@ async def test_places_are_spread_over_lines_and_dated(store: Store, clock: Now):
     for piece in cut(LINES, 100_000):
         clock.time += 10
         writer.append(piece)
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
     await indexed(store, writer.key)
     places = await store.places(writer.key, ALL, 1000)
     assert [(each.line, each.offset) for each in places] == sorted(
@@ -119,7 +119,7 @@ async def test_what_arrived_since_a_time(store: Store, clock: Now):
     for number in range(60):
         clock.time += (0.25, 0.5, 30.0)[number % 3]
         writer.append(b"12345")
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
         arrivals.append(clock.time)
     await writer.close(COMPLETE)
     for at, time in enumerate(arrivals):
@@ -149,7 +149,7 @@ async def test_the_index_outlives_the_process_and_grows_on(reopening: Reopening,
         writer = await store.resume(writer.key, at)
         for piece in cut(LINES[at : at + size], 60_000):
             writer.append(piece)
-            await writer.flushed(writer.accepted)
+            await writer.wait_durable(writer.accepted)
         await writer.close(INTERRUPTED)
         times[clock.time] = at
         at += size
@@ -160,7 +160,7 @@ async def test_the_index_outlives_the_process_and_grows_on(reopening: Reopening,
     writer = await store.resume(writer.key, at)
     for piece in cut(LINES[at:], 100_000):
         writer.append(piece)
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
     await writer.close(COMPLETE)
     await indexed(store, writer.key)
     await check(store, writer.key, LINES, 3 * GAP)

@@ -15,7 +15,7 @@ async def test_bytes_count_from_when_they_are_accepted_until_the_stream_goes(sto
         before = store.size
         writer.append(b"x" * size)
         assert store.size == before + size
-    await writer.flushed(370_001)
+    await writer.wait_durable(370_001)
     await writer.close(COMPLETE)
     assert store.size == 370_001
     await stream(store, "b", b"12345")

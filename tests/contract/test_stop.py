@@ -49,7 +49,7 @@ async def test_producers_learn_that_the_store_was_closed(store: Store):
     for act in (lambda: writer.append(b"x"), lambda: writer.append(b"")):
         with pytest.raises(StoreStopped):
             act()
-    for ask in (writer.room(), writer.flushed(1), writer.close(COMPLETE)):
+    for ask in (writer.wait_for_room(), writer.wait_durable(1), writer.close(COMPLETE)):
         with pytest.raises(StoreStopped):
             await ask
     assert [type(error) for error in losses(writer).events] == [StoreStopped]
@@ -113,7 +113,7 @@ async def test_close_may_be_repeated(store: Store):
 
 
 async def test_close_is_not_a_failure(store: Store):
-    stopped = asyncio.create_task(store.stopped())
+    stopped = asyncio.create_task(store.wait_stopped())
     await settled(store)
     await store.close()
     await asyncio.sleep(0)

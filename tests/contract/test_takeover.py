@@ -52,13 +52,13 @@ async def test_takeover_of_a_live_stream_fences_its_writer(store: Store):
     with pytest.raises(Fenced):
         old.append(b"x")
     with pytest.raises(Fenced):
-        await old.room()
+        await old.wait_for_room()
     with pytest.raises(Fenced):
-        await old.flushed(5)
+        await old.wait_durable(5)
     with pytest.raises(Fenced):
         await old.close(COMPLETE)
     writer.append(b"two")
-    await writer.flushed(7)
+    await writer.wait_durable(7)
     assert await stored(store, "a") == b"one two"
     await settled(store)
     assert [type(error) for error in lost.events] == [Fenced]
@@ -115,7 +115,7 @@ async def test_takeover_from_another_epoch_fences_nobody(store: Store):
                 await store.resume(first.key, offset, epoch=epoch)
     assert await store.info("a") == before
     writer.append(b"12345")
-    await writer.flushed(5)
+    await writer.wait_durable(5)
     again = await store.resume(first.key, 5, epoch=writer.epoch)
     assert again.epoch > writer.epoch
 
@@ -126,7 +126,7 @@ async def test_of_takeovers_from_one_epoch_one_wins(store: Store):
     assert len(done) == 1
     assert {type(error) for error in errors} == {EpochMismatch}
     done[0].append(b"1")
-    await done[0].flushed(1)
+    await done[0].wait_durable(1)
 
 
 @pytest.mark.parametrize("patch", [COMPLETE, ABORTED], ids=lambda patch: patch.state)
@@ -161,7 +161,7 @@ async def test_of_many_takeovers_at_once_the_last_one_writes(store: Store):
         else:
             with pytest.raises(Fenced):
                 writer.append(b"x")
-    await asyncio.gather(*(writer.flushed(6) for writer in writers if writer.epoch == info.epoch))
+    await asyncio.gather(*(writer.wait_durable(6) for writer in writers if writer.epoch == info.epoch))
     assert await stored(store, "a") == b"123456"
 
 

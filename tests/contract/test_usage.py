@@ -32,7 +32,7 @@ async def test_usage_stays_right_while_the_catalog_catches_up(store: Store):
     for number in range(300):
         await stream(store, f"s/{number}", b"x" * 500, NOT_LIVE[number % len(NOT_LIVE)])
         writer.append(b"y" * 1000)
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
         if number % 10 == 0:
             await check(store)
 

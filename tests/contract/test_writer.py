@@ -28,7 +28,7 @@ async def test_appended_bytes_are_accepted_at_once_and_durable_once_flushed(stor
     writer.append(b"world")
     assert (writer.accepted, writer.durable) == (11, 0)
     assert (await store.info("a")).size == 0
-    assert await writer.flushed(11) == 11
+    assert await writer.wait_durable(11) == 11
     assert (writer.accepted, writer.durable) == (11, 11)
     assert (await store.info("a")).size == 11
     assert await stored(store, "a") == b"hello world"
@@ -36,10 +36,10 @@ async def test_appended_bytes_are_accepted_at_once_and_durable_once_flushed(stor
 
 async def test_flushed_waits_for_no_more_than_it_was_asked_for(store: Store):
     writer = await stream(store, "a", b"12345")
-    assert [await writer.flushed(offset) for offset in (0, 3, 5)] == [5, 5, 5]
+    assert [await writer.wait_durable(offset) for offset in (0, 3, 5)] == [5, 5, 5]
     writer.append(b"6")
-    assert await writer.flushed(5) >= 5
-    assert await writer.flushed(6) == 6
+    assert await writer.wait_durable(5) >= 5
+    assert await writer.wait_durable(6) == 6
 
 
 async def test_durable_never_passes_accepted_and_neither_goes_back(store: Store):
@@ -48,9 +48,9 @@ async def test_durable_never_passes_accepted_and_neither_goes_back(store: Store)
     for number in range(300):
         writer.append(b"x" * number)
         if number % 7 == 0:
-            await writer.flushed(writer.accepted // 2)
+            await writer.wait_durable(writer.accepted // 2)
         places.append((writer.durable, writer.accepted))
-    await writer.flushed(writer.accepted)
+    await writer.wait_durable(writer.accepted)
     assert all(durable <= accepted for durable, accepted in places)
     assert places == sorted(places)
 
@@ -72,7 +72,7 @@ async def test_appending_nothing_changes_nothing(store: Store):
     reader = await follow(store, writer.key)
     before = await store.info("a")
     writer.append(b"")
-    assert await writer.flushed(writer.accepted) == 1
+    assert await writer.wait_durable(writer.accepted) == 1
     await settled(store)
     assert await store.info("a") == before
     assert reader.events == []
@@ -94,10 +94,10 @@ async def test_writers_do_not_mix(store: Store):
 async def test_room_waits_while_one_producer_has_too_much_in_flight(opener: Opener):
     store = await opener(writer_bound=100)
     writer, other = [await store.create(NewStream(id=id)) for id in ("a", "b")]
-    await writer.room()
+    await writer.wait_for_room()
     writer.append(b"x" * 300)
-    await other.room()
-    await writer.room()
+    await other.wait_for_room()
+    await writer.wait_for_room()
     assert writer.accepted - writer.durable < 100
     await store.close()
 
@@ -107,7 +107,7 @@ async def test_room_waits_while_all_together_have_too_much_in_flight(opener: Ope
     writers = [await store.create(NewStream(id=id)) for id in ("a", "b", "c")]
     for writer in writers:
         writer.append(b"x" * 50)
-    await writers[2].room()
+    await writers[2].wait_for_room()
     assert sum(writer.accepted - writer.durable for writer in writers) < 100
     await store.close()
 
@@ -124,16 +124,18 @@ async def test_room_is_given_back_by_streams_that_are_gone(opener: Opener):
             pass
         await deleted
     writer = await store.create(NewStream(id="last"))
-    await writer.room()
+    await writer.wait_for_room()
     await store.close()
 
 
-@pytest.mark.parametrize("ask", ["room", "flushed"])
+@pytest.mark.parametrize("ask", ["wait_for_room", "wait_durable"])
 async def test_waiting_writer_learns_that_its_stream_is_gone(opener: Opener, ask: str):
     store = await opener(writer_bound=100)
     writer = await store.create(NewStream(id="a"))
     deleted = asyncio.ensure_future(store.delete(writer.key))
-    waiting = asyncio.ensure_future(writer.flushed(1) if ask == "flushed" else wait_for_room(writer))
+    waiting = asyncio.ensure_future(
+        writer.wait_durable(1) if ask == "wait_durable" else wait_for_room(writer)
+    )
     with pytest.raises(StreamGone):
         await waiting
     await deleted
@@ -142,7 +144,7 @@ async def test_waiting_writer_learns_that_its_stream_is_gone(opener: Opener, ask
 
 async def wait_for_room(writer: Writer) -> None:
     while True:
-        await writer.room()
+        await writer.wait_for_room()
         writer.append(b"x" * 100)
 
 
@@ -229,15 +231,15 @@ async def test_nobody_is_shown_a_byte_that_the_writer_does_not_know_to_be_durabl
     ahead: list[int] = []
 
     class Checking(Reader):
-        def grow(self, offset: int, data: bytes) -> None:
-            super().grow(offset, data)
+        def on_bytes(self, offset: int, data: bytes) -> None:
+            super().on_bytes(offset, data)
             if writer.durable < offset + len(data):
                 ahead.append(offset)
 
     reader = await follow(store, writer.key, Checking())
     for number in range(100):
         writer.append(b"x" * number)
-        await writer.flushed(max(0, writer.accepted - 500))
+        await writer.wait_durable(max(0, writer.accepted - 500))
     await writer.close(ABORTED)
     await reader.state(State.ABORTED)
     assert len(reader.data) == writer.durable

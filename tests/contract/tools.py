@@ -61,13 +61,13 @@ class Reader(Recorder[Grown | Info | LoomError]):
 
     following: Following
 
-    def grow(self, offset: int, data: bytes) -> None:
+    def on_bytes(self, offset: int, data: bytes) -> None:
         self.add(Grown(offset, data))
 
-    def turn(self, info: Info) -> None:
+    def on_change(self, info: Info) -> None:
         self.add(info)
 
-    def gone(self, error: LoomError) -> None:
+    def on_gone(self, error: LoomError) -> None:
         self.add(error)
 
     @property
@@ -143,7 +143,7 @@ async def stream(store: Store, id: str, data: bytes = b"", patch: Patch | None =
     """A stream with these bytes durable, closed with `patch` or still live."""
     writer = await store.create(NewStream(id=id))
     writer.append(data)
-    await writer.flushed(len(data))
+    await writer.wait_durable(len(data))
     if patch:
         await writer.close(patch)
     return writer

@@ -66,16 +66,16 @@ class Shown:
         self.told = told
         self.following: Following
 
-    def grow(self, offset: int, data: bytes) -> None:
+    def on_bytes(self, offset: int, data: bytes) -> None:
         assert self.told.sent[offset : offset + len(data)] == data
         self.told.durable = max(self.told.durable, offset + len(data))
 
-    def turn(self, info: Info) -> None:
+    def on_change(self, info: Info) -> None:
         assert not info.state.final or self.told.may_be_final
         if info.state.final:
             self.told.final = info.state
 
-    def gone(self, error: LoomError) -> None:
+    def on_gone(self, error: LoomError) -> None:
         pass
 
 
@@ -132,9 +132,9 @@ class Life:
             writer.append(data)
             if chance.random() < 0.3:
                 await asyncio.sleep(0)
-        await writer.room()
+        await writer.wait_for_room()
         if chance.random() < 0.7:
-            told.durable = max(told.durable, await writer.flushed(writer.accepted))
+            told.durable = max(told.durable, await writer.wait_durable(writer.accepted))
 
     async def _change(self, writer: FilesWriter, told: Told, chance: random.Random) -> None:
         info = await self._store.info(told.id)

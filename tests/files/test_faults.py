@@ -44,11 +44,11 @@ async def test_a_log_that_cannot_be_written_or_flushed_stops_the_store(disk, sta
     reader = await follow(store, writer.key)
     watcher = watch(store)
     lost = losses(other)
-    stopped = asyncio.create_task(store.stopped())
+    stopped = asyncio.create_task(store.wait_stopped())
     disk.fault = failing(number, operation, "log/")
     writer.append(b" - lost")
     waiting = [
-        writer.flushed(writer.accepted),
+        writer.wait_durable(writer.accepted),
         other.close(COMPLETE),
         store.create(NewStream(id="c")),
         store.create(NewStream(id="b"), replace=True),
@@ -63,7 +63,9 @@ async def test_a_log_that_cannot_be_written_or_flushed_stops_the_store(disk, sta
     assert reader.data == b""
     assert len(reader.errors) == len(await lost.count(1)) == 1
     assert watcher.events == []
-    await every(store.info("a"), store.create(NewStream(id="d")), store.open(writer.key), writer.room())
+    await every(
+        store.info("a"), store.create(NewStream(id="d")), store.open(writer.key), writer.wait_for_room()
+    )
     with pytest.raises(LoomError):
         writer.append(b"more")
     again = await starter()
@@ -81,11 +83,11 @@ async def test_a_store_that_stopped_writes_no_checkpoint_over_what_it_did_not_wr
     for index in range(batches):
         sent += bytes([index]) * 1000
         writer.append(bytes([index]) * 1000)
-        await writer.flushed(len(sent))
+        await writer.wait_durable(len(sent))
     disk.fault = failing(errno.EIO, "sync", "log/")
     writer.append(b"x")
     with pytest.raises(FlushFailed):
-        await writer.flushed(len(sent) + 1)
+        await writer.wait_durable(len(sent) + 1)
     again = await starter()
     assert (await stored(again, "a"))[: len(sent)] == sent
 
@@ -99,8 +101,8 @@ async def test_images_that_cannot_be_written_stop_the_store_and_the_log_has_it_a
     writer = await written(store, "a", b"x" * 3000)
     disk.fault = failing(number, operation, "content/", times=1000)
     store._images.want_checkpoint()
-    await store.stopped()
-    await every(writer.flushed(4000), store.create(NewStream(id="b")))
+    await store.wait_stopped()
+    await every(writer.wait_durable(4000), store.create(NewStream(id="b")))
     disk.fault = failing(0, "-")
     again = await starter()
     assert await stored(again, "a") == b"x" * 3000
@@ -115,10 +117,10 @@ async def test_producers_waiting_for_room_in_the_log_are_told_when_images_fail(d
     async def fill(writer):
         while True:
             writer.append(b"x" * 4000)
-            await writer.flushed(writer.accepted)
+            await writer.wait_durable(writer.accepted)
 
     await every(*map(fill, writers))
-    assert isinstance(await store.stopped(), StoreStopped)
+    assert isinstance(await store.wait_stopped(), StoreStopped)
     await store.close()
     assert store._changes._tasks == set()
 
@@ -134,8 +136,8 @@ async def test_a_full_disk_ends_the_streams_that_grow_and_nothing_else(disk, sta
     small.append(b"into the log")
     large.append(b"y" * LARGE)
     with pytest.raises(StreamFailed, match="could not be stored further: No space left on device"):
-        await large.flushed(large.accepted)
-    await small.flushed(small.accepted)
+        await large.wait_durable(large.accepted)
+    await small.wait_durable(small.accepted)
     assert isinstance((await lost.count(1))[0], StreamFailed)
     await until(lambda: small.stream.info.state.final and large.stream.info.state.final)
     for id in ("small", "large"):
@@ -172,7 +174,7 @@ async def test_a_full_disk_and_a_full_log_end_producers_and_leave_room_for_ends_
         kept[id] = 0
         while True:
             writer.append(b"x" * 1000)
-            kept[id] = await writer.flushed(writer.accepted)
+            kept[id] = await writer.wait_durable(writer.accepted)
 
     await every(*(fill(f"{index}") for index in range(10)))
     for index, writer in enumerate(idle):
@@ -257,7 +259,7 @@ async def test_a_content_file_changed_behind_our_back_ends_its_stream_only(disk,
     path = disk.root / content_name(writer.stream.number)
     await asyncio.to_thread(path.unlink if how == "removed" else lambda: os.truncate(path, 4))
     writer.append(b"x" * size)
-    await asyncio.gather(writer.flushed(10 + size), return_exceptions=True)
+    await asyncio.gather(writer.wait_durable(10 + size), return_exceptions=True)
     store._images.want_checkpoint()
     await until(lambda: writer.stream.info.state.final)
     info = await store.info("a")
@@ -298,7 +300,7 @@ async def test_a_wrong_byte_in_what_the_log_vouches_for_is_damage(disk, starter)
     path = disk.root / content_name(writer.stream.number)
     disk.fault = failing(errno.EIO, "sync", "log/")
     writer.append(b"y")
-    await store.stopped()
+    await store.wait_stopped()
     await store.close()
     with path.open("r+b") as file:
         file.seek(LARGE // 2)
@@ -320,7 +322,7 @@ async def test_without_descriptors_opening_is_busy_and_nothing_is_lost(disk, sta
     with pytest.raises(Busy):
         await store.open(done.key)
     writer.append(b", second")
-    await writer.flushed(13)
+    await writer.wait_durable(13)
     store._images.want_checkpoint()
     await asyncio.sleep(0.2)
     assert store.health().ready
@@ -363,7 +365,7 @@ async def one_failure(root, operation, number, turn):
             writer = await store.create(NewStream(id=id))
             promised[id] = b""
             writer.append(data)
-            await writer.flushed(len(data))
+            await writer.wait_durable(len(data))
             promised[id] = data
             await writer.close(COMPLETE)
         except LoomError:

@@ -35,7 +35,7 @@ async def test_what_a_crash_leaves_is_true_and_leaves_nothing_out(place: Path, s
         clock.time += 3
         arrivals.append((clock.time, at))
         writer.append(LINES[at : at + 40_000])
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
     await until(lambda: rows(place / "data")["moments"] == len(arrivals))
     copy = place / "copy"
     shutil.copytree(place / "data", copy)

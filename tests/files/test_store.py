@@ -260,13 +260,13 @@ async def test_bytes_read_while_their_image_is_written_are_right_at_every_bounda
             gate = Gate(disk, "write", "content/")
             whole += chunk
             writer.append(chunk)
-            await writer.flushed(len(whole))
+            await writer.wait_durable(len(whole))
             await check()
             store._images.want_checkpoint()
             await gate.entered()
             whole += b"-"
             writer.append(b"-")
-            await writer.flushed(len(whole))
+            await writer.wait_durable(len(whole))
             await check()
             gate.open()
             await checkpoint(store)
@@ -282,9 +282,9 @@ async def test_a_large_write_overtakes_an_image_of_what_came_before(disk, store)
     writer.append(b"L" * LARGE)
     await asyncio.sleep(0.05)
     gate.open()
-    await writer.flushed(5 + LARGE)
+    await writer.wait_durable(5 + LARGE)
     writer.append(b"small again")
-    await writer.flushed(writer.accepted)
+    await writer.wait_durable(writer.accepted)
     await checkpoint(store)
     assert await stored(store, "a") == b"small" + b"L" * LARGE + b"small again"
     assert await asyncio.to_thread((disk.root / content_name(1)).read_bytes) == await stored(store, "a")
@@ -377,7 +377,7 @@ async def test_a_checkpoint_covers_no_commit_that_has_not_been_applied(disk, sto
     image = store._images._prepare()
     assert image.lsn == applied < log.lsn
     store._table.give_back()
-    await writer.flushed(11)
+    await writer.wait_durable(11)
     await checkpoint(store)
 
 
@@ -564,7 +564,7 @@ async def test_one_error_reaches_everybody_who_waits(store, disk):
     writer = await written(store, "a")
     disk.fault = failing(5, "sync", "log/")
     writer.append(b"x")
-    waiting = await asyncio.gather(*(writer.flushed(1) for _ in range(20)), return_exceptions=True)
+    waiting = await asyncio.gather(*(writer.wait_durable(1) for _ in range(20)), return_exceptions=True)
     assert all(isinstance(error, LoomError) for error in waiting)
 
 

@@ -46,7 +46,7 @@ async def test_a_line_does_not_wait_for_the_upload_beside_it(store: FilesStore, 
     upload.append(LARGE)
     await gate.entered()
     line.append(b"at once")
-    assert await line.flushed(7) == 7
+    assert await line.wait_durable(7) == 7
     assert upload.durable == 0
     gate.open()
     assert (await upload.close(COMPLETE)).size == len(LARGE)
@@ -113,7 +113,7 @@ async def test_a_store_that_fails_closes_no_file_under_a_large_write(
     disk.fault = fault
     line.append(b"lost")
     with pytest.raises(StoreStopped):
-        await line.flushed(4)
+        await line.wait_durable(4)
     closing = asyncio.create_task(store.close())
     closed, _ = await asyncio.wait({closing}, timeout=0.2)
     assert not closed

@@ -147,12 +147,12 @@ class Turns:
     def __init__(self) -> None:
         self.infos: asyncio.Queue[Info] = asyncio.Queue()
 
-    def grow(self, offset: int, data: bytes) -> None: ...
+    def on_bytes(self, offset: int, data: bytes) -> None: ...
 
-    def turn(self, info: Info) -> None:
+    def on_change(self, info: Info) -> None:
         self.infos.put_nowait(info)
 
-    def gone(self, error: LoomError) -> None: ...
+    def on_gone(self, error: LoomError) -> None: ...
 
 
 @pytest.fixture(params=["memory", "files"])

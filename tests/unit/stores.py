@@ -145,7 +145,7 @@ async def fed(writer: Writer, *chunks: bytes) -> None:
     """Each chunk durable by a commit of its own."""
     for chunk in chunks:
         writer.append(chunk)
-        await writer.flushed(writer.accepted)
+        await writer.wait_durable(writer.accepted)
 
 
 async def settled() -> None:

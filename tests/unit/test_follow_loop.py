@@ -103,7 +103,7 @@ class World:
             self.holds.enter_context(self.store.held())
         elif what == "commit":
             self.holds.close()
-            await self.writer.flushed(self.writer.accepted)
+            await self.writer.wait_durable(self.writer.accepted)
         elif what == "press":
             self.other.append(bytes(100_000))
         elif what == "resume":
@@ -120,7 +120,7 @@ class World:
         elif how == "replace":
             successor = await self.store.create(NewStream(id="a"), replace=True)
             successor.append(b"\xff" * 1_000)
-            await successor.flushed(1_000)
+            await successor.wait_durable(1_000)
         else:
             await self.store.delete(self.writer.key)
         for reader in self.readers:

@@ -119,8 +119,8 @@ async def test_growth_wakes_everyone_once_and_carries_all_since(store: TestStore
 
     followers = [asyncio.create_task(follow()) for _ in range(3)]
     await settled()
-    tail.grow(0, b"one")
-    tail.grow(3, b"two")
+    tail.on_bytes(0, b"one")
+    tail.on_bytes(3, b"two")
     await asyncio.gather(*followers)
     assert seen == [b"onetwo"] * 3
 

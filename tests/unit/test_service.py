@@ -62,7 +62,7 @@ async def begun(service: Service, data: bytes = b"", id: str = "a") -> Producer:
 async def sent(producer: Producer, *chunks: bytes) -> None:
     for chunk in chunks:
         await producer.take(chunk)
-        await producer._writer.flushed(producer._writer.accepted)
+        await producer._writer.wait_durable(producer._writer.accepted)
 
 
 class Consumer:

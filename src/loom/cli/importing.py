@@ -96,7 +96,7 @@ class Import:
         try:
             for piece in content(source.path, plain=self._plain):
                 writer.append(piece)
-                await writer.room()
+                await writer.wait_for_room()
                 self.size += len(piece)
         except Damage as damage:
             end = Patch(state=State.ABORTED, reason=f"imported: {damage}")

@@ -91,7 +91,7 @@ async def run(
 
     `listening` is a socket that listens already, in place of the settings' address.
     """
-    failing = asyncio.create_task(store.stopped())
+    failing = asyncio.create_task(store.wait_stopped())
     try:
         auth = await asyncio.to_thread(open_auth, settings, time.time)
         loop = asyncio.get_running_loop()

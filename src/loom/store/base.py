@@ -38,13 +38,13 @@ class Usage:
 class Sink(Protocol):
     """What a subscription feeds. Called on the event loop; must return at once and not raise."""
 
-    def grow(self, offset: int, data: bytes) -> None:
+    def on_bytes(self, offset: int, data: bytes) -> None:
         """`data` became durable at `offset`, right behind what came before."""
 
-    def turn(self, info: Info) -> None:
+    def on_change(self, info: Info) -> None:
         """The state changed; in a final state nothing follows."""
 
-    def gone(self, error: LoomError) -> None:
+    def on_gone(self, error: LoomError) -> None:
         """The key was deleted or replaced, or the store stopped: nothing follows."""
 
 
@@ -98,14 +98,14 @@ class Writer(ABC):
         """Take bytes, in order; keeps the object. Raises WriterLost, and RuntimeError once closed."""
 
     @abstractmethod
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until this producer, and all of them together, hold less than their bounds in flight.
 
         Raises WriterLost.
         """
 
     @abstractmethod
-    async def flushed(self, offset: int) -> int:
+    async def wait_durable(self, offset: int) -> int:
         """Wait until bytes [0, offset) are durable; returns the durable size. Raises WriterLost."""
 
     @abstractmethod
@@ -259,7 +259,7 @@ class Store(ABC):
         """The disk has too little space left to take more bytes."""
 
     @abstractmethod
-    async def stopped(self) -> LoomError:
+    async def wait_stopped(self) -> LoomError:
         """Wait until a failure has stopped the store; returns it. Never returns on an ordinary `close`."""
 
     @abstractmethod

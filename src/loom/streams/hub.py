@@ -108,7 +108,7 @@ class Tail:
         if self.end < 0:
             self.start = self.end = info.size
 
-    def grow(self, offset: int, data: bytes) -> None:
+    def on_bytes(self, offset: int, data: bytes) -> None:
         if not self.users or self.error is not None:
             return
         if self.end < 0:
@@ -122,11 +122,11 @@ class Tail:
         self._hub.grew(self, self.held - before)
         self._tell()
 
-    def turn(self, info: Info) -> None:
+    def on_change(self, info: Info) -> None:
         self._info = info
         self._tell()
 
-    def gone(self, error: LoomError) -> None:
+    def on_gone(self, error: LoomError) -> None:
         self.error = self.error or error
         self._tell()
 
@@ -206,7 +206,7 @@ class Hub:
         """End every tail with `error`, which also meets whoever attaches from now on. May be repeated."""
         self.closed = self.closed or error
         for tail in tuple(self._tails.values()):
-            tail.gone(error)
+            tail.on_gone(error)
         for listener in tuple(self.listeners):
             listener()
 

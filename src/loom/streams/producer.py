@@ -71,7 +71,7 @@ class Producer:
             self._sha = None
         if self._sha is not None:
             self._sha.update(data)
-        await self._writer.room()
+        await self._writer.wait_for_room()
         self._digests.grown(self._writer.key, self._writer.durable)
 
     async def complete(self, digest: str | None = None) -> Info:
@@ -99,7 +99,7 @@ class Producer:
 
     async def durable(self, *, beyond: int) -> int:
         """Wait until more than `beyond` bytes are durable; returns how many. Raises as `take`."""
-        return await self._writer.flushed(beyond + 1)
+        return await self._writer.wait_durable(beyond + 1)
 
     async def lose(self, reason: str) -> Info | None:
         """The producer vanished: keep every byte taken; it may come back within the stream's resume window.
@@ -162,7 +162,7 @@ class Producer:
         digest = None if self._sha is None else text_of(self._sha.digest())
         if wanted is not None and digest is None:
             size = self._writer.accepted
-            await self._writer.flushed(size)
+            await self._writer.wait_durable(size)
             try:
                 digest = await self._digests.of(self._writer.key, size)
             except LoomError:  # its producer may come back to end it

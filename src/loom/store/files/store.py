@@ -253,7 +253,7 @@ class FilesStore(Store):
         self._changes.check()
         return await count(self._table, self._parts.catalog.path, self._threads, self._parts.disk)
 
-    async def stopped(self) -> LoomError:
+    async def wait_stopped(self) -> LoomError:
         """See Store."""
         await self._failed.wait()
         assert self._changes.failure is not None

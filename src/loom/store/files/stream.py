@@ -145,7 +145,7 @@ class Stream:
             self.recent.extend(chunks)
         for chunk in chunks:
             for sink in tuple(self.sinks):
-                sink.grow(offset, chunk)
+                sink.on_bytes(offset, chunk)
             offset += len(chunk)
         self.wake()
 
@@ -177,7 +177,7 @@ class Stream:
         self.info = info
         if changed:
             for sink in tuple(self.sinks):
-                sink.turn(self.view)
+                sink.on_change(self.view)
                 if info.state.final:
                     sink.close()
         self.wake()
@@ -196,7 +196,7 @@ class Stream:
         self.error = error
         self.halt(error)
         for sink in tuple(self.sinks):
-            sink.gone(error)
+            sink.on_gone(error)
 
 
 class Following:
@@ -213,21 +213,21 @@ class Following:
         else:
             on_close(stream)
 
-    def grow(self, offset: int, data: bytes) -> None:
+    def on_bytes(self, offset: int, data: bytes) -> None:
         """See Sink."""
         if self._open:
-            self._sink.grow(offset, data)
+            self._sink.on_bytes(offset, data)
 
-    def turn(self, info: Info) -> None:
+    def on_change(self, info: Info) -> None:
         """See Sink."""
         if self._open:
-            self._sink.turn(info)
+            self._sink.on_change(info)
 
-    def gone(self, error: LoomError) -> None:
+    def on_gone(self, error: LoomError) -> None:
         """See Sink."""
         if self._open:
             self.close()
-            self._sink.gone(error)
+            self._sink.on_gone(error)
 
     def close(self) -> None:
         """Feed the sink no more. May be repeated."""

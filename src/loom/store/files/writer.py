@@ -60,7 +60,7 @@ class FilesWriter(Writer):
         if data:
             self._commits.append(self.stream, data)
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """See Writer."""
         stream = self.stream
         while True:
@@ -73,7 +73,7 @@ class FilesWriter(Writer):
             else:
                 return
 
-    async def flushed(self, offset: int) -> int:
+    async def wait_durable(self, offset: int) -> int:
         """See Writer."""
         while self.stream.durable < offset:
             if self.error:

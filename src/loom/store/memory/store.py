@@ -135,7 +135,7 @@ class MemoryStore(Store):
         counted = Counter(info.state for info in infos)
         return Usage({state: counted[state] for state in State}, sum(info.size for info in infos))
 
-    async def stopped(self) -> LoomError:
+    async def wait_stopped(self) -> LoomError:
         await self._failed.wait()
         assert self._commits.stop
         return self._commits.stop

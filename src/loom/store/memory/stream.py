@@ -68,7 +68,7 @@ class Stream:
             self.data += data
             self.info = replace(self.info, size=offset + len(data))
             for sink in targets(self.followers):
-                sink.grow(offset, data)
+                sink.on_bytes(offset, data)
 
     def _index(self, offset: int, data: bytes) -> None:
         if moment := self._dates.arrived(self._clock(), offset):
@@ -90,14 +90,14 @@ class Stream:
         before, self.info = self.info, info
         if info.state is not before.state:
             for sink in targets(self.followers):
-                sink.turn(info)
+                sink.on_change(info)
         if info.state.final:
             self.followers.clear()
 
     def gone(self, error: LoomError) -> None:
         """Nothing follows."""
         for sink in targets(self.followers):
-            sink.gone(error)
+            sink.on_gone(error)
         self.followers.clear()
 
 
@@ -153,14 +153,14 @@ class MemoryWriter(Writer):
         self.in_flight = 0
         return data
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """See Writer."""
         self.check()
         while self._commits.crowded(self):
             await self._commits.made()
             self.check()
 
-    async def flushed(self, offset: int) -> int:
+    async def wait_durable(self, offset: int) -> int:
         """See Writer."""
         while self._durable < offset:
             self.check()
