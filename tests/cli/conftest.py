@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.cli.program import Listener
+from tests.support.program import Listener
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import json
 
-from tests.cli.program import run
 from tests.cli.test_serve import served
+from tests.support.program import run
 
 from loom.cli.options import LOST, OK, UNAUTHORIZED
 

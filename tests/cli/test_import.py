@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.program import BIN, environment
+from tests.support.program import BIN, environment
 
 from loom.cli.probo import Damage, content
 from loom.model import Info, NewStream, Patch, Query, State, steady_clock

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pexpect
 import pytest
-from tests.cli.program import BIN, environment, program, run
 from tests.cli.test_serve import served
+from tests.support.program import BIN, environment, program, run
 
 from loom.cli.options import CONFLICT, INTERRUPTED, LOST, OK, UNAUTHORIZED, USAGE
 from loom.cli.sending import EXITS, INPUT, SPOOLED

@@ -9,11 +9,11 @@ from asyncio.subprocess import PIPE
 
 import pexpect
 import pytest
-from tests.cli.program import BIN, environment, program, run
-from tests.e2e.server import until
 from tests.http.conftest import Loom, lines, loom, serve
 from tests.network.conftest import between
-from tests.network.proxy import Storm
+from tests.support.program import BIN, environment, program, run
+from tests.support.proxy import Storm
+from tests.support.server import until
 
 from loom.cli import options
 from loom.model import Query, State

@@ -8,8 +8,8 @@ import sys
 
 import pexpect
 import pytest
-from tests.cli.program import BIN, environment, program, run
 from tests.cli.test_serve import served
+from tests.support.program import BIN, environment, program, run
 
 from loom.cli.options import USAGE
 

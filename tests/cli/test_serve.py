@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from tests.cli.program import BIN, environment, program, run
-from tests.e2e.server import until
-from tests.http.wire import Cut, Wire
+from tests.support.program import BIN, environment, program, run
+from tests.support.server import until
+from tests.support.wire import Cut, Wire
 
 from loom.cli.serve import CANNOT_START, OK, STORE_FAILED
 from loom.cli.serve import run as run_server

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from tests.cli.program import run
 from tests.cli.test_serve import served
+from tests.support.program import run
 
 from loom.cli.options import LOST, OK, UNAUTHORIZED, USAGE
 

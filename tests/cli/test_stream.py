@@ -9,7 +9,7 @@ import ssl
 import struct
 
 import pytest
-from tests.cli.program import Listener, program, run
+from tests.support.program import Listener, program, run
 
 from loom.cli.stream import CONFLICT, INPUT, INTERRUPTED, LOST, OK, REFUSED, UNAUTHORIZED, USAGE
 

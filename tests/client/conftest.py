@@ -1,9 +1,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.cli.program import Listener
 from tests.http.conftest import Loom, lines, loom, serve
 from tests.network.conftest import between
+from tests.support.program import Listener
 
 from loom.client import AsyncClient
 from loom.client.session import Session, Timeouts

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from tests.cli.program import BIN, environment
+from tests.support.program import BIN, environment
 
 from loom.client import AsyncClient, Client, StreamHandler
 from loom.client.errors import Conflict, InvalidRequest, NotFound

@@ -3,7 +3,7 @@
 import pytest
 from tests.client.conftest import QUICK
 from tests.http.conftest import Loom, Serve
-from tests.network.proxy import Storm
+from tests.support.proxy import Storm
 
 from loom.client import AsyncClient
 from loom.client.errors import Conflict, Lost, NotFound, Unauthorized

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.cli.program import Listener
 from tests.http.conftest import ONE_STORE, Loom, Serve, lines, loom, serve, store_kind
-from tests.http.wire import Wire
 from tests.network.conftest import between
-from tests.network.proxy import CALM, Always, Proxy, Storm
+from tests.support.program import Listener
+from tests.support.proxy import CALM, Always, Proxy, Storm
+from tests.support.wire import Wire
 
 from loom.client import AsyncClient, spool
 from loom.client.buffer import Buffer

@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 from tests.client.conftest import QUICK
 from tests.http.conftest import Loom
-from tests.network.proxy import Storm
+from tests.support.proxy import Storm
 
 from loom.client import AsyncClient
 from loom.client.errors import Aborted, Corrupted, InvalidRequest, Lost, NotFound, Refused, Replaced

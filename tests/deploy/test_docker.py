@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.e2e.server import Server
+from tests.support.server import Server
 
 from loom.config import Settings, variable
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.program import BIN, environment
 from tests.deploy.test_proxies import PROXIES, proxied
-from tests.e2e.server import Server
-from tests.http.wire import Wire
+from tests.support.program import BIN, environment
+from tests.support.server import Server
+from tests.support.wire import Wire
 
 TRIALS = [
     "request buffering",

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.e2e.server import Server
-from tests.http.wire import Wire
+from tests.support.server import Server
+from tests.support.wire import Wire
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 LOOM = "127.0.0.1:3060"

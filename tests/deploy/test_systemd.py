@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.program import BIN, environment
+from tests.support.program import BIN, environment
 
 ROOT = Path(__file__).parents[2]
 EXPOSURE = 20

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.server import Server
+from tests.support.server import Server
 
 RECORD = '{"timestamp": '
 

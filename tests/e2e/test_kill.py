@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.e2e.conftest import Serve
-from tests.e2e.peers import Content, ask, bytes_of, connect, follow, is_cut, soon
-from tests.e2e.server import Server, tell
-from tests.http.wire import Cut, Head
+from tests.support.peers import Content, ask, bytes_of, connect, follow, is_cut, soon
+from tests.support.server import Server, tell
+from tests.support.wire import Cut, Head
 
 ROUNDS = 20
 STREAMS = 30

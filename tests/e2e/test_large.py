@@ -6,8 +6,8 @@ from asyncio.subprocess import PIPE
 
 import pytest
 from tests.e2e.conftest import Serve
-from tests.e2e.peers import Content, bytes_of, follow, produce, send, soon
-from tests.e2e.server import BIN, MIB, Server, tell
+from tests.support.peers import Content, bytes_of, follow, produce, send, soon
+from tests.support.server import BIN, MIB, Server, tell
 
 GIB = 1024 * MIB
 RESIDENT = 100 * MIB

@@ -4,10 +4,10 @@ import asyncio
 import socket
 
 import pytest
-from tests.cli.program import program
 from tests.e2e.conftest import Serve
-from tests.e2e.peers import Content, ask, soon
-from tests.e2e.server import Server
+from tests.support.peers import Content, ask, soon
+from tests.support.program import program
+from tests.support.server import Server
 
 PIECE = 50_000
 RESTARTS = 6

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Serve
-from tests.e2e.peers import follow, soon
-from tests.e2e.server import Server
+from tests.support.peers import follow, soon
+from tests.support.server import Server
 
 README = Path(__file__).parents[2] / "README.md"
 SERVER = "http://localhost:3060"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Serve
-from tests.e2e.peers import follow, soon
-from tests.e2e.server import BIN, tell
+from tests.support.peers import follow, soon
+from tests.support.server import BIN, tell
 
 ROOT = Path(__file__).parents[2]
 COMMAND = f"{sys.executable} -m pytest -v --color=yes -p no:cacheprovider tests/unit"

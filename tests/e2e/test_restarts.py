@@ -4,10 +4,10 @@ import asyncio
 import http.client
 from asyncio.subprocess import PIPE
 
-from tests.cli.program import BIN, environment
 from tests.e2e.conftest import Serve
-from tests.e2e.peers import soon
-from tests.e2e.server import until
+from tests.support.peers import soon
+from tests.support.program import BIN, environment
+from tests.support.server import until
 
 RESTARTS = 10
 

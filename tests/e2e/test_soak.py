@@ -11,9 +11,9 @@ from itertools import count
 
 import pytest
 from tests.e2e.conftest import Serve
-from tests.e2e.peers import Content, bytes_of, connect, follow, is_cut
-from tests.e2e.server import MIB, TRACED, Server, tell, until
-from tests.http.wire import Cut, Head, Wire
+from tests.support.peers import Content, bytes_of, connect, follow, is_cut
+from tests.support.server import MIB, TRACED, Server, tell, until
+from tests.support.wire import Cut, Head, Wire
 
 PRODUCERS = 100
 FOLLOWERS = 10

@@ -4,9 +4,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 from tests.e2e.conftest import Serve
-from tests.e2e.peers import Content, ask, connect, follow, is_cut, produce, soon, take
-from tests.e2e.server import Server, tell
-from tests.http.wire import Wire
+from tests.support.peers import Content, ask, connect, follow, is_cut, produce, soon, take
+from tests.support.server import Server, tell
+from tests.support.wire import Wire
 
 FIRST_ANSWER_SECONDS = 3.0
 """Thrice what is promised: other tests and builds may want this machine too."""

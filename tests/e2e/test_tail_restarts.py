@@ -4,9 +4,9 @@ import asyncio
 import socket
 
 import pytest
-from tests.cli.program import program
 from tests.e2e.conftest import Serve
 from tests.e2e.test_push_restarts import reached
+from tests.support.program import program
 
 RESTARTS = 10
 LINES = 400

@@ -7,7 +7,7 @@ restart left could have come of that, and is known for certain from then on.
 
 from dataclasses import dataclass, field
 
-from tests.e2e.peers import Content
+from tests.support.peers import Content
 
 NOTHING = 0
 """The number of no take: the id is free."""

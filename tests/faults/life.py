@@ -4,11 +4,11 @@ import asyncio
 import random
 from collections.abc import Sequence
 
-from tests.e2e.peers import soon
-from tests.e2e.server import LOOM, Server
 from tests.faults.conftest import Run
 from tests.faults.volume import Volume
 from tests.faults.world import World
+from tests.support.peers import soon
+from tests.support.server import LOOM, Server
 
 STORE_FAILED = 70
 """The exit code of a server whose store has stopped."""

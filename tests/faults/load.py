@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.e2e.peers import connect, send
-from tests.e2e.server import Server
 from tests.faults.ledger import FINAL, NOTHING, Name, Take
-from tests.http.wire import Cut, Head, Wire
+from tests.support.peers import connect, send
+from tests.support.server import Server
+from tests.support.wire import Cut, Head, Wire
 
 LOST = Cut, ConnectionError, IncompleteReadError
 

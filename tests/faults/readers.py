@@ -10,11 +10,11 @@ import random
 from base64 import b64decode
 from typing import Any
 
-from tests.e2e.peers import bytes_of, connect
-from tests.e2e.server import Server
 from tests.faults.ledger import FINAL, Name, Take
 from tests.faults.load import again, tell
-from tests.http.wire import Wire
+from tests.support.peers import bytes_of, connect
+from tests.support.server import Server
+from tests.support.wire import Wire
 
 from loom.wire.sse import Decoder, Event
 

@@ -5,8 +5,8 @@ import json
 import os
 
 import pytest
-from tests.e2e.peers import Content, ask, produce, send
-from tests.e2e.server import BIN, until
+from tests.support.peers import Content, ask, produce, send
+from tests.support.server import BIN, until
 
 from loom.cli.verify import CANNOT, DAMAGED, GOOD
 

@@ -8,13 +8,13 @@ import random
 from contextlib import suppress
 
 import pytest
-from tests.e2e.peers import ask, connect, soon
-from tests.e2e.server import tell, until
 from tests.faults.child import Fault
 from tests.faults.conftest import SEED, rounds, within
 from tests.faults.life import STORE_FAILED
 from tests.faults.load import LOST
 from tests.faults.world import World
+from tests.support.peers import ask, connect, soon
+from tests.support.server import tell, until
 
 STOPS = [
     *((operation, "log/", kind, 150) for operation in ("write", "sync") for kind in ("EIO", "ENOSPC")),

@@ -4,9 +4,9 @@ import asyncio
 import os
 
 import pytest
-from tests.e2e.peers import Content, ask, produce, send, soon
-from tests.e2e.server import LOOM, until
-from tests.http.wire import Cut
+from tests.support.peers import Content, ask, produce, send, soon
+from tests.support.server import LOOM, until
+from tests.support.wire import Cut
 
 LINE = 100
 

@@ -5,10 +5,10 @@ everyone finds there after, and nothing that was told is taken back.
 import asyncio
 import random
 
-from tests.e2e.peers import soon
-from tests.e2e.server import tell
 from tests.faults.conftest import rounds, within
 from tests.faults.world import World
+from tests.support.peers import soon
+from tests.support.server import tell
 
 KILLS = 20
 

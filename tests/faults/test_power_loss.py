@@ -5,10 +5,10 @@ under the server as users run it. What any producer or reader was told before is
 import asyncio
 
 import pytest
-from tests.e2e.server import tell
 from tests.faults.child import lying
 from tests.faults.conftest import rounds, within
 from tests.faults.life import Life
+from tests.support.server import tell
 
 CRASHES = 25
 SOON = 8

@@ -12,7 +12,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from tests.e2e.server import die_with_parent
+from tests.support.server import die_with_parent
 
 SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are the same request (linux/fs/ext4/ext4.h, xfs_fs.h)."""

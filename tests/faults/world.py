@@ -10,12 +10,12 @@ from itertools import count
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from tests.e2e.peers import ask, connect
-from tests.e2e.server import Server
 from tests.faults.ledger import NOTHING, Name
 from tests.faults.load import Gone, Producer
 from tests.faults.readers import Reader
-from tests.http.wire import Cut
+from tests.support.peers import ask, connect
+from tests.support.server import Server
+from tests.support.wire import Cut
 
 T = TypeVar("T")
 PRODUCERS = 16

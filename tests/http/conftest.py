@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import structlog
 from starlette.types import ASGIApp
-from tests.http.wire import Wire
+from tests.support.wire import Wire
 
 from loom.cli.access import open_auth
 from loom.cli.serve import limits_of

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 from loom.store.memory import MemoryStore
 

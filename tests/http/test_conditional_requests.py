@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom
-from tests.http.wire import Head
+from tests.support.wire import Head
 
 pytestmark = ONE_STORE
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 from tests.http.conftest import Loom, Serve
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 from loom.model import State, quote_id
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom, Serve
-from tests.http.wire import Cut, Wire
+from tests.support.wire import Cut, Wire
 
 
 async def missing(wire: Wire, id: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom
-from tests.http.wire import Cut, Wire
+from tests.support.wire import Cut, Wire
 
 from loom.jobs.digests import STEP
 from loom.model import ChangeKind, State

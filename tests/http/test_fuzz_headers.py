@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom
-from tests.http.wire import Wire
+from tests.support.wire import Wire
 
 from loom.http.service.openapi import document
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom
-from tests.http.wire import Wire
+from tests.support.wire import Wire
 
 from loom.store.places import GAP
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom, Serve
-from tests.http.wire import Cut, Wire
+from tests.support.wire import Cut, Wire
 
 from loom.model import Query, State
 

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.http.conftest import Lines, Loom, running
-from tests.http.wire import Cut, Head, Wire
+from tests.support.wire import Cut, Head, Wire
 
 from loom.config import Settings
 from loom.model import State

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from tests.http.conftest import HEAD_ONLY, ONE_STORE, Loom
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 from loom.model import State
 

@@ -14,7 +14,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server as Granian
 from starlette.types import ASGIApp
 from tests.http.conftest import Host, Lines, Loom, running
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 from loom.config import Settings
 from loom.model import State

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from tests.http.conftest import Loom, Serve
-from tests.http.wire import Cut, Wire
+from tests.support.wire import Cut, Wire
 
 from loom.model import State
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom, Serve
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 from loom.model import State
 

@@ -6,7 +6,7 @@ import random
 import pytest
 from tests.http.conftest import HEAD_ONLY, ONE_STORE, Loom
 from tests.http.test_curl import Tool, output
-from tests.http.wire import Cut, Wire
+from tests.support.wire import Cut, Wire
 
 from loom.model import State
 

@@ -7,7 +7,7 @@ import json
 import aiohttp
 import pytest
 from tests.http.conftest import HEAD_ONLY, Loom
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 from loom.model import State
 

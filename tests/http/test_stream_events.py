@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.http.conftest import ONE_STORE, Loom, Serve
-from tests.http.wire import Wire
+from tests.support.wire import Wire
 
 from loom.http.stream.sse import Teller, accepts_events, beating
 from loom.model import Patch, State

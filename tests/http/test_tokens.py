@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom, Serve
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 pytestmark = ONE_STORE
 

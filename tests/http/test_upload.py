@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom, Serve
-from tests.http.wire import Cut, Head, Wire
+from tests.support.wire import Cut, Head, Wire
 
 from loom.model import State
 

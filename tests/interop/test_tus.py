@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.http.conftest import ONE_STORE, Loom
-from tests.network.proxy import Always, Fault, Kind, Way, Weather
+from tests.support.proxy import Always, Fault, Kind, Way, Weather
 
 from loom.model import State
 

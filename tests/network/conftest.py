@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from tests.http.conftest import Loom, lines, loom, serve, store_kind
-from tests.network.proxy import Always, Proxy, Storm, Weather
+from tests.support.proxy import Always, Proxy, Storm, Weather
 
 __all__ = ["lines", "loom", "serve", "store_kind"]
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.http.conftest import Loom
 from tests.network.conftest import Between
-from tests.network.proxy import Storm
+from tests.support.proxy import Storm
 
 from loom.client.producing import push
 from loom.client.push import Pace

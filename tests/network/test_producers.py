@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from tests.http.conftest import Loom, Serve
-from tests.http.wire import Cut, Head, Wire
 from tests.network.conftest import Between
-from tests.network.proxy import CALM, CUTS, Fault, Kind, Proxy, Storm, Way, Weather
+from tests.support.proxy import CALM, CUTS, Fault, Kind, Proxy, Storm, Way, Weather
+from tests.support.wire import Cut, Head, Wire
 
 from loom.model import State
 

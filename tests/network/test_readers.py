@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from tests.http.conftest import Loom
-from tests.http.wire import Cut, Head, Wire
 from tests.network.conftest import Between
-from tests.network.proxy import Storm
+from tests.support.proxy import Storm
+from tests.support.wire import Cut, Head, Wire
 
 from loom.wire.sse import Decoder
 

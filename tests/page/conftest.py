@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
-from tests.e2e.server import Server
-from tests.http.wire import Wire
+from tests.support.server import Server
+from tests.support.wire import Wire
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from tests.http.wire import Wire
+from tests.support.wire import Wire
 
 from loom.http.server import Limits, serving
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.http.server.support import CHUNKED_POST, GET, answering, descriptors, part, served, start, until
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 from loom.errors import StorageFull, StreamAborted
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.http.server.support import CHUNKED_POST, GET, Follower, Seen, answering, send_in_steps, served
-from tests.http.wire import Wire
+from tests.support.wire import Wire
 
 BODY = b"some bytes\x00\xff"
 POST = b"POST /a%20b?q=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n" + BODY

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from starlette.types import Receive, Scope, Send
 from tests.http.server.support import CHUNKED_POST, answering, part, served, start
-from tests.http.wire import Wire
+from tests.support.wire import Wire
 
 from loom.http.server import serving
 

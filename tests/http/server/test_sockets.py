@@ -11,7 +11,7 @@ import psutil
 import pytest
 from starlette.types import Receive, Scope, Send
 from tests.http.server.support import GET, Seen, part, served, start
-from tests.http.wire import Cut, Wire
+from tests.support.wire import Cut, Wire
 
 from loom.http.server import Server
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from starlette.types import Receive, Scope, Send
 from tests.http.server.support import GET, Follower, answering, part, start
-from tests.http.wire import Cut, Wire
+from tests.support.wire import Cut, Wire
 
 from loom.errors import ConfigError
 from loom.http.server import Limits, Server, serving

@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.http.server.support import GET, Seen, descriptors, part, served, start, until
-from tests.http.wire import Cut
+from tests.support.wire import Cut
 
 from loom.http.server import Limits
 from loom.http.server.wire import Wire

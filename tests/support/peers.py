@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from tests.e2e.server import PATIENCE, Server
-from tests.http.wire import Cut, Head, Wire
+from tests.support.server import PATIENCE, Server
+from tests.support.wire import Cut, Head, Wire
 
 T = TypeVar("T")
 PERIOD = 1 << 20

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.http.wire import Wire
+from tests.support.wire import Wire
 
 PIECE = 64 << 10
 
