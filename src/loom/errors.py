@@ -1,301 +1,278 @@
-"""Everything Loom raises on purpose. Each class has a stable `code` and an HTTP `status`.
+"""Define every error that Loom raises on purpose. Each class has a stable `code`.
+
+This module knows nothing of HTTP: `http/problem.py` maps each class to a status.
 
 LoomError
-├── BadRequest                400, or as it says
-│   ├── InvalidId             400
-│   ├── InvalidMetadata       400
-│   ├── InconsistentLength    400  not as many bytes as were announced
-│   ├── TooLarge              413
-│   ├── UnsupportedEncoding   415
-│   └── UnsupportedPatch      415
-├── Unauthorized              401
-├── Forbidden                 403
-├── StreamNotFound            404
-├── ProducerIdle              408
-├── Conflict                  409
-│   ├── StreamExists          409
-│   ├── StreamFinal           409  the stream has ended for good
-│   ├── OffsetMismatch        409  carries the right offset
-│   ├── EpochMismatch         409  another producer came to the stream
-│   └── VersionMismatch       409  a compare-and-set lost
-├── DigestMismatch            422  the bytes are not those their producer meant
-├── PreconditionFailed        412  the request names another stream than this
-├── RangeNotSatisfiable       416  carries the size there is
-├── Misdirected               421
-├── WriterLost                     a producer may not go on
-│   ├── Fenced                409  another producer took over
-│   ├── StreamGone            409  deleted or replaced
-│   └── StreamFailed          507  its bytes could not be stored
-├── StreamAborted             409  a follower's stream did not complete
-├── StreamDamaged             500  stored bytes are missing or wrong
-├── SizeLimit                 413  a stream has all the bytes that one may have
-├── StorageFull               507
-├── Busy                      503  a limit of this machine; try again later
-│   └── TooMany               503  of streams or followers at once
-├── QuotaExceeded             429  a token has taken what it may for now
-├── StoreStopped              503  a flush failed, or the store is closed
-└── ConfigError                    the server cannot start as told
+├── BadRequest                malformed, or not allowed as it stands
+│   ├── InvalidId
+│   ├── InvalidMetadata
+│   ├── InconsistentLength    the announced length does not match
+│   ├── TooLarge
+│   ├── UnsupportedEncoding
+│   └── UnsupportedPatch
+├── Unauthorized
+├── Forbidden
+├── StreamNotFound
+├── ProducerIdle
+├── Conflict                  the stream is in another state than the request expects
+│   ├── StreamExists
+│   ├── StreamFinal           the stream is complete or aborted
+│   ├── OffsetMismatch        carries the offset to resume from
+│   ├── EpochMismatch         another producer took the stream over
+│   └── VersionMismatch       a compare-and-set failed
+├── DigestMismatch            the stored bytes are not those the producer sent
+├── PreconditionFailed
+├── RangeNotSatisfiable       carries the stream's size
+├── Misdirected
+├── WriterLost                the producer must stop
+│   ├── Fenced                another producer took the stream over
+│   ├── StreamGone            the stream was deleted or replaced
+│   └── StreamFailed          its bytes could not be stored
+├── StreamAborted             the stream ended without being complete
+├── StreamDamaged             stored bytes are missing or wrong
+├── SizeLimit                 the stream reached its maximum size
+├── StorageFull
+├── Busy                      a limit of this machine is reached
+│   └── TooMany               a configured limit is reached
+├── QuotaExceeded             a token used up its quota
+├── StoreStopped              a flush failed, or the store is closed
+└── ConfigError               the server cannot start
 """
-
-PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types"
-"""Where the problem types of draft-ietf-httpbis-resumable-upload are to be registered."""
 
 
 class LoomError(Exception):
-    """The root. `str()` is a sentence for the person who asked; it names no path.
+    """The root of all errors. `str()` is a sentence for the user and names no path of the server.
 
-    `type` is the problem's type (RFC 9457 section 3.1.1) where there is one that others know. `retry_after`
-    is in seconds, None where trying again makes no sense or nobody knows when.
+    `retry_after` is the number of seconds after which a retry makes sense, or None if that is unknown.
     """
 
     code = "internal"
-    status = 500
-    type = "about:blank"
     retry_after: float | None = None
 
 
 class BadRequest(LoomError):
-    """The request cannot be meant as it stands."""
+    """The request is malformed or contradicts itself."""
 
     code = "bad_request"
-    status = 400
 
 
 class InvalidId(BadRequest):
-    """The id may not name a stream."""
+    """The id is not a valid stream id."""
 
     code = "invalid_id"
 
 
 class InvalidMetadata(BadRequest):
-    """The metadata is not one JSON value within the limit."""
+    """The metadata is not one JSON value within the size limit."""
 
     code = "invalid_metadata"
 
 
 class TooLarge(BadRequest):
-    """A request body longer than any that could be meant."""
+    """A request body exceeds the limit of its kind."""
 
     code = "too_large"
-    status = 413
 
 
 class UnsupportedEncoding(BadRequest):
-    """A request body with a Content-Encoding: Loom stores bytes as they are (RFC 9110 section 8.4)."""
+    """A request body has a content coding. Loom stores bytes as they are (RFC 9110 section 8.4)."""
 
     code = "unsupported_encoding"
-    status = 415
 
 
 class InconsistentLength(BadRequest):
-    """A producer announced another number of bytes than it sent, or than it announced before."""
+    """The announced length differs from the bytes sent, or from an earlier announcement."""
 
     code = "inconsistent_length"
-    type = f"{PROBLEM_TYPES}#inconsistent-upload-length"
 
 
 class UnsupportedPatch(BadRequest):
-    """A PATCH of a content type that is not taken; the answer says which are (RFC 5789 section 2.2)."""
+    """A patch has an unsupported content type. The response lists those supported (RFC 5789 section 2.2)."""
 
     code = "unsupported_patch"
-    status = 415
 
 
 class Unauthorized(LoomError):
-    """No token, or one that is not known (RFC 6750 section 3)."""
+    """The token is missing or unknown (RFC 6750 section 3)."""
 
     code = "unauthorized"
-    status = 401
 
 
 class Forbidden(LoomError):
-    """Known, but not allowed."""
+    """The token is known but does not allow this."""
 
     code = "forbidden"
-    status = 403
 
 
 class StreamNotFound(LoomError):
-    """No stream of that id, or the key is no longer there."""
+    """No stream has this id, or the key no longer exists."""
 
     code = "not_found"
-    status = 404
 
     def __init__(self, id: str) -> None:
         super().__init__(f"The stream with ID {id} does not exist")
 
 
 class ProducerIdle(LoomError):
-    """The producer sent nothing for longer than the server allows; off unless set."""
+    """The producer sent nothing for longer than the configured limit."""
 
     code = "idle"
-    status = 408
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"Nothing came for {seconds:g} seconds; this server waits no longer.")
+        super().__init__(
+            f"The producer sent nothing for {seconds:g} seconds, the idle limit of this server. Reconnect to "
+            "resume."
+        )
 
 
 class Conflict(LoomError):
-    """The stream is not as the request takes it to be."""
+    """The stream is in another state than the request expects."""
 
     code = "conflict"
-    status = 409
 
 
 class StreamExists(Conflict):
-    """The id is taken."""
+    """The id is in use."""
 
     code = "exists"
 
     def __init__(self, id: str) -> None:
-        super().__init__(
-            f"The stream with ID {id} already exists. Specify force=true query param to override."
-        )
+        super().__init__(f"The stream with ID {id} already exists.")
 
 
 class StreamFinal(Conflict):
-    """The stream is complete or aborted: nothing can be added or changed."""
+    """The stream is complete or aborted and takes no more bytes or changes."""
 
     code = "final"
-    type = f"{PROBLEM_TYPES}#completed-upload"
 
 
 class OffsetMismatch(Conflict):
-    """A producer offered to go on at another offset than the stream's end; `offset` is the right one."""
+    """A producer resumed at another offset than the stream's end. `offset` is the end."""
 
     code = "offset_mismatch"
-    type = f"{PROBLEM_TYPES}#mismatching-upload-offset"
 
     def __init__(self, offset: int, provided: int) -> None:
-        super().__init__(f"The stream ends at offset {offset}, not at {provided}; go on from there.")
+        super().__init__(f"The stream ends at offset {offset}, not at {provided}. Resume from {offset}.")
         self.offset = offset
         self.provided = provided
 
 
 class EpochMismatch(Conflict):
-    """A producer meant to take the stream over from another epoch than the one it has."""
+    """A producer tried to take the stream over from another epoch than the current one."""
 
     code = "epoch_mismatch"
 
     def __init__(self, epoch: int, provided: int) -> None:
-        super().__init__(f"The stream's epoch is {epoch}, not {provided}: another producer came to it.")
+        super().__init__(
+            f"The stream's epoch is {epoch}, not {provided}: another producer took the stream over."
+        )
 
 
 class VersionMismatch(Conflict):
-    """Someone else changed the stream first."""
+    """The stream changed since the caller read its version."""
 
     code = "version_mismatch"
 
 
 class DigestMismatch(LoomError):
-    """What was stored is not what its producer meant to send, by Stream-Digest: the stream is aborted."""
+    """The stored bytes do not match the digest that the producer sent. The stream is aborted."""
 
     code = "digest_mismatch"
-    status = 422
 
 
 class PreconditionFailed(LoomError):
     """A condition of the request does not hold (RFC 9110 section 13)."""
 
     code = "precondition_failed"
-    status = 412
 
 
 class RangeNotSatisfiable(LoomError):
-    """A Range with no byte in it; `size` is how many there are (RFC 9110 section 15.5.17)."""
+    """The requested range contains no byte. `size` is the stream's size (RFC 9110 section 15.5.17)."""
 
     code = "range_not_satisfiable"
-    status = 416
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"The stream has {size} bytes, none of them in that range.")
+        super().__init__(f"The stream has {size} bytes; the requested range contains none of them.")
         self.size = size
 
 
 class Misdirected(LoomError):
-    """A Host this server does not answer for (RFC 9110 section 15.5.20)."""
+    """The request names a host that this server does not serve (RFC 9110 section 15.5.20)."""
 
     code = "misdirected"
-    status = 421
 
 
 class WriterLost(LoomError):
-    """This producer may not go on; what it sent so far is kept as far as it was durable."""
+    """The producer must stop. Its durable bytes are kept."""
 
     code = "writer_lost"
-    status = 409
 
 
 class Fenced(WriterLost):
-    """Another producer has taken the stream over."""
+    """Another producer took the stream over."""
 
     code = "fenced"
 
 
 class StreamGone(WriterLost):
-    """The stream was deleted or replaced under the producer."""
+    """The stream was deleted or replaced during the operation."""
 
     code = "gone"
 
 
 class StreamFailed(WriterLost):
-    """The stream's bytes could not be stored; those before the durable size are safe."""
+    """The stream's bytes could not be stored. Those below the durable size are safe."""
 
     code = "stream_failed"
-    status = 507
 
 
 class StreamAborted(LoomError):
-    """The stream ended without its producer saying it is complete; a follower's answer is cut."""
+    """The stream ended without being complete. A follower's response is cut."""
 
     code = "aborted"
-    status = 409
 
 
 class StreamDamaged(LoomError):
-    """Stored bytes are missing or not what was stored."""
+    """Stored bytes are missing or differ from what was stored."""
 
     code = "damaged"
-    status = 500
 
 
 class SizeLimit(LoomError):
-    """A stream has all the bytes that one may have here; what came before is stored."""
+    """The stream reached its maximum size. Bytes up to the limit are stored."""
 
     code = "size_limit"
-    status = 413
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"A stream has {limit} bytes at most here; send what is more as another one.")
+        super().__init__(
+            f"The stream exceeds the limit of {limit} bytes. Send the remaining bytes as another stream."
+        )
 
 
 class StorageFull(LoomError):
-    """Too little space is left, on the disk or of what this server may use."""
+    """The disk, or the space that this server may use, is full."""
 
     code = "storage_full"
-    status = 507
 
 
 class Busy(LoomError):
-    """A limit of this machine is reached, open files for one; the same request may work later."""
+    """A limit of this machine is reached, such as open files. Retry later."""
 
     code = "busy"
-    status = 503
     retry_after = 1.0
 
 
 class TooMany(Busy):
-    """A limit that was set on how many there may be at once."""
+    """A configured limit on simultaneous streams or followers is reached."""
 
     code = "too_many"
     retry_after = 10.0
 
 
 class QuotaExceeded(LoomError):
-    """A token has taken what it may, for now."""
+    """A token used up its quota for now."""
 
     code = "quota_exceeded"
-    status = 429
 
     def __init__(self, detail: str, retry_after: float) -> None:
         super().__init__(detail)
@@ -303,14 +280,13 @@ class QuotaExceeded(LoomError):
 
 
 class StoreStopped(LoomError):
-    """The store takes and shows nothing more: it was closed, or a flush failed."""
+    """The store serves nothing more: it was closed, or a flush failed."""
 
     code = "stopped"
-    status = 503
     retry_after = 1.0
 
 
 class ConfigError(LoomError):
-    """A setting or the data directory makes it impossible to start."""
+    """A setting or the data directory prevents the start."""
 
     code = "config"

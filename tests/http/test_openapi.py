@@ -14,6 +14,7 @@ from tests.http.conftest import ONE_STORE, Loom, Serve
 import loom as package
 from loom.errors import ConfigError, LoomError
 from loom.http.headers import EXPOSED
+from loom.http.problem import row_of
 from loom.http.service.openapi import document
 
 SOURCE = Path(package.__file__).parent / "http"
@@ -73,7 +74,7 @@ def test_it_has_every_problem_with_its_status(told: dict[str, Any]):
             (int(name.removeprefix("Problem")), code)
             for code in schema["allOf"][1]["properties"]["code"]["enum"]
         }
-    ours = {(error.status, error.code) for error in errors()}
+    ours = {(row_of(error).status, error.code) for error in errors()}
     written = re.compile(r'(?:problem\(|= |_refuse\(\(|return )\(?([1-5][0-9]{2}), "([a-z_]+)"')
     for file in SOURCE.rglob("*.py"):
         ours |= {(int(status), code) for status, code in written.findall(file.read_text())}
@@ -85,7 +86,7 @@ def test_it_has_every_header_that_is_read_and_every_one_that_is_shown(told: dict
     described = {each["name"].lower() for each in parameters if each["in"] == "header"}
     read = {
         name
-        for file in SOURCE.glob("*.py")
+        for file in SOURCE.rglob("*.py")
         for name in re.findall(r'\.all\(b"([a-z-]+)"\)', file.read_text())
     }
     assert read - PROTOCOL == described

@@ -11,6 +11,7 @@ import pytest
 from loom.cli.main import app
 from loom.config import Settings
 from loom.errors import ConfigError, LoomError, WriterLost
+from loom.http.problem import row_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -45,7 +46,7 @@ TOLD = [each for each in errors() if each not in (ConfigError, WriterLost)]
 
 @pytest.mark.parametrize("error", TOLD, ids=lambda error: error.__name__)
 def test_every_error_is_documented_with_its_status(error):
-    assert f"| `{error.code}` | {error.status} |" in page("http")
+    assert f"| `{error.code}` | {row_of(error).status} |" in page("http")
 
 
 def test_codes_that_are_no_errors_of_their_own_are_documented():

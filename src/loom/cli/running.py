@@ -77,7 +77,7 @@ def exit_code(error: LoomError) -> int:
     """The exit code that tells of this error."""
     if isinstance(error, ConfigError):
         return options.USAGE
-    return BY_CODE.get(error.code) or BY_STATUS.get(error.status, options.REFUSED)
+    return BY_CODE.get(error.code) or BY_STATUS.get(getattr(error, "status", 0), options.REFUSED)
 
 
 def tell(prog: str, sentence: str) -> None:

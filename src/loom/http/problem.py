@@ -1,9 +1,14 @@
-"""Errors as `application/problem+json` (RFC 9457). Pure: an error in, a status, headers and a body out."""
+"""Turn errors into `application/problem+json` responses (RFC 9457). Owns the status and problem type of each.
+
+Pure: an error in, a status, headers and a body out.
+"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import NamedTuple
 
+from loom import errors
 from loom.errors import LoomError, OffsetMismatch, RangeNotSatisfiable, Unauthorized, UnsupportedPatch
 
 Headers = list[tuple[bytes, bytes]]
@@ -12,10 +17,65 @@ ACCEPT_PATCH = b"application/partial-upload, application/merge-patch+json"
 """The content types that a PATCH of a stream may have (RFC 5789 section 3.1)."""
 
 
+class Row(NamedTuple):
+    """The status and problem type of an error class, and what a client of this interface can do about it."""
+
+    status: int
+    type: str = "about:blank"
+    advice: str = ""
+
+
+_UPLOAD_TYPES = "https://iana.org/assignments/http-problem-types#"
+"""Where draft-ietf-httpbis-resumable-upload registers its problem types."""
+
+ROWS: Mapping[type[LoomError], Row] = {
+    LoomError: Row(500),
+    errors.BadRequest: Row(400),
+    errors.InvalidId: Row(400),
+    errors.InvalidMetadata: Row(400),
+    errors.InconsistentLength: Row(400, f"{_UPLOAD_TYPES}inconsistent-upload-length"),
+    errors.TooLarge: Row(413),
+    errors.UnsupportedEncoding: Row(415),
+    errors.UnsupportedPatch: Row(415),
+    errors.Unauthorized: Row(401),
+    errors.Forbidden: Row(403),
+    errors.StreamNotFound: Row(404),
+    errors.ProducerIdle: Row(408),
+    errors.Conflict: Row(409),
+    errors.StreamExists: Row(409, advice=" Specify force=true query param to override."),
+    errors.StreamFinal: Row(409, f"{_UPLOAD_TYPES}completed-upload"),
+    errors.OffsetMismatch: Row(409, f"{_UPLOAD_TYPES}mismatching-upload-offset"),
+    errors.EpochMismatch: Row(409),
+    errors.VersionMismatch: Row(409),
+    errors.PreconditionFailed: Row(412),
+    errors.RangeNotSatisfiable: Row(416),
+    errors.Misdirected: Row(421),
+    errors.DigestMismatch: Row(422),
+    errors.WriterLost: Row(409),
+    errors.Fenced: Row(409),
+    errors.StreamGone: Row(409),
+    errors.StreamFailed: Row(507),
+    errors.StreamAborted: Row(409),
+    errors.StreamDamaged: Row(500),
+    errors.SizeLimit: Row(413),
+    errors.StorageFull: Row(507),
+    errors.Busy: Row(503),
+    errors.TooMany: Row(503),
+    errors.QuotaExceeded: Row(429),
+    errors.StoreStopped: Row(503),
+}
+"""Every error that a request may meet. ConfigError has no row: it ends the server before any request."""
+
+
+def row_of(error: type[LoomError]) -> Row:
+    """Return the row of an error class: its own, or that of the nearest base class which has one."""
+    return next(ROWS[kind] for kind in error.__mro__ if kind in ROWS)
+
+
 def problem(
     status: int, code: str, detail: str, *, headers: Iterable[tuple[bytes, bytes]] = (), **members: object
 ) -> tuple[int, Headers, bytes]:
-    """A whole error response. `error` repeats `detail`: it is where classic clients look for it."""
+    """Return a whole error response. `error` repeats `detail` for the clients of the classic interface."""
     document = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -42,9 +102,10 @@ def problem(
 def problem_of(
     error: LoomError, *, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> tuple[int, Headers, bytes]:
-    """The response that tells `error`."""
+    """Return the response that reports `error`."""
+    row = row_of(type(error))
     extra = list(headers)
-    members: dict[str, object] = {"type": error.type}
+    members: dict[str, object] = {"type": row.type}
     if isinstance(error, Unauthorized):
         extra.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, RangeNotSatisfiable):
@@ -61,4 +122,4 @@ def problem_of(
         extra.append((b"accept-patch", ACCEPT_PATCH))
     if error.retry_after is not None:
         extra.append((b"retry-after", b"%d" % error.retry_after))
-    return problem(error.status, error.code, str(error), headers=extra, **members)
+    return problem(row.status, error.code, f"{error}{row.advice}", headers=extra, **members)

@@ -4,15 +4,15 @@ What the code knows is taken from the code: states, limits, and every problem wi
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
 from loom import __version__
 from loom.access.auth import Action
-from loom.errors import ConfigError, LoomError
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE, NOSNIFF
+from loom.http.problem import ROWS
 from loom.http.service.listing import DEFAULT_LIMIT, MAX_LIMIT
 from loom.http.service.tokens import MAX_SECONDS
 from loom.http.stream.lifetime import MAX_TTL
@@ -253,17 +253,9 @@ def _problem(status: int) -> Node:
 def _codes() -> dict[int, list[str]]:
     """The codes of all problems, by their status."""
     codes: dict[int, set[str]] = {status: set(told) for status, told in TRANSPORT_PROBLEMS.items()}
-    for error in _errors(LoomError):
-        codes.setdefault(error.status, set()).add(error.code)
+    for error, row in ROWS.items():
+        codes.setdefault(row.status, set()).add(error.code)
     return {status: sorted(codes[status]) for status in sorted(codes)}
-
-
-def _errors(root: type[LoomError]) -> Iterator[type[LoomError]]:
-    if root is not ConfigError:
-        yield root
-    for error in root.__subclasses__():
-        if error.__module__ == root.__module__:  # not those of the client
-            yield from _errors(error)
 
 
 _ANY_BODY = {"*/*": _bytes("The bytes of the stream, of any type and length.")}
