@@ -7,7 +7,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote, unquote_to_bytes
 
@@ -65,11 +65,6 @@ class NewStream:
     ttl: float | None = None
     expires: float | None = None
 
-    def born(self, key: str, now: float) -> "Info":
-        """The stream this asks for, with its first producer."""
-        asked = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Info(key=key, epoch=1, state=State.LIVE, created=now, **asked)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
@@ -101,33 +96,6 @@ class Info:
     expires: float | None = None
     digest: str | None = None
     version: int = 1
-
-    def takes(self, patch: "Patch", now: float) -> bool:
-        """True unless the stream is too final: then metadata may change once, soon after the end, and the
-        digest of a complete one be told once."""
-        if not self.state.final:
-            return True
-        if patch.metadata is None:
-            told = patch.digest is not None and patch.state is None
-            return told and self.state is State.COMPLETE and self.digest is None
-        late = self.ended is None or now > self.ended + AMEND_WINDOW
-        return patch.state is None and patch.digest is None and not (late or self.amended)
-
-    def patched(self, patch: "Patch", now: float) -> "Info":
-        """The stream once `patch`, which it takes, is applied to it."""
-        info = replace(
-            self,
-            metadata=self.metadata if patch.metadata is None else patch.metadata,
-            amended=self.amended or (self.state.final and patch.metadata is not None),
-            digest=patch.digest or self.digest,
-            version=self.version + 1,
-        )
-        if patch.state is None:
-            return info
-        info = replace(info, state=patch.state, reason=patch.reason, deadline=patch.deadline)
-        if not patch.state.final:
-            return info
-        return replace(info, ended=now, expires=now + self.ttl if self.ttl else self.expires)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -222,4 +222,6 @@ async def test_create_whose_asker_is_cancelled_leaves_no_live_stream(store: Stor
         reader = await follow(store, (await store.info("a")).key)
         if reader.following.info.state is State.LIVE:
             await reader.state(State.INTERRUPTED)
-        assert (await store.info("a")).deadline is not None
+        info = await store.info("a")
+        assert info.deadline is not None
+        assert info.reason == "its producer went away"

@@ -73,6 +73,7 @@ async def test_streams_that_were_live_are_interrupted_with_a_fresh_window(
     store = await reopening.reopen()
     info = await store.info("a")
     assert (info.state, info.deadline, info.size) == (State.INTERRUPTED, clock.time + 7.0, 8)
+    assert info.reason == "the server stopped"
     assert (info.key, info.metadata, info.content_type) == (before.key, before.metadata, before.content_type)
     assert (info.created, info.epoch) == (before.created, before.epoch)
     assert await store.due(clock.time + 7.0) == [info]

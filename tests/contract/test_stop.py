@@ -33,6 +33,7 @@ async def test_close_stores_what_was_accepted_and_leaves_live_streams_interrupte
     assert reader.data == b"last words"
     (info,) = reader.turns
     assert (info.state, info.size, info.deadline) == (State.INTERRUPTED, 10, clock.time + 7.0)
+    assert info.reason == "the server stopped"
     assert isinstance(reader.events[-1], StoreStopped)
     assert len(reader.errors) == 1
 

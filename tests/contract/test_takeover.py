@@ -83,6 +83,7 @@ async def test_takeover_at_another_offset_leaves_the_stream_interrupted(store: S
     assert error.value.offset == 5
     info = await store.info("a")
     assert (info.state, info.deadline, info.size) == (State.INTERRUPTED, clock.time + 7.0, 5)
+    assert info.reason == "its producer was fenced"
     with pytest.raises(Fenced):
         old.append(b"x")
     assert (await reader.state(State.INTERRUPTED)).size == 5
@@ -233,4 +234,8 @@ async def test_takeover_whose_asker_is_cancelled_leaves_no_live_stream(store: St
     await settled(store)
     if State.LIVE in reader.states:
         await reader.state(State.INTERRUPTED)
-    assert (await store.info("a")).state is State.INTERRUPTED
+    info = await store.info("a")
+    assert (info.state, info.reason) == (
+        State.INTERRUPTED,
+        "its producer went away" if State.LIVE in reader.states else "lost",
+    )

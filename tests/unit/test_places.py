@@ -35,7 +35,7 @@ def test_places_are_true_however_the_bytes_come(length, piece):
     data = lines_of(random.Random(length), 3 * GAP if length < 100 else 20 * GAP, length)
     count, places = Count(), []
     for at in range(0, len(data), piece):
-        count, found = count.behind([data[at : at + piece // 3], data[at + piece // 3 : at + piece]])
+        count, found = count.after([data[at : at + piece // 3], data[at + piece // 3 : at + piece]])
         places += found
     assert (count.offset, count.lines) == (len(data), data.count(b"\n"))
     before = ORIGIN

@@ -11,17 +11,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from loom.errors import Conflict, LoomError, StoreStopped, StreamNotFound
-from loom.model import Clock, Info, Patch, State
+from loom.model import Clock, Info
+from loom.store import rules
 from loom.store.base import Store
 
 logger = structlog.get_logger("loom")
 
 INTERVAL = 1.0
-
-REASONS = {
-    State.INTERRUPTED: "the producer was lost and the resume window expired",
-    State.OPEN: "left open, and no producer came in time",
-}
 
 
 class Sweeper:
@@ -70,9 +66,9 @@ class Sweeper:
         return True
 
     async def _abort(self, info: Info) -> bool:
-        if info.state not in REASONS:
+        patch = rules.overdue(info)
+        if patch is None:
             return False
-        patch = Patch(state=State.ABORTED, reason=REASONS[info.state])
         try:
             await self._store.change(info.key, patch, version=info.version)
         except (Conflict, StreamNotFound):

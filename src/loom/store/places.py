@@ -49,7 +49,7 @@ class Count:
     lines: int = 0
     placed: int = 0
 
-    def behind(self, chunks: Iterable[bytes]) -> "tuple[Count, list[LinePlace]]":
+    def after(self, chunks: Iterable[bytes]) -> "tuple[Count, list[LinePlace]]":
         """The count behind these bytes, which stand at `offset`, and the places to keep."""
         offset, lines, placed = self.offset, self.lines, self.placed
         places = []

@@ -13,6 +13,7 @@ import structlog
 from loom.errors import DigestMismatch, Fenced, LoomError, SizeLimit, StreamGone
 from loom.jobs.digests import Digests, text_of
 from loom.model import Clock, Info, Patch, State
+from loom.store import rules
 from loom.store.base import Writer
 from loom.streams.limits import REASON, Room
 
@@ -129,8 +130,7 @@ class Producer:
         await self.lose(reason)
 
     def _interrupted(self, reason: str) -> Patch:
-        deadline = self._clock() + self.info.resume_window
-        return Patch(state=State.INTERRUPTED, deadline=deadline, reason=reason)
+        return rules.lost(self.info, reason, self._clock())
 
     def _check(self) -> None:
         if self._error is not None:

@@ -23,6 +23,7 @@ from loom.errors import (
 from loom.jobs.digests import Digests
 from loom.jobs.scrub import Scrub
 from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, number_of
+from loom.store import rules
 from loom.store.base import Health, Store, Usage, Writer
 from loom.store.places import MAX_LINE, ORIGIN, LinePlace
 from loom.streams.feed import Feed, Place
@@ -212,14 +213,14 @@ class Service:
         """Change the metadata of a stream to what `metadata` makes of it; who produces it goes on.
 
         `metadata` may refuse with an error of its own. What changes nothing is never refused. Raises
-        StreamNotFound, StoreStopped, and StreamFinal as Info.takes says.
+        StreamNotFound, StoreStopped, and StreamFinal as `rules.takes` says.
         """
 
         async def amended(info: Info) -> Info:
             patch = Patch(metadata=metadata(info))
             if patch.metadata == info.metadata:
                 return info
-            if not info.takes(patch, self._clock()):
+            if not rules.takes(info, patch, self._clock()):
                 raise StreamFinal(
                     f"The stream with ID {info.id} is {info.state}: metadata is changed once more after the "
                     f"end, within {AMEND_WINDOW:g} seconds."

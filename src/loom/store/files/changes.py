@@ -1,43 +1,30 @@
-"""Changes to streams: create, resume, close, change, delete. Owns their rules and their order.
+"""Changes to streams: create, resume, close, change, delete, abort. Owns their order; what they make of a
+row is in `rules`.
 
-Each change runs in a task of its own, so that a caller who goes away leaves nothing half-done. Changes to one
-stream are ordered by its lock, creations of one id wait for each other.
+Each change runs in a task of its own, so that a cancelled caller leaves nothing half-done. The lock of a
+stream orders its changes, and creations of one id wait for each other.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any, TypeVar
 
-from loom.errors import (
-    Conflict,
-    EpochMismatch,
-    Fenced,
-    LoomError,
-    OffsetMismatch,
-    StorageFull,
-    StoreStopped,
-    StreamExists,
-    StreamFailed,
-    StreamFinal,
-    StreamNotFound,
-    VersionMismatch,
-)
-from loom.model import TRANSITIONS, Clock, Info, NewStream, Patch, State, new_key, repeats
+from loom.errors import LoomError, StorageFull, StoreStopped, StreamExists, StreamFailed, StreamNotFound
+from loom.model import Clock, Info, NewStream, Patch, new_key
+from loom.store import rules
 from loom.store.files.commit import Commits
 from loom.store.files.stream import Stream
 from loom.store.files.table import Table
 from loom.store.files.writer import Bounds, FilesWriter
 
 T = TypeVar("T")
-APPEND = Patch(state=State.LIVE)
 logger = logging.getLogger("loom.store")
 
 
 class Changes:
-    """The changing half of the store's contract; `full` says whether space for new bytes is lacking."""
+    """The changing half of the store's contract. `full` returns True while no space is left for new bytes."""
 
     def __init__(
         self, table: Table, commits: Commits, *, clock: Clock, bounds: Bounds, full: Callable[[], bool]
@@ -54,7 +41,6 @@ class Changes:
         self._names: dict[str, asyncio.Future[None]] = {}
 
     async def create(self, new: NewStream, *, replace: bool = False) -> FilesWriter:
-        """See Store.create."""
         return await self._finish(self._create(new, replace), orphan=self._abandon)
 
     async def _create(self, new: NewStream, replace: bool) -> FilesWriter:
@@ -68,10 +54,13 @@ class Changes:
             async with AsyncExitStack() as held:
                 old = self._table.by_id(new.id)
                 if old is not None:
-                    if not replace or repeats(new, old.info):
+                    try:
+                        rules.check_creation(new, old.info, replaces=replace)
+                    except StreamExists:
                         self._table.release(old)
-                        raise StreamExists(new.id)
+                        raise
                     await held.enter_async_context(old.lock)
+                    # It may have been deleted while its lock was awaited.
                     old = old if old.error is None else None
                 return await self._begin(new, old)
         finally:
@@ -81,14 +70,13 @@ class Changes:
     async def _begin(self, new: NewStream, old: Stream | None) -> FilesWriter:
         self.check()
         number = self._table.next_number()
-        info = new.born(new_key(number), self._clock())
-        stream = Stream(number, info)
-        writer = self._attach(stream, info, replaced=old is not None)
-        await self._commit(stream, put=info, drop=old)
+        row = rules.born(new, new_key(number), self._clock())
+        stream = Stream(number, row)
+        writer = self._attach(stream, row, replaced=old is not None)
+        await self._commit(stream, put=row, drop=old)
         return writer
 
     async def resume(self, key: str, offset: int, epoch: int | None) -> FilesWriter:
-        """See Store."""
         return await self._finish(self._resume(key, offset, epoch), orphan=self._abandon)
 
     async def _resume(self, key: str, offset: int, epoch: int | None) -> FilesWriter:
@@ -100,31 +88,22 @@ class Changes:
             self._table.release(stream)
 
     async def _take_over(self, stream: Stream, offset: int, epoch: int | None) -> FilesWriter:
-        self._check_open(stream)
-        if epoch is not None and epoch != stream.info.epoch:
-            raise EpochMismatch(stream.info.epoch, epoch)
+        # Refuse what can be refused without harm.
+        self._check_there(stream)
+        rules.check_takeover(stream.info, epoch)
         if self._full():
             raise StorageFull("Too little disk space is left to take more bytes.")
-        stream.lose_writer(Fenced(f"Another producer took over the stream with ID {stream.info.id}."))
+        # Fence the old writer, so that nothing is accepted after this, and wait for what was.
+        stream.lose_writer(rules.fenced(stream.info))
         while stream.durable < stream.accepted:
             await stream.moved()
-        info = stream.info
-        if stream.durable != offset:
-            if info.state is State.LIVE:
-                deadline = self._clock() + info.resume_window
-                patch = Patch(state=State.INTERRUPTED, reason="fenced", deadline=deadline)
-                await self._commit(stream, put=info.patched(patch, self._clock()))
-            raise OffsetMismatch(stream.durable, offset)
-        live = replace(
-            stream.view,
-            state=State.LIVE,
-            reason="",
-            deadline=None,
-            epoch=info.epoch + 1,
-            version=info.version + 1,
-        )
-        writer = self._attach(stream, live, replaced=False)
-        await self._commit(stream, put=live)
+        # Compare: the durable size no longer moves, whatever the outcome.
+        taken = rules.take_over(stream.view, offset, self._clock())
+        if taken.error:
+            await self._put(stream, taken.row)
+            raise taken.error
+        writer = self._attach(stream, taken.row, replaced=False)
+        await self._commit(stream, put=taken.row)
         return writer
 
     def _attach(self, stream: Stream, info: Info, *, replaced: bool) -> FilesWriter:
@@ -135,13 +114,13 @@ class Changes:
         return writer
 
     def _abandon(self, writer: FilesWriter) -> None:
-        """Whoever asked for this writer is gone."""
+        """Interrupt the stream of a writer that its caller, who was cancelled, never received."""
         if writer.error is None:
-            self._start(self._interrupt(writer.stream, "its producer went away", writer))
+            error = rules.cancelled(writer.info)
+            self._start(self._interrupt(writer.stream, error, rules.CANCELLED, writer))
 
     async def _close_writer(self, writer: FilesWriter, patch: Patch) -> Info:
-        if patch.state is None or patch.state is State.LIVE:
-            raise ValueError("a writer closes into a state other than live")
+        rules.check_close(patch)
         return await self._finish(self._close_stream(writer, patch))
 
     async def _close_stream(self, writer: FilesWriter, patch: Patch) -> Info:
@@ -149,35 +128,27 @@ class Changes:
         async with stream.lock:
             if writer.error:
                 raise writer.error
-            await self._commit(stream, put=stream.info.patched(patch, self._clock()))
+            await self._commit(stream, put=rules.apply(stream.info, patch, self._clock()))
             stream.writer = None
             return stream.view
 
     async def change(self, key: str, patch: Patch, *, version: int) -> Info:
-        """See Store."""
         return await self._finish(self._change(key, patch, version))
 
     async def _change(self, key: str, patch: Patch, version: int) -> Info:
         stream = self.stream(key)
         try:
             async with stream.lock:
-                self._check_open(stream, patch)
-                info = stream.info
-                if info.version != version:
-                    raise VersionMismatch(f"The stream with ID {info.id} was changed by someone else.")
-                if patch.state and (patch.state is State.LIVE or patch.state not in TRANSITIONS[info.state]):
-                    raise Conflict(
-                        f"The stream with ID {info.id} is {info.state}; it cannot become {patch.state}."
-                    )
+                self._check_there(stream)
+                row = rules.change(stream.info, patch, version, self._clock())
                 if patch.state:
-                    stream.lose_writer(Fenced(f"The stream with ID {info.id} is now {patch.state}."))
-                await self._commit(stream, put=info.patched(patch, self._clock()))
+                    stream.lose_writer(rules.fenced(row, patch.state))
+                await self._commit(stream, put=row)
                 return stream.view
         finally:
             self._table.release(stream)
 
     async def delete(self, key: str) -> None:
-        """See Store."""
         await self._finish(self._delete(key))
 
     async def _delete(self, key: str) -> None:
@@ -187,21 +158,34 @@ class Changes:
                 raise StreamNotFound(stream.info.id)
             try:
                 await self._commit(stream, drop=stream)
-            except StreamFailed:  # bytes before it could not be stored: they go too
+            except StreamFailed:  # bytes before the delete could not be stored: they are deleted too
                 await self._commit(stream, drop=stream)
 
-    async def _interrupt(self, stream: Stream, reason: str, writer: FilesWriter | None = None) -> None:
-        """Nobody produces any more, or not this writer; what was accepted stays."""
+    async def _interrupt(
+        self, stream: Stream, error: LoomError, reason: str, writer: FilesWriter | None = None
+    ) -> None:
+        """Take the stream from `writer`, or from any writer; what was accepted is kept."""
         async with stream.lock:
-            if writer is not None and stream.writer is not writer:
+            if stream.error or (writer is not None and stream.writer is not writer):
                 return
-            if stream.error is None and stream.info.state is State.LIVE:
-                stream.lose_writer(
-                    self.failure or StoreStopped(f"The server let go of the stream: {reason}.")
-                )
-                deadline = self._clock() + stream.info.resume_window
-                patch = Patch(state=State.INTERRUPTED, reason=reason, deadline=deadline)
-                await self._commit(stream, put=stream.info.patched(patch, self._clock()))
+            stream.lose_writer(self.failure or error)
+            await self._put(stream, rules.interrupt(stream.info, reason, self._clock()))
+
+    def abort(self, stream: Stream, error: LoomError, reason: str) -> None:
+        """End the stream at what was accepted, in the background; its writer is lost to `error`."""
+        stream.lose_writer(error)
+        self._start(self._abort(stream, error, reason))
+
+    async def _abort(self, stream: Stream, error: LoomError, reason: str) -> None:
+        async with stream.lock:
+            if stream.error is None:
+                stream.lose_writer(error)
+                await self._put(stream, rules.abort(stream.info, reason, self._clock()))
+
+    async def _put(self, stream: Stream, row: Info) -> None:
+        """Commit the row that a rule returned, unless the rule left it as it was."""
+        if row.version > stream.info.version:
+            await self._commit(stream, put=row)
 
     async def _commit(self, stream: Stream, *, put: Info | None = None, drop: Stream | None = None) -> None:
         if self.failure:
@@ -209,6 +193,7 @@ class Changes:
         await self._commits.submit(stream, put=put, drop=drop)
 
     async def _finish(self, work: Coroutine[Any, Any, T], orphan: Callable[[T], None] | None = None) -> T:
+        """Run `work` to its end even if the caller is cancelled; `orphan` then receives its result."""
         task = self._start(work)
         try:
             return await asyncio.shield(task)
@@ -230,24 +215,12 @@ class Changes:
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, LoomError):
             logger.error("a change to the store failed", exc_info=error)
 
-    def abort(self, stream: Stream, error: LoomError, reason: str) -> None:
-        """End the stream behind what was accepted, in the background; its writer is told `error`."""
-        stream.lose_writer(error)
-        self._start(self._abort(stream, error, reason))
-
-    async def _abort(self, stream: Stream, error: LoomError, reason: str) -> None:
-        async with stream.lock:
-            if stream.error is None and not stream.info.state.final:
-                stream.lose_writer(error)
-                patch = Patch(state=State.ABORTED, reason=reason)
-                await self._commit(stream, put=stream.info.patched(patch, self._clock()))
-
-    async def settle(self, reason: str) -> None:
-        """Take nothing more, end every producer as lost, and wait until no change is under way."""
+    async def settle(self) -> None:
+        """Refuse new changes, interrupt every live stream, and wait until no change is running."""
         self._closing = True
         await self._idle()
         for stream in self._table.unfinished():
-            self._start(self._interrupt(stream, reason))
+            self._start(self._interrupt(stream, rules.closed(), rules.SERVER_STOPPED))
         await self._idle()
 
     async def _idle(self) -> None:
@@ -255,7 +228,7 @@ class Changes:
             await asyncio.wait(self._tasks)
 
     def stream(self, key: str) -> Stream:
-        """The stream of a key. Raises StreamNotFound."""
+        """Return the stream of a key. Raises StreamNotFound."""
         self.check()
         stream = self._table.by_key(key)
         if stream is None:
@@ -263,18 +236,14 @@ class Changes:
         return stream
 
     def check(self) -> None:
-        """Raise what has stopped the store, or will soon."""
+        """Raise the error that has stopped the store, or StoreStopped while it closes."""
         if self.failure:
             raise self.failure.with_traceback(None)
         if self._closing:
             raise StoreStopped("The store is closing.")
 
-    def _check_open(self, stream: Stream, patch: Patch = APPEND) -> None:
-        """A change came while another was waited for."""
+    def _check_there(self, stream: Stream) -> None:
+        """Raise if the stream or the store went while the stream's lock was awaited."""
         self.check()
         if stream.error:
             raise StreamNotFound(stream.info.id)
-        if not stream.info.takes(patch, self._clock()):
-            raise StreamFinal(
-                f"The stream with ID {stream.info.id} is {stream.info.state}; nothing can be added."
-            )

@@ -271,7 +271,7 @@ class Commits:
                 self._content.sync(number)
             write.digest = digest_of(write.chunks)
             if write.count is not None and write.count.offset == write.filed:
-                write.count, write.places = write.count.behind(write.recent + write.chunks)
+                write.count, write.places = write.count.after(write.recent + write.chunks)
         except OSError as error:
             write.error = error
             with contextlib.suppress(OSError):

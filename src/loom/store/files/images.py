@@ -183,7 +183,7 @@ class Images:
                 self._content.write(stream.number, offset, chunks)
                 self._content.trim()
                 if count is not None and count.offset == offset:
-                    image.counts[stream] = count.behind(chunks)
+                    image.counts[stream] = count.after(chunks)
             except OSError as error:
                 if not (isinstance(error, ContentLost) or error.errno in NO_SPACE | OUT_OF_FILES):
                     raise
@@ -211,7 +211,7 @@ class Images:
                     piece = self._content.read(stream.number, count.offset, min(PIECE, filed - count.offset))
                     if not piece:
                         break
-                    count, found = count.behind([piece])
+                    count, found = count.after([piece])
                     places += found
                     left -= len(piece)
             image.counts[stream] = count, places

@@ -2,19 +2,17 @@
 
 import asyncio
 import contextlib
-import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
 
 from loom.model import FINAL_STATES, Info, Query, State
+from loom.store import rules
 from loom.store.base import Usage
 from loom.store.files.catalog import CatalogReader, Page, Row, Total, readable
 from loom.store.files.disk import Disk
 from loom.store.files.table import Table
-
-EXPIRED = 500
 
 
 async def listing(table: Table, path: Path, threads: Executor, query: Query) -> AsyncIterator[Info]:
@@ -48,14 +46,10 @@ async def expired(table: Table, path: Path, threads: Executor, now: float) -> li
     told = None
     while told != table.told_times:  # else memory may have forgotten what these rows do not know
         told = table.told_times
-        rows = await asyncio.get_running_loop().run_in_executor(threads, read, EXPIRED + table.dropped)
-    found = [(over(info), number, info) for number, info in table.latest(rows) if over(info) <= now]
-    return [info for _, _, info in sorted(found)[:EXPIRED]]
-
-
-def over(info: Info) -> float:
-    """When the stream is to go; infinity for one that stays, or has not ended."""
-    return info.expires if info.state.final and info.expires is not None else math.inf
+        rows = await asyncio.get_running_loop().run_in_executor(threads, read, rules.AT_ONCE + table.dropped)
+    at = rules.expires_at
+    found = [(at(info), number, info) for number, info in table.latest(rows) if at(info) <= now]
+    return [info for _, _, info in sorted(found)[: rules.AT_ONCE]]
 
 
 def read_page(path: Path, query: Query, below: int) -> Page:

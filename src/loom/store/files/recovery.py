@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from xxhash import xxh3_64
 
 from loom.errors import ConfigError
-from loom.model import Info, Patch, State
+from loom.model import Info
+from loom.store import rules
 from loom.store.files.catalog import Catalog, Row
 from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.log import Log
@@ -54,7 +55,7 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
             damaged.add(each)
     for each in damaged:
         logger.error("stored bytes of stream %r (key %s) are damaged", rows[each].id, rows[each].key)
-    rows = {each: settled(info, each in damaged, clock()) for each, info in rows.items()}
+    rows = {each: rules.recover(info, clock(), damaged=each in damaged) for each, info in rows.items()}
     catalog.mend_index(rows.items(), clock())
     deleted = [each for each, found in replayed.items() if found.deleted]
     for each in deleted:
@@ -195,15 +196,3 @@ def fits(content: ContentFiles, number: int, size: int) -> bool:
     if length > size:
         content.cut(number, size)
     return length >= size
-
-
-def settled(info: Info, damaged: bool, now: float) -> Info:
-    """The row as the store starts with it: nobody is producing, and no window ran out while it was down."""
-    if info.state.final or (info.state is State.OPEN and not damaged):
-        return info
-    if damaged:
-        return info.patched(Patch(state=State.ABORTED, reason="stored bytes are damaged"), now)
-    deadline = max(info.deadline or now, now + info.resume_window)
-    if info.state is State.INTERRUPTED:
-        return replace(info, deadline=deadline)
-    return info.patched(Patch(state=State.INTERRUPTED, reason="the server stopped", deadline=deadline), now)

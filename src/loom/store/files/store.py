@@ -18,10 +18,10 @@ from loom.errors import (
     StoreStopped,
     StreamDamaged,
     StreamFailed,
-    StreamGone,
     StreamNotFound,
 )
 from loom.model import Change, ChangeKind, Clock, Info, NewStream, Patch, Query
+from loom.store import rules
 from loom.store.base import Health, Sink, Store, Subscription, Usage
 from loom.store.files.catalog import CatalogReader, nearest
 from loom.store.files.changes import Changes
@@ -39,7 +39,6 @@ from loom.store.files.writer import Bounds, FilesWriter
 from loom.store.places import LinePlace, Moment, offset_of
 
 T = TypeVar("T")
-DUE = 500
 logger = logging.getLogger("loom.store")
 
 
@@ -156,11 +155,11 @@ class FilesStore(Store):
         """See Store."""
         self._changes.check()
         due = [
-            (stream.info.deadline, stream.number, stream)
+            (rules.due_at(stream.info), stream.number, stream)
             for stream in self._table.unfinished()
-            if stream.info.deadline is not None and stream.info.deadline <= now and stream.writer is None
+            if rules.due_at(stream.info) <= now and stream.writer is None
         ]
-        return [stream.view for _, _, stream in sorted(due)[:DUE]]
+        return [stream.view for _, _, stream in sorted(due)[: rules.AT_ONCE]]
 
     async def expired(self, now: float) -> list[Info]:
         """See Store."""
@@ -291,10 +290,10 @@ class FilesStore(Store):
             self._table.drop(op.drop)
             self._table.size -= before.size
             self._commits.forget(op.drop)
-            op.drop.end(StreamGone(f"The stream with ID {before.id} was deleted or replaced."))
+            op.drop.end(rules.gone(before))
             self._tell(ChangeKind.DELETED, before)
         if op.put is not None:
-            ends = op.put.state.final and not op.stream.info.state.final
+            ends = rules.closes(op.stream.info, op.put)
             op.stream.turn(op.put)
             self._table.changed(op.stream)
             if op.put.version == 1:
@@ -356,12 +355,12 @@ class FilesStore(Store):
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        await self._changes.settle("the server stopped")
+        await self._changes.settle()
         await self._commits.drain()
         await self._images.close()
         self._commits.close()
         if self._changes.failure is None:
-            self._changes.failure = StoreStopped("The store is closed.")
+            self._changes.failure = rules.closed()
             self._let_go(self._changes.failure)
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._parts.close)

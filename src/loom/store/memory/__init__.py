@@ -1,10 +1,10 @@
-"""A store in memory: the contract in its plainest form, which other stores are compared with.
+"""A store in memory: the contract in its plainest form, and the reference for other stores.
 
-    store    the contract: look-ups, and every change as one step
-    stream   one key, its producer, its followers and its bytes
-    commit   the moment in which what was asked for becomes durable
+    store    the contract: look-ups, and each change as one step
+    stream   one key: its producer, its followers and its bytes
+    commit   the moment at which queued changes become durable
 
-It forgets everything with the process.
+It loses everything when the process ends.
 """
 
 from loom.store.memory.store import MemoryStore

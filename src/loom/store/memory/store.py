@@ -1,49 +1,21 @@
-"""The contract over streams in two dictionaries. Owns ids, keys and what every change does; knows no file."""
+"""The contract over streams in two dictionaries. Owns ids, keys and the order of each change."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace as updated
 
-from loom.errors import (
-    Conflict,
-    EpochMismatch,
-    Fenced,
-    LoomError,
-    OffsetMismatch,
-    StoreStopped,
-    StreamExists,
-    StreamFinal,
-    StreamGone,
-    StreamNotFound,
-    VersionMismatch,
-    WriterLost,
-)
-from loom.model import (
-    TRANSITIONS,
-    Change,
-    ChangeKind,
-    Clock,
-    Info,
-    NewStream,
-    Patch,
-    Query,
-    State,
-    new_key,
-    repeats,
-)
+from loom.errors import LoomError, StoreStopped, StreamNotFound
+from loom.model import Change, ChangeKind, Clock, Info, NewStream, Patch, Query, State, new_key
+from loom.store import rules
 from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Usage, Writer
 from loom.store.memory.commit import Commits
 from loom.store.memory.stream import Follower, Member, MemoryContent, MemoryWriter, Stream, targets
 from loom.store.places import LinePlace, offset_of, place_of, sample
 
-FENCED = "Another producer has taken the stream over."
-DUE_AT_ONCE = 500
-
 
 class MemoryStore(Store):
-    """Bounds are bytes in flight. `held` and `fail` are for tests of what stands on a store."""
+    """The bounds are bytes in flight. `held` and `fail` serve tests of what is built on a store."""
 
     def __init__(self, clock: Clock, *, writer_bound: int = 4 << 20, total_bound: int = 64 << 20) -> None:
         self._clock = clock
@@ -55,13 +27,14 @@ class MemoryStore(Store):
         self._failed = asyncio.Event()
 
     async def create(self, new: NewStream, *, replace: bool = False) -> Writer:
-        return await self._commits.ask(lambda: self._create(new, replace), self._abandon)
+        return await self._commits.submit(lambda: self._create(new, replace), self._abandon)
 
     async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
         if (stream := self._streams.get(key)) and stream.writer and not stream.writer.closed:
-            _check_epoch(stream.info, epoch)
-            stream.writer.lose(Fenced(FENCED))
-        return await self._commits.ask(lambda: self._resume(key, offset, epoch), self._abandon)
+            # Fence at once: the old writer's next append fails, although the takeover is not durable yet.
+            rules.check_takeover(stream.info, epoch)
+            stream.writer.lose(rules.fenced(stream.info))
+        return await self._commits.submit(lambda: self._resume(key, offset, epoch), self._abandon)
 
     async def info(self, id: str) -> Info:
         self._commits.check()
@@ -70,10 +43,10 @@ class MemoryStore(Store):
         raise StreamNotFound(id)
 
     async def change(self, key: str, patch: Patch, *, version: int) -> Info:
-        return await self._commits.ask(lambda: self._change(key, patch, version))
+        return await self._commits.submit(lambda: self._change(key, patch, version))
 
     async def delete(self, key: str) -> None:
-        await self._commits.ask(lambda: self._remove(self._stream(key)))
+        await self._commits.submit(lambda: self._remove(self._stream(key)))
 
     async def find(self, query: Query) -> AsyncIterator[Info]:
         self._commits.check()
@@ -82,18 +55,15 @@ class MemoryStore(Store):
                 yield stream.info
 
     async def due(self, now: float) -> list[Info]:
-        self._commits.check()
-        infos = [stream.info for stream in self._streams.values()]
-        due = [(info.deadline, info) for info in infos if info.deadline is not None and info.deadline <= now]
-        due.sort(key=lambda pair: pair[0])
-        return [info for _, info in due[:DUE_AT_ONCE]]
+        return self._earliest(rules.due_at, now)
 
     async def expired(self, now: float) -> list[Info]:
+        return self._earliest(rules.expires_at, now)
+
+    def _earliest(self, time: Callable[[Info], float], now: float) -> list[Info]:
         self._commits.check()
-        infos = [stream.info for stream in self._streams.values() if stream.info.state.final]
-        over = [(info.expires, info) for info in infos if info.expires is not None and info.expires <= now]
-        over.sort(key=lambda pair: pair[0])
-        return [info for _, info in over[:DUE_AT_ONCE]]
+        infos = [stream.info for stream in self._streams.values() if time(stream.info) <= now]
+        return sorted(infos, key=time)[: rules.AT_ONCE]
 
     async def open(self, key: str) -> Content:
         return MemoryContent(self._stream(key))
@@ -142,12 +112,12 @@ class MemoryStore(Store):
 
     async def close(self) -> None:
         try:
-            await self._commits.ask(self._close)
+            await self._commits.submit(self._close)
         except StoreStopped:
-            pass  # and told already
+            pass  # everyone has been notified already
 
     def held(self) -> AbstractContextManager[None]:
-        """Nothing becomes durable in here; what is asked for waits, in order, until this is left."""
+        """Make nothing durable inside this context; changes wait, in order, until it is left."""
         return self._commits.held()
 
     def fail(self, reason: str) -> None:
@@ -155,76 +125,71 @@ class MemoryStore(Store):
         self._halt(StoreStopped(reason))
         self._failed.set()
 
-    # The changes, each one step of a commit.
+    # The changes. Each is one step of a commit.
 
     def _create(self, new: NewStream, replace: bool) -> MemoryWriter:
         old = self._ids.get(new.id)
-        if old and (not replace or repeats(new, old.info)):
-            raise StreamExists(new.id)
+        rules.check_creation(new, old.info if old else None, replaces=replace)
         if old:
             self._remove(old)
         self._number += 1
-        info = new.born(new_key(self._number), self._clock())
+        info = rules.born(new, new_key(self._number), self._clock())
         stream = self._streams[info.key] = self._ids[info.id] = Stream(info, self._clock)
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer, replaced=old is not None)
         self._announce(ChangeKind.CREATED, info)
         return stream.writer
 
     def _resume(self, key: str, offset: int, epoch: int | None) -> MemoryWriter:
-        stream = self._unfinished(key)
-        _check_epoch(stream.info, epoch)
-        stream.lose_writer(Fenced(FENCED))
-        info = stream.info
-        if offset != info.size:
-            self._interrupt(stream, "its producer was fenced")
-            raise OffsetMismatch(info.size, offset)
-        stream.info = updated(info, epoch=info.epoch + 1)
-        self._apply(stream, Patch(state=State.LIVE))
+        stream = self._stream(key)
+        rules.check_takeover(stream.info, epoch)
+        stream.lose_writer(rules.fenced(stream.info))
+        taken = rules.take_over(stream.info, offset, self._clock())
+        self._put(stream, taken.row)
+        if taken.error:
+            raise taken.error
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer)
         return stream.writer
 
     def _change(self, key: str, patch: Patch, version: int) -> Info:
         stream = self._stream(key)
-        if not stream.info.takes(patch, self._clock()):
-            raise final(stream)
-        if stream.info.version != version:
-            raise VersionMismatch("The stream was changed meanwhile.")
+        stream.flush()
+        row = rules.change(stream.info, patch, version, self._clock())
         if patch.state:
-            if patch.state is State.LIVE or patch.state not in TRANSITIONS[stream.info.state]:
-                raise Conflict(f"A stream that is {stream.info.state} cannot become {patch.state}.")
-            stream.lose_writer(Fenced(f"The stream was made {patch.state}."))
-        return self._apply(stream, patch)
+            stream.lose_writer(rules.fenced(row, patch.state))
+        return self._put(stream, row)
 
     async def _close_writer(self, writer: MemoryWriter, patch: Patch) -> Info:
-        return await self._commits.ask(lambda: self._end(writer, patch))
+        return await self._commits.submit(lambda: self._end(writer, patch))
 
     def _end(self, writer: MemoryWriter, patch: Patch) -> Info:
         writer.check()
         writer.stream.writer = None
-        return self._apply(writer.stream, patch)
+        return self._put(writer.stream, rules.apply(writer.stream.info, patch, self._clock()))
 
     def _remove(self, stream: Stream) -> None:
-        error = StreamGone("The stream was deleted or replaced.")
+        error = rules.gone(stream.info)
         stream.lose_writer(error)
         self._commits.stored -= stream.info.size
         del self._streams[stream.info.key], self._ids[stream.info.id]
-        stream.gone(error)
+        stream.end(error)
         self._announce(ChangeKind.DELETED, stream.info)
 
     def _close(self) -> None:
-        stop = StoreStopped("The store is closed.")
+        stop = rules.closed()
         for stream in self._streams.values():
-            stream.lose_writer(stop)
-            self._interrupt(stream, "the server stopped")
+            self._interrupt(stream, stop, rules.SERVER_STOPPED)
         self._halt(stop)
 
     def _abandon(self, writer: MemoryWriter) -> None:
-        """Whoever asked for this writer was cancelled."""
+        """Interrupt the stream of a writer that its caller, who was cancelled, never received."""
         if writer.stream.writer is writer:
-            writer.stream.lose_writer(WriterLost("The producer went away."))
-            self._interrupt(writer.stream, "its producer went away")
+            self._interrupt(writer.stream, rules.cancelled(writer.info), rules.CANCELLED)
 
-    # What changes are made of.
+    def _interrupt(self, stream: Stream, error: LoomError, reason: str) -> None:
+        stream.lose_writer(error)
+        self._put(stream, rules.interrupt(stream.info, reason, self._clock()))
+
+    # The steps that changes share.
 
     def _stream(self, key: str) -> Stream:
         self._commits.check()
@@ -232,25 +197,12 @@ class MemoryStore(Store):
             return stream
         raise StreamNotFound(key)
 
-    def _unfinished(self, key: str) -> Stream:
-        stream = self._stream(key)
-        if stream.info.state.final:
-            raise final(stream)
-        return stream
-
-    def _interrupt(self, stream: Stream, reason: str) -> None:
-        """A stream that was live has lost its producer."""
-        if stream.info.state is State.LIVE:
-            deadline = self._clock() + stream.info.resume_window
-            self._apply(stream, Patch(state=State.INTERRUPTED, reason=reason, deadline=deadline))
-
-    def _apply(self, stream: Stream, patch: Patch) -> Info:
+    def _put(self, stream: Stream, row: Info) -> Info:
         before = stream.info
-        info = before.patched(patch, self._clock())
-        stream.turn(info)
-        if info.state is not before.state and info.state.final:
-            self._announce(ChangeKind.CLOSED, info)
-        return info
+        stream.turn(row)
+        if rules.closes(before, row):
+            self._announce(ChangeKind.CLOSED, row)
+        return row
 
     def _announce(self, kind: ChangeKind, info: Info) -> None:
         for callback in targets(self._watchers):
@@ -262,14 +214,4 @@ class MemoryStore(Store):
             if stream.writer:
                 stream.writer.lose(stop)
                 stream.writer = None
-            stream.gone(stop)
-
-
-def _check_epoch(info: Info, epoch: int | None) -> None:
-    if epoch is not None and epoch != info.epoch:
-        raise EpochMismatch(info.epoch, epoch)
-
-
-def final(stream: Stream) -> StreamFinal:
-    """Why nothing can be added or changed."""
-    return StreamFinal(f"The stream is {stream.info.state}.")
+            stream.end(stop)

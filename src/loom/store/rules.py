@@ -1,0 +1,206 @@
+"""What each change does to a stream's row. Every store calls these functions and has no rule of its own.
+
+Pure: a function takes the durable row and the time, and either raises what the contract names or returns the
+row to store. It has no effect, so a store decides first and acts after.
+
+    create      check_creation, born
+    takeover    check_takeover; fence, then wait until every accepted byte is durable; take_over
+    close       check_close, apply
+    change      change
+    lost        interrupt (the caller was cancelled, the store closes), recover (the store starts)
+    failed      abort
+    deadlines   due_at, expires_at; overdue says what the sweeper does
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+
+from loom.errors import (
+    Conflict,
+    EpochMismatch,
+    Fenced,
+    OffsetMismatch,
+    StoreStopped,
+    StreamExists,
+    StreamFinal,
+    StreamGone,
+    VersionMismatch,
+    WriterLost,
+)
+from loom.model import AMEND_WINDOW, TRANSITIONS, Info, NewStream, Patch, State, repeats
+
+FENCED = "its producer was fenced"
+CANCELLED = "its producer went away"
+SERVER_STOPPED = "the server stopped"
+DAMAGED = "stored bytes are damaged"
+OVERDUE = {
+    State.INTERRUPTED: "the producer was lost and the resume window expired",
+    State.OPEN: "left open, and no producer came in time",
+}
+"""Why the sweeper aborts a stream in this state once its deadline has passed."""
+
+AT_ONCE = 500
+"""Rows that one call of `due` or `expired` returns at most."""
+
+
+def check_creation(new: NewStream, old: Info | None, *, replaces: bool) -> None:
+    """Raise StreamExists unless `new` may be created where `old` has its id."""
+    if old is not None and (not replaces or repeats(new, old)):
+        raise StreamExists(new.id)
+
+
+def born(new: NewStream, key: str, now: float) -> Info:
+    """Return the row of a stream that has just been created, with its first producer."""
+    wanted = {field.name: getattr(new, field.name) for field in fields(new)}
+    return Info(key=key, epoch=1, state=State.LIVE, created=now, **wanted)
+
+
+def check_takeover(info: Info, epoch: int | None) -> None:
+    """Raise StreamFinal or EpochMismatch if a takeover has to be refused before anyone is fenced."""
+    if info.state.final:
+        raise final(info)
+    if epoch is not None and epoch != info.epoch:
+        raise EpochMismatch(info.epoch, epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """What a takeover leads to: `row` is to be stored, then `error`, if there is one, is to be raised."""
+
+    row: Info
+    error: OffsetMismatch | None = None
+
+
+def take_over(info: Info, offset: int, now: float) -> Takeover:
+    """Compare `offset` with the end of the stream, whose producer is fenced and whose bytes are all durable.
+
+    At another offset the stream is left without a producer, so its size no longer moves.
+    """
+    if offset != info.size:
+        return Takeover(interrupt(info, FENCED, now), OffsetMismatch(info.size, offset))
+    return Takeover(replace(apply(info, Patch(state=State.LIVE), now), epoch=info.epoch + 1))
+
+
+def check_close(patch: Patch) -> None:
+    """Raise ValueError unless a producer may leave its stream with this patch."""
+    if patch.state is None or patch.state is State.LIVE:
+        raise ValueError(f"a producer cannot leave its stream {patch.state}")
+
+
+def change(info: Info, patch: Patch, version: int, now: float) -> Info:
+    """Return the row after a compare-and-set. Raises StreamFinal, VersionMismatch, Conflict."""
+    if not takes(info, patch, now):
+        raise final(info)
+    if info.version != version:
+        raise VersionMismatch(f"Another request changed the stream with ID {info.id} first.")
+    if patch.state and (patch.state is State.LIVE or patch.state not in TRANSITIONS[info.state]):
+        raise Conflict(f"The stream with ID {info.id} is {info.state}; it cannot become {patch.state}.")
+    return apply(info, patch, now)
+
+
+def takes(info: Info, patch: Patch, now: float) -> bool:
+    """Return True unless `info` is too final for `patch`.
+
+    After the end the metadata may change once, within AMEND_WINDOW, and a complete stream that has no digest
+    may get one.
+    """
+    if not info.state.final:
+        return True
+    if patch.state is not None:
+        return False
+    if patch.metadata is None:
+        return patch.digest is not None and info.state is State.COMPLETE and info.digest is None
+    late = info.ended is None or now > info.ended + AMEND_WINDOW
+    return patch.digest is None and not (late or info.amended)
+
+
+def apply(info: Info, patch: Patch, now: float) -> Info:
+    """Return the row after `patch`, which has been checked. Everything the patch does not name stays."""
+    row = replace(
+        info,
+        metadata=info.metadata if patch.metadata is None else patch.metadata,
+        amended=info.amended or (info.state.final and patch.metadata is not None),
+        digest=patch.digest or info.digest,
+        version=info.version + 1,
+    )
+    if patch.state is None:
+        return row
+    row = replace(row, state=patch.state, reason=patch.reason, deadline=patch.deadline)
+    if not patch.state.final:
+        return row
+    return replace(row, ended=now, expires=now + info.ttl if info.ttl else info.expires)
+
+
+def lost(info: Info, reason: str, now: float) -> Patch:
+    """Return the patch for a stream that has lost its producer: another may come within its resume window."""
+    return Patch(state=State.INTERRUPTED, reason=reason, deadline=now + info.resume_window)
+
+
+def interrupt(info: Info, reason: str, now: float) -> Info:
+    """Return the row after the loss of the producer; `info` itself unless the stream is live."""
+    return apply(info, lost(info, reason, now), now) if info.state is State.LIVE else info
+
+
+def abort(info: Info, reason: str, now: float) -> Info:
+    """Return the row after a failure of the stream; `info` itself if the stream is final."""
+    return info if info.state.final else apply(info, Patch(state=State.ABORTED, reason=reason), now)
+
+
+def recover(info: Info, now: float, *, damaged: bool = False) -> Info:
+    """Return the row that a store starts with. No stream has a producer then.
+
+    A resume window never runs out while the store is down: it starts again now.
+    """
+    if damaged:
+        return abort(info, DAMAGED, now)
+    if info.state is State.INTERRUPTED:
+        return replace(info, deadline=max(info.deadline or now, now + info.resume_window))
+    return interrupt(info, SERVER_STOPPED, now)
+
+
+def overdue(info: Info) -> Patch | None:
+    """Return the patch for a stream whose deadline has passed; None if the state has no deadline."""
+    reason = OVERDUE.get(info.state)
+    return None if reason is None else Patch(state=State.ABORTED, reason=reason)
+
+
+def due_at(info: Info) -> float:
+    """Return the time from which Store.due lists the stream; infinity if it never does."""
+    return math.inf if info.deadline is None else info.deadline
+
+
+def expires_at(info: Info) -> float:
+    """Return the time from which Store.expired lists the stream; infinity if it never does."""
+    return info.expires if info.state.final and info.expires is not None else math.inf
+
+
+def closes(before: Info, after: Info) -> bool:
+    """Return True if this change is the one that ends the stream, which is when CLOSED is announced."""
+    return after.state.final and not before.state.final
+
+
+def final(info: Info) -> StreamFinal:
+    """Return the error for a change that comes after the end."""
+    return StreamFinal(f"The stream with ID {info.id} is {info.state}; nothing can be added or changed.")
+
+
+def fenced(info: Info, state: State = State.LIVE) -> Fenced:
+    """Return the error for a producer whose stream passes to another producer, or to a state without one."""
+    if state is State.LIVE:
+        return Fenced(f"Another producer took over the stream with ID {info.id}.")
+    return Fenced(f"The stream with ID {info.id} is now {state}.")
+
+
+def gone(info: Info) -> StreamGone:
+    """Return the error for the producer and the followers of a stream that is deleted or replaced."""
+    return StreamGone(f"The stream with ID {info.id} was deleted or replaced.")
+
+
+def cancelled(info: Info) -> WriterLost:
+    """Return the error for a writer whose caller was cancelled and never received it."""
+    return WriterLost(f"The request for a producer of the stream with ID {info.id} was cancelled.")
+
+
+def closed() -> StoreStopped:
+    """Return the error for everyone who still uses a store that was closed."""
+    return StoreStopped("The store is closed.")
