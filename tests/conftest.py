@@ -11,6 +11,8 @@ import pytest
 import uvloop
 from blockbuster import BlockBuster, BlockBusterFunction
 
+pytest_plugins = ["tests.support.running"]
+
 # An example that waits for a disk may take its time.
 hypothesis.settings.register_profile("loom", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("loom")

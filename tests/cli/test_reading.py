@@ -9,16 +9,16 @@ from asyncio.subprocess import PIPE
 
 import pexpect
 import pytest
-from tests.http.conftest import Loom, lines, loom, serve
 from tests.network.conftest import between
 from tests.support.program import BIN, environment, program, run
 from tests.support.proxy import Storm
+from tests.support.running import Loom
 from tests.support.server import until
 
 from loom.cli import options
 from loom.model import Query, State
 
-__all__ = ["between", "lines", "loom", "serve"]
+__all__ = ["between"]
 
 
 @pytest.fixture

@@ -19,8 +19,6 @@ from loom.cli.serve import CANNOT_START, OK, STORE_FAILED
 from loom.cli.serve import run as run_server
 from loom.cli.stream import CONFLICT, INTERRUPTED, LOST, UNAUTHORIZED
 from loom.config import Settings
-from loom.metrics import Metrics
-from loom.model import steady_clock
 from loom.store.memory import MemoryStore
 
 LISTENS = re.compile(r"Loom listens on http://127\.0\.0\.1:(\d+) \((.+)\)\n")
@@ -269,17 +267,21 @@ class Told:
 async def test_failed_store_ends_the_server_with_its_own_exit_code(monkeypatch):
     told = Told()
     monkeypatch.setattr("sys.stdout", told)
-    clock = steady_clock()
-    store = MemoryStore(clock)
-    settings = Settings(port=0, store="memory")
-    running = asyncio.create_task(run_server(store, settings, clock, Metrics(), lambda: settings))
+    stores = []
+
+    async def open_memory(settings, clock, metrics):
+        stores.append(MemoryStore(clock))
+        return stores[0]
+
+    settings = Settings(port=0, store="memory:")
+    running = asyncio.create_task(run_server(settings, lambda: settings, opener=open_memory))
     found = LISTENS.fullmatch(await told.line)
     assert found
     wire = await Wire.open("127.0.0.1", int(found[1]))
     await wire.post("/stream/s")
     await wire.answer()
     await wire.chunk(b"x")
-    store.fail("the disk is gone")
+    stores[0].fail("the disk is gone")
     assert await running == STORE_FAILED
     with pytest.raises(Cut):
         await wire.body()

@@ -1,14 +1,14 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.http.conftest import Loom, lines, loom, serve
 from tests.network.conftest import between
 from tests.support.program import Listener
+from tests.support.running import Loom
 
 from loom.client import AsyncClient
 from loom.client.session import Session, Timeouts
 
-__all__ = ["between", "lines", "loom", "serve"]
+__all__ = ["between"]
 
 QUICK = Timeouts(connect=5, answer=5, read=5, patience=5)
 

@@ -2,8 +2,8 @@
 
 import pytest
 from tests.client.conftest import QUICK
-from tests.http.conftest import Loom, Serve
 from tests.support.proxy import Storm
+from tests.support.running import Loom, Serve
 
 from loom.client import AsyncClient
 from loom.client.errors import Conflict, Lost, NotFound, Unauthorized

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom, Serve, lines, loom, serve, store_kind
 from tests.network.conftest import between
 from tests.support.program import Listener
 from tests.support.proxy import CALM, Always, Proxy, Storm
+from tests.support.running import ONE_STORE, Loom, Serve, store_kind
 from tests.support.wire import Wire
 
 from loom.client import AsyncClient, spool
@@ -26,7 +26,7 @@ from loom.client.session import Session, Timeouts
 from loom.client.uploads import Place, Uploads
 from loom.model import State
 
-__all__ = ["between", "lines", "loom", "serve", "store_kind"]
+__all__ = ["between", "store_kind"]
 
 QUICK = Pace(idle=0.3, stall=0.3, gather=0.05, answer=3, retry=0.01, retry_most=0.1, patience=1)
 SOON = Timeouts(connect=3, answer=3, read=3)

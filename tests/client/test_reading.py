@@ -7,8 +7,8 @@ from hashlib import sha256
 
 import pytest
 from tests.client.conftest import QUICK
-from tests.http.conftest import Loom
 from tests.support.proxy import Storm
+from tests.support.running import Loom
 
 from loom.client import AsyncClient
 from loom.client.errors import Aborted, Corrupted, InvalidRequest, Lost, NotFound, Refused, Replaced

@@ -19,9 +19,11 @@ from pathlib import Path
 
 from loom import config, logs
 from loom.cli.serve import run
+from loom.config import Settings
 from loom.errors import LoomError
 from loom.metrics import Metrics
-from loom.model import steady_clock
+from loom.model import Clock
+from loom.store.base import Store
 from loom.store.files import FilesStore, parts
 from loom.store.files.catalog import Catalog
 from loom.store.files.disk import Disk, FlushFailed
@@ -141,15 +143,18 @@ async def serve(fault: Fault, arguments: Sequence[str]) -> int:
     flags = (each.removeprefix("--").partition("=") for each in arguments)
     settings = config.load([], {}, {name.replace("-", "_"): value for name, _, value in flags})
     logs.configure(settings.log_level, settings.log_format, ())
-    clock = steady_clock()
     FailingCatalog.trigger = trigger = Trigger(fault)
     setattr(parts, "Catalog", FailingCatalog)  # noqa: B010
-    disk = FailingDisk(settings.data, trigger)
-    store = await FilesStore.start(
-        settings.data, clock=clock, disk=disk, min_free_bytes=settings.min_free_bytes
-    )
-    trigger.armed = True
-    return await run(store, settings, clock, Metrics(), lambda: settings)
+
+    async def open_failing(settings: Settings, clock: Clock, metrics: Metrics) -> Store:
+        disk = FailingDisk(settings.data, trigger)
+        store = await FilesStore.start(
+            settings.data, clock=clock, disk=disk, min_free_bytes=settings.min_free_bytes
+        )
+        trigger.armed = True
+        return store
+
+    return await run(settings, lambda: settings, opener=open_failing)
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """One line a request, at its end."""
 
-from tests.http.conftest import ONE_STORE, Loom, Serve
+from tests.support.running import ONE_STORE, Loom, Serve
 
 pytestmark = ONE_STORE
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom
+from tests.support.running import ONE_STORE, Loom
 from tests.support.wire import Cut
 
 from loom.store.memory import MemoryStore

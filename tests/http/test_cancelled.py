@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from starlette.types import Message
-from tests.http.conftest import Loom
+from tests.support.running import Loom
 
 from loom.model import State
 

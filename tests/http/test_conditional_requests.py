@@ -5,7 +5,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom
+from tests.support.running import ONE_STORE, Loom
 from tests.support.wire import Head
 
 pytestmark = ONE_STORE

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-from tests.http.conftest import Loom, Serve
+from tests.support.running import Loom, Serve
 from tests.support.wire import Cut
 
 from loom.model import State, quote_id

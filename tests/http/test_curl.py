@@ -6,7 +6,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.http.conftest import Loom
+from tests.support.running import Loom
 
 from loom.model import State
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom, Serve
+from tests.support.running import ONE_STORE, Loom, Serve
 from tests.support.wire import Cut, Wire
 
 

@@ -8,7 +8,7 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom
+from tests.support.running import ONE_STORE, Loom
 from tests.support.wire import Cut, Wire
 
 from loom.jobs.digests import STEP

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom
+from tests.support.running import ONE_STORE, Loom
 from tests.support.wire import Wire
 
 from loom.http.service.openapi import document

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom, Serve
+from tests.support.running import ONE_STORE, Loom, Serve
 
 pytestmark = ONE_STORE
 

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom
+from tests.support.running import ONE_STORE, Loom
 from tests.support.wire import Wire
 
 from loom.store.places import GAP

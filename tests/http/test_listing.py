@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom, Serve
+from tests.support.running import ONE_STORE, Loom, Serve
 from tests.support.wire import Cut, Wire
 
 from loom.model import NewStream, Patch, State

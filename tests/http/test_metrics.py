@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
-from tests.http.conftest import ONE_STORE, Loom
+from tests.support.running import ONE_STORE, Loom
 from tests.support.wire import Wire
 
 from loom import __version__

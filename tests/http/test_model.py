@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.http.conftest import Lines, Loom, running
+from tests.support.running import Lines, Loom, running
 from tests.support.wire import Cut, Head, Wire
 
 from loom.config import Settings

@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from tests.http.conftest import HEAD_ONLY, ONE_STORE, Loom
+from tests.support.running import HEAD_ONLY, ONE_STORE, Loom
 from tests.support.wire import Cut
 
 from loom.model import State

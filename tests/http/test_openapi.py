@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import schemathesis
 from starlette.routing import Route, Router
-from tests.http.conftest import ONE_STORE, Loom, Serve
+from tests.support.running import ONE_STORE, Loom, Serve
 
 import loom as package
 from loom.errors import ConfigError, LoomError

@@ -13,7 +13,7 @@ import uvicorn
 from granian.constants import Interfaces
 from granian.server.embed import Server as Granian
 from starlette.types import ASGIApp
-from tests.http.conftest import Host, Lines, Loom, running
+from tests.support.running import Host, Lines, Loom, running
 from tests.support.wire import Cut
 
 from loom.config import Settings

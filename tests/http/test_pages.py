@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from tests.http.conftest import ONE_STORE
+from tests.support.running import ONE_STORE
 
 from loom.http.pages import TEXTS
 

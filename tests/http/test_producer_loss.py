@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from tests.http.conftest import Loom, Serve
+from tests.support.running import Loom, Serve
 from tests.support.wire import Cut, Wire
 
 from loom.model import State

@@ -4,8 +4,8 @@ import json
 import random
 
 import pytest
-from tests.http.conftest import HEAD_ONLY, ONE_STORE, Loom
 from tests.http.test_curl import Tool, output
+from tests.support.running import HEAD_ONLY, ONE_STORE, Loom
 from tests.support.wire import Cut, Wire
 
 from loom.model import State

@@ -6,7 +6,7 @@ import json
 
 import aiohttp
 import pytest
-from tests.http.conftest import HEAD_ONLY, Loom
+from tests.support.running import HEAD_ONLY, Loom
 from tests.support.wire import Cut
 
 from loom.model import State

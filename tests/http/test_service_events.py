@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from tests.http.conftest import ONE_STORE, Loom, Serve
 from tests.http.test_stream_events import Source
+from tests.support.running import ONE_STORE, Loom, Serve
 
 from loom.model import NewStream, Patch, State
 from loom.wire.sse import Event

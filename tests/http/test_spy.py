@@ -2,7 +2,7 @@
 
 import re
 
-from tests.http.conftest import Loom
+from tests.support.running import Loom
 
 
 async def test_spy_shows_new_streams_their_bytes_and_their_ends(loom: Loom):

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom, Serve
+from tests.support.running import ONE_STORE, Loom, Serve
 from tests.support.wire import Cut, Head, Wire
 
 from loom.model import State

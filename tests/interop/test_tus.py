@@ -7,8 +7,8 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
-from tests.http.conftest import ONE_STORE, Loom
 from tests.support.proxy import Always, Fault, Kind, Way, Weather
+from tests.support.running import ONE_STORE, Loom
 
 from loom.model import State
 

@@ -4,10 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from tests.http.conftest import Loom, lines, loom, serve, store_kind
 from tests.support.proxy import Always, Proxy, Storm, Weather
-
-__all__ = ["lines", "loom", "serve", "store_kind"]
+from tests.support.running import Loom
 
 Between = Callable[[Loom, Storm | Weather], Awaitable[Proxy]]
 

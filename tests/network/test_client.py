@@ -6,9 +6,9 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.http.conftest import Loom
 from tests.network.conftest import Between
 from tests.support.proxy import Storm
+from tests.support.running import Loom
 
 from loom.client.producing import push
 from loom.client.push import Pace

@@ -7,9 +7,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from tests.http.conftest import Loom, Serve
 from tests.network.conftest import Between
 from tests.support.proxy import CALM, CUTS, Fault, Kind, Proxy, Storm, Way, Weather
+from tests.support.running import Loom, Serve
 from tests.support.wire import Cut, Head, Wire
 
 from loom.model import State

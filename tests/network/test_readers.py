@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from tests.http.conftest import Loom
 from tests.network.conftest import Between
 from tests.support.proxy import Storm
+from tests.support.running import Loom
 from tests.support.wire import Cut, Head, Wire
 
 from loom.wire.sse import Decoder

@@ -1,5 +1,6 @@
 import hashlib
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,49 @@ def test_list_in_environment_and_flags_is_json_or_separated_by_commas(spelled):
     assert load([], {}, {"cors_origins": spelled}).cors_origins == ["https://a", "https://b"]
 
 
+@pytest.mark.parametrize(
+    ("given", "store", "directory"),
+    [
+        ("{}", "file:", "data"),
+        ("{data: /var/lib/loom}", "file:", "/var/lib/loom"),
+        ("{store: files, data: /var/lib/loom}", "file:", "/var/lib/loom"),
+        ("{store: memory, data: /var/lib/loom}", "memory:", None),
+        ("{store: 'memory:'}", "memory:", None),
+        ("{store: 'file:./x'}", "file:./x", "x"),
+        ("{store: 'file:/var/lib/loom'}", "file:/var/lib/loom", "/var/lib/loom"),
+        ("{store: 'file:///var/lib/loom', data: /var/lib/loom}", "file:///var/lib/loom", "/var/lib/loom"),
+    ],
+)
+def test_store_is_a_url_and_data_is_short_for_a_directory(write, given, store, directory):
+    settings = load([write("a.yaml", given)], {}, {})
+    assert settings.store == store
+    assert settings.directory == (directory and Path(directory))
+
+
+def test_two_directories_are_refused_rather_than_one_of_them_ignored(write):
+    path = write("a.yaml", "store: file:./a")
+    assert "data and store" in refused([path], flags={"data": "./b"})
+
+
+def test_configuration_of_the_version_before_still_loads(write):
+    path = write(
+        "loom.yaml",
+        """
+        data: /var/lib/loom
+        store: files
+        durability: os
+        min_free_bytes: 1GiB
+        min_free_inodes: 10
+        tokens: [a-long-random-token]
+        retention: 604800
+        """,
+    )
+    settings = load([path], {"LOOM_DURABILITY": "disk"}, {"min_free_inodes": "20"})
+    assert settings.directory == Path("/var/lib/loom")
+    assert (settings.durability, settings.min_free_bytes, settings.min_free_inodes) == ("disk", 1 << 30, 20)
+    assert load([path], {}, {"store": "memory"}).directory is None
+
+
 def test_bytes_may_have_a_unit(write):
     assert load([write("a.yaml", "min_free_bytes: 1GiB")], {}, {}).min_free_bytes == 1 << 30
 
@@ -106,6 +150,7 @@ def test_empty_variable_is_refused_rather_than_taken_for_nothing(name):
         ("port", 1.5),
         ("host", ""),
         ("store", "disk"),
+        ("store", "file://host/data"),
         ("durability", "none"),
         ("early_response", "maybe"),
         ("resume_window", "nan"),

@@ -1,7 +1,7 @@
-"""The command `loom serve` and the composition root: here alone are concrete parts picked and put together.
+"""The command `loom serve`: signals, limits of the process, its one line of output, and its exit codes.
 
-Owns the order of start and stop, and the exit codes. Standard output gets one line, once the server listens;
-all else is logged.
+The server itself is built by `loom.assembly`. Standard output gets one line, once the server listens; the
+rest is logged.
 """
 
 import asyncio
@@ -12,11 +12,9 @@ import resource
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 import typer
@@ -24,203 +22,111 @@ import uvloop
 
 from loom import config, logs
 from loom.access.auth import Auth
+from loom.access.keys import reload_auth
+from loom.assembly import Opener, assemble, open_store
 from loom.cli import flags, systemd
-from loom.cli.access import open_auth, reload_auth, secrets_of
 from loom.config import Settings
 from loom.errors import LoomError
-from loom.http.app import build_app
 from loom.http.middleware import tracing
 from loom.http.middleware.guard import is_loopback
 from loom.http.server import Server
-from loom.http.service.listing import row
-from loom.jobs.sweeper import Sweeper
-from loom.metrics import Metrics
-from loom.model import Clock, steady_clock
-from loom.store.base import Store
-from loom.streams.hub import Hub
-from loom.streams.limits import Limits
-from loom.streams.service import Service
-from loom.streams.spy import Spy
-
-if TYPE_CHECKING:
-    from loom.jobs.webhooks import Webhooks
 
 OK, CANNOT_START, STORE_FAILED, INTERRUPTED = 0, 2, 70, 130
 
-EXITS = f"""Exit codes: {OK} stopped as asked (SIGTERM, SIGINT), {CANNOT_START} cannot start as told,
-{STORE_FAILED} the store failed and took the server down."""
+EXITS = f"""Exit codes: {OK} stopped by SIGTERM or SIGINT, {CANNOT_START} cannot start with these settings,
+{STORE_FAILED} the store failed and stopped the server."""
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 logger = structlog.get_logger("loom")
 
-
 Reread = Callable[[], Settings]
 
 
 def serve(read: Reread) -> int:
-    """Serve until told to stop, by the settings that `read` gives; the exit code. Raises ConfigError."""
+    """Serve with the settings that `read` returns; return the exit code. Raises ConfigError."""
     settings = read()
-    logs.configure(settings.log_level, settings.log_format, secrets_of(settings))
+    logs.configure(settings.log_level, settings.log_format, settings.secrets)
     keep_large_buffers()
     raise_file_limit()
-    gc.freeze()  # what is loaded stays: no collection needs to look through it again
+    gc.freeze()  # spares every later collection the modules loaded so far
     listening = systemd.inherited(os.environ)
     if listening is not None:
         host, port = listening.getsockname()[:2]
         settings = settings.model_copy(update={"host": host, "port": port})
-    return uvloop.run(_open_and_run(settings, read, listening))
-
-
-async def _open_and_run(settings: Settings, read: Reread, listening: socket.socket | None) -> int:
-    clock = steady_clock()
-    metrics = Metrics()
-    return await run(await _open_store(settings, clock, metrics), settings, clock, metrics, read, listening)
+    return uvloop.run(run(settings, read, listening))
 
 
 async def run(
-    store: Store,
     settings: Settings,
-    clock: Clock,
-    metrics: Metrics,
     read: Reread,
     listening: socket.socket | None = None,
+    *,
+    opener: Opener = open_store,
 ) -> int:
-    """Serve what `store` keeps until a signal or the store's failure, then close it; the exit code.
+    """Serve until a signal or a failure of the store, then return the exit code.
 
-    `listening` is a socket that listens already, in place of the settings' address.
+    `listening` is a socket that already listens, in place of the settings' address. `opener` is for tests.
     """
-    failing = asyncio.create_task(store.wait_stopped())
+    spans = tracing.provider(os.environ)
     try:
-        auth = await asyncio.to_thread(open_auth, settings, time.time)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        await _serve(store, auth, settings, clock, metrics, failing, listening)
+        async with assemble(settings, opener=opener, spans=spans) as loom:
+            failing = asyncio.create_task(loom.store.wait_stopped())
+            _reload_on_hangup(loom.auth, read)
+
+            async def drain() -> None:
+                systemd.notify("STOPPING=1")
+                await loom.drain()
+
+            server = Server(
+                loom.app,
+                host=settings.host,
+                port=settings.port,
+                on_listening=lambda url: _announce(url, settings),
+                on_stop=drain,
+                shutdown_timeout=settings.shutdown_timeout,
+                listening=listening,
+            )
+            failing.add_done_callback(lambda _: server.stop())
+            await server.serve()
     finally:
-        await store.close()
-        # The last flush may have failed too; its news is on the way.
-        await asyncio.wait({failing}, timeout=0)
-        failing.cancel()
+        if spans is not None:
+            await tracing.close(spans)
+    # The last flush may have failed during the close; a turn of the event loop delivers that.
+    await asyncio.wait({failing}, timeout=0)
     if failing.done():
         logger.error("The store failed, so the server stopped.", reason=str(failing.result()))
         return STORE_FAILED
+    failing.cancel()
     logger.info("The server stopped.")
     return OK
 
 
-async def _serve(
-    store: Store,
-    auth: Auth,
-    settings: Settings,
-    clock: Clock,
-    metrics: Metrics,
-    failing: asyncio.Task[LoomError],
-    listening: socket.socket | None,
-) -> None:
-    spans = tracing.provider(os.environ)
-    hub = Hub(store)
-    service = Service(
-        store,
-        hub,
-        clock,
-        resume_window=settings.resume_window,
-        open_window=settings.open_window,
-        retention=settings.retention,
-        limits=limits_of(settings),
-        scrub_interval=settings.scrub_interval,
-        scrub_rate=settings.scrub_rate,
-    )
-
-    async def drain() -> None:
-        systemd.notify("STOPPING=1")
-        await service.drain(clock() + settings.shutdown_timeout)
-
-    server = Server(
-        build_app(service, Spy(store, hub), auth, settings, metrics, spans),
-        host=settings.host,
-        port=settings.port,
-        on_listening=lambda url: _announce(url, settings),
-        on_stop=drain,
-        shutdown_timeout=settings.shutdown_timeout,
-        listening=listening,
-    )
-    failing.add_done_callback(lambda _: server.stop())
-    beside = [asyncio.create_task(each) for each in (Sweeper(store, clock).run(), service.digests.run())]
-    if settings.scrub_interval:
-        beside.append(asyncio.create_task(service.scrub.run()))
-    if settings.webhooks:
-        beside.append(asyncio.create_task(_open_webhooks(store, settings, clock).run()))
-    try:
-        await server.serve()
-    finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.wait(beside)
-        await service.close()
-        if spans is not None:
-            await tracing.close(spans)
+def _reload_on_hangup(auth: Auth, read: Reread) -> None:
+    """Reload the tokens at each SIGHUP, one that arrived earlier and is held back included."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def reload(auth: Auth, read: Reread) -> None:
-    """Take tokens and signing key as they now stand in the settings; the rest holds until the next start."""
+    """Replace tokens and signing key by those now in the settings; other settings wait for the next start."""
     try:
         settings = read()
         reload_auth(auth, settings)
     except LoomError as error:
         logger.error("The tokens stay as they are.", reason=str(error))
         return
-    logs.configure(settings.log_level, settings.log_format, secrets_of(settings))
+    logs.configure(settings.log_level, settings.log_format, settings.secrets)
     logger.info("The tokens were read again.", tokens=len(settings.tokens))
 
 
-def _open_webhooks(store: Store, settings: Settings, clock: Clock) -> "Webhooks":
-    # Its HTTP client takes longer to load than a start has time for.
-    from loom.jobs.webhooks import Hook, Webhooks
-
-    hooks = [Hook(each.url, each.prefix, each.key) for each in settings.webhooks]
-    path = None if settings.store == "memory" else settings.data / "webhooks.json"
-    return Webhooks(store, hooks, row, path, clock)
-
-
-def limits_of(settings: Settings) -> Limits:
-    """What is taken at most."""
-    return Limits(
-        stream_bytes=settings.max_stream_bytes,
-        store_bytes=settings.max_store_bytes,
-        streams_live=settings.max_streams_live,
-        followers=settings.max_followers,
-    )
-
-
-async def _open_store(settings: Settings, clock: Clock, metrics: Metrics) -> Store:
-    # Only the store that is used is loaded.
-    if settings.store == "memory":
-        from loom.store.memory import MemoryStore
-
-        return MemoryStore(clock)
-    from loom.store.files import FilesStore
-
-    return await FilesStore.start(
-        settings.data,
-        durability=settings.durability,
-        clock=clock,
-        min_free_bytes=settings.min_free_bytes,
-        min_free_inodes=settings.min_free_inodes,
-        on_commit=metrics.commit,
-    )
-
-
 def _announce(url: str, settings: Settings) -> None:
-    """Tell where the server listens, for people and scripts, and log what may surprise."""
-    kept = (
-        "in memory"
-        if settings.store == "memory"
-        else f"data in {settings.data}, durability {settings.durability}"
-    )
+    """Print where the server listens, for people and scripts, and warn of what may surprise."""
+    durable = f"data in {settings.directory}, durability {settings.durability}"
     with suppress(OSError):
-        sys.stdout.write(f"Loom listens on {url} ({kept})\n")
+        sys.stdout.write(f"Loom listens on {url} ({durable if settings.directory else 'in memory'})\n")
         sys.stdout.flush()
     systemd.notify("READY=1")
     if not settings.tokens and not is_loopback(settings.host):
@@ -228,12 +134,12 @@ def _announce(url: str, settings: Settings) -> None:
             "ANYONE WHO REACHES THIS ADDRESS CAN READ, WRITE AND REPLACE EVERY STREAM: no tokens are set.",
             host=settings.host,
         )
-    if settings.store == "files" and settings.durability == "os":
-        logger.warning("What is acknowledged may be lost with the power: durability is os.")
+    if settings.directory and settings.durability == "os":
+        logger.warning("Power loss can lose acknowledged bytes: durability is os.")
 
 
 def keep_large_buffers() -> None:
-    """Let malloc reuse large buffers instead of returning each to the system, where it can be told so."""
+    """Let glibc's malloc reuse large buffers instead of returning each to the system."""
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, 32 << 20)
@@ -241,21 +147,21 @@ def keep_large_buffers() -> None:
 
 
 def raise_file_limit() -> None:
-    """Allow as many open files as this process may: every connection and every stream being read is one."""
+    """Raise the limit of open files to its maximum: each connection and each stream being read needs one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def command(files: list[Path], **given: str | None) -> None:
-    """Run the server until it is told to stop.
+    """Run the server until it is stopped.
 
-    Settings come from flags, then from environment variables, then from the files of --config, a later one
-    winning over an earlier one.
+    Flags override environment variables, and variables override the files of --config. A later file overrides
+    an earlier one.
     """
     try:
-        told = {name: value for name, value in given.items() if value is not None}
-        code = serve(lambda: config.load(files, os.environ, told))
+        chosen = {name: value for name, value in given.items() if value is not None}
+        code = serve(lambda: config.load(files, os.environ, chosen))
     except LoomError as error:
         sys.stderr.write(f"loom serve: {error}\n")
         code = CANNOT_START
@@ -265,7 +171,7 @@ def command(files: list[Path], **given: str | None) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """The command with these arguments; leaves with its exit code."""
+    """Run the command with these arguments; exits with its code."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     command.__signature__ = flags.signature()  # type: ignore[attr-defined]
     app.command(epilog=EXITS)(command)

@@ -1,7 +1,6 @@
-"""A whole Loom behind a real socket, on either store, and clients to talk to it."""
+"""A whole Loom behind a real socket in the test's own process, on either store: fixtures for all folders."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,24 +13,20 @@ import structlog
 from starlette.types import ASGIApp
 from tests.support.wire import Wire
 
-from loom.cli.access import open_auth
-from loom.cli.serve import limits_of
+from loom.assembly import assemble, open_store
 from loom.config import Settings
 from loom.errors import LoomError
-from loom.http.app import build_app
 from loom.http.server import serving
-from loom.jobs.sweeper import Sweeper
 from loom.metrics import Metrics
-from loom.model import Info, State, steady_clock
+from loom.model import Clock, Info, State
 from loom.store.base import Store
-from loom.streams.hub import Hub
+from loom.store.files import FilesStore
 from loom.streams.service import Service
-from loom.streams.spy import Spy
 
 
 @dataclass
 class Loom:
-    """A running server, and its inside for tests that look at both ends."""
+    """A running server, and its parts for tests that look at both ends."""
 
     url: str
     app: ASGIApp
@@ -49,17 +44,17 @@ class Loom:
         return urlsplit(self.url).port or 0
 
     async def connect(self) -> Wire:
-        """A raw connection, closed with the server."""
+        """Open a raw connection that is closed with the server."""
         wire = await Wire.open(self.host, self.port)
         self.wires.append(wire)
         return wire
 
     async def get(self, target: str, **headers: Any) -> Wire:
-        """A GET whose answer has begun."""
+        """Send a GET and read the head of its response."""
         return await self.ask("GET", target, **headers)
 
     async def follow(self, target: str) -> Wire:
-        """A GET of a stream that is about to exist."""
+        """Send a GET for a stream that may be about to be created."""
         created = asyncio.Event()
         watch = self.store.watch(lambda _: created.set())
         try:
@@ -73,14 +68,14 @@ class Loom:
         return wire
 
     async def ask(self, method: str, target: str, body: bytes | None = None, **headers: Any) -> Wire:
-        """A request on a connection of its own, its answer's head read."""
+        """Send a request on its own connection and read the head of the response."""
         wire = await self.connect()
         await wire.request(method, target, body, **headers)
         await wire.answer()
         return wire
 
     async def live(self, target: str, data: bytes = b"", **headers: Any) -> Wire:
-        """A producer in the middle of its body: its stream exists and shows `data`."""
+        """Start a producer and leave it in the middle of its body; its stream exists and shows `data`."""
         wire = await self.connect()
         await wire.post(target, **headers)
         if data:
@@ -93,18 +88,18 @@ class Loom:
         return wire
 
     async def stored(self, target: str, data: bytes, **headers: Any) -> Wire:
-        """A complete stream."""
+        """Store a complete stream."""
         wire = await self.ask("POST", target, data, **headers)
         assert wire.head.status == 201
         assert await wire.body() == b""
         return wire
 
     def logged(self, **fields: Any) -> asyncio.Future[dict[str, Any]]:
-        """The next log line that has these fields."""
+        """Return the next log line that has these fields."""
         return self.lines.next(fields)
 
     async def until(self, id: str, state: State) -> Info:
-        """Wait until the stream has come to that state."""
+        """Wait until the stream has that state."""
         turns = Turns()
         following = await self.store.follow((await self.service.info(id)).key, turns)
         info = following.info
@@ -115,7 +110,7 @@ class Loom:
 
 
 class Lines:
-    """A structlog processor that hands log lines to who waits for them, and writes none."""
+    """A structlog processor that passes log lines to the tests that wait for them, and writes none."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[dict[str, Any], asyncio.Future[dict[str, Any]]]] = []
@@ -134,7 +129,7 @@ class Lines:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    """What is logged in this test."""
+    """Capture the log lines of this test."""
     lines = Lines()
     structlog.configure(processors=[lines])
     yield lines
@@ -142,7 +137,7 @@ def lines() -> Iterator[Lines]:
 
 
 class Turns:
-    """A sink that keeps what becomes of a stream."""
+    """A sink that keeps the states of a stream."""
 
     def __init__(self) -> None:
         self.infos: asyncio.Queue[Info] = asyncio.Queue()
@@ -157,7 +152,7 @@ class Turns:
 
 @pytest.fixture(params=["memory", "files"])
 def store_kind(request: pytest.FixtureRequest) -> str:
-    """The stores that everything is tried on."""
+    """Run the test on each store."""
     return str(request.param)
 
 
@@ -165,23 +160,23 @@ HEAD_ONLY = {
     *("cache-control", "upload-offset", "upload-complete", "upload-length"),
     "x-stream-epoch",
 }
-"""Headers in which HEAD differs from GET: it tells a producer how far it is."""
+"""Headers that HEAD has and GET has not: the progress of an upload."""
 
 ONE_STORE = pytest.mark.parametrize("store_kind", ["memory"], indirect=True)
-"""For what does not depend on the store."""
+"""For tests of what does not depend on the store."""
 
 Serve = Callable[..., Awaitable[Loom]]
 
 
 @pytest.fixture
 async def serve(store_kind: str, tmp_path: Path, lines: Lines) -> AsyncIterator[Serve]:
-    """Start a Loom with these settings; ended with the test."""
+    """Start a Loom with given settings; it stops with the test."""
     started: list[Loom] = []
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Loom:
-            place = tmp_path / str(len(started))
-            chosen = Settings(store=store_kind, data=place, durability="os", **settings)
+            data = tmp_path / str(len(started))
+            chosen = Settings(store=store_kind, data=data, durability="os", **settings)
             started.append(await stack.enter_async_context(running(chosen, lines)))
             return started[-1]
 
@@ -190,12 +185,12 @@ async def serve(store_kind: str, tmp_path: Path, lines: Lines) -> AsyncIterator[
 
 @pytest.fixture
 async def loom(serve: Serve) -> Loom:
-    """A Loom as it comes."""
+    """A Loom with default settings."""
     return await serve()
 
 
 Host = Callable[[ASGIApp, Callable[[], Awaitable[None]]], AbstractAsyncContextManager[str]]
-"""Serves an app while its block runs, gives the URL, and calls back when it begins to stop."""
+"""Serves an app while its block runs, yields the URL, and calls back when it begins to stop."""
 
 
 def own_server(app: ASGIApp, on_stop: Callable[[], Awaitable[None]]) -> AbstractAsyncContextManager[str]:
@@ -206,49 +201,24 @@ def own_server(app: ASGIApp, on_stop: Callable[[], Awaitable[None]]) -> Abstract
 async def running(
     settings: Settings, lines: Lines, host: Host = own_server, spans: Any = None
 ) -> AsyncIterator[Loom]:
-    clock = steady_clock()
-    metrics = Metrics()
-    store = await open_store(settings, clock, metrics)
-    auth = await asyncio.to_thread(open_auth, settings, time.time)
-    hub = Hub(store)
-    service = Service(
-        store,
-        hub,
-        clock,
-        resume_window=settings.resume_window,
-        open_window=settings.open_window,
-        retention=settings.retention,
-        limits=limits_of(settings),
-    )
-    app = build_app(service, Spy(store, hub), auth, settings, metrics, spans)
-    beside = [Sweeper(store, clock, sleep=soon).run(), service.digests.run()]
-    tasks = [asyncio.create_task(each) for each in beside]
-    try:
-        async with host(app, lambda: service.drain(clock() + 5)) as url:
-            loom = Loom(url, app, service, store, lines)
+    """Run a whole Loom in this process, its files store with a small log."""
+    async with assemble(settings, opener=open_small, sleep=soon, spans=spans) as parts:
+        async with host(parts.app, parts.drain) as url:
+            loom = Loom(url, parts.app, parts.service, parts.store, lines)
             yield loom
             for wire in loom.wires:
                 await wire.close()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await service.close()
-        await store.close()
 
 
 async def soon(_seconds: float) -> None:
     await asyncio.sleep(0.02)
 
 
-async def open_store(settings: Settings, clock: Callable[[], float], metrics: Metrics) -> Store:
-    if settings.store == "memory":
-        from loom.store.memory import MemoryStore
-
-        return MemoryStore(clock)
-    from loom.store.files import FilesStore
-
+async def open_small(settings: Settings, clock: Clock, metrics: Metrics) -> Store:
+    if settings.directory is None:
+        return await open_store(settings, clock, metrics)
     return await FilesStore.start(
-        settings.data,
+        settings.directory,
         durability=settings.durability,
         clock=clock,
         min_free_bytes=0,

@@ -1,8 +1,8 @@
-"""Who may use a server, as its settings say. Owns the signing key's file, and how settings become grants."""
+"""Turn the settings into the tokens that open a server. Owns the file of the signing key. Private."""
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from loom.access.auth import Action, Auth, Grant, Principal, Quota
 from loom.config import Settings
@@ -10,22 +10,17 @@ from loom.errors import ConfigError
 from loom.model import Clock
 
 KEY_FILE = "signing.key"
+"""Its name in the data directory."""
 
 
 def open_auth(settings: Settings, clock: Clock) -> Auth:
-    """The tokens that open this server. Raises ConfigError."""
+    """Return the tokens that open this server. Raises ConfigError."""
     return Auth(_grants(settings), _signing_key(settings), clock)
 
 
 def reload_auth(auth: Auth, settings: Settings) -> None:
-    """From now on these settings hold; what has begun goes on. Raises ConfigError."""
+    """Replace the tokens and the signing key; requests that have begun continue. Raises ConfigError."""
     auth.load(_grants(settings), _signing_key(settings))
-
-
-def secrets_of(settings: Settings) -> Iterable[str]:
-    """What no log line may show."""
-    tokens = [entry.token for entry in settings.tokens if entry.token]
-    return [*tokens, settings.signing_key, *(hook.secret for hook in settings.webhooks)]
 
 
 def _grants(settings: Settings) -> Iterator[Grant]:
@@ -41,30 +36,26 @@ def _grants(settings: Settings) -> Iterator[Grant]:
 
 
 def _signing_key(settings: Settings) -> str:
-    """The key that was told, or one that lies beside the data; of a memory store one for its life."""
+    """Return the key in the settings, else the one in the data directory, else one for this process."""
     if settings.signing_key or not settings.tokens:
         return settings.signing_key
-    if settings.store == "memory":
+    if settings.directory is None:
         return secrets.token_urlsafe(32)
-    path = settings.data / KEY_FILE
+    path = settings.directory / KEY_FILE
     try:
-        return _read(path) if path.exists() else _make(path)
+        return path.read_text("ascii").strip() if path.exists() else _make(path)
     except OSError as error:
         raise ConfigError(f"The signing key {path} cannot be used: {error.strerror}.") from None
 
 
-def _read(path: os.PathLike[str]) -> str:
-    with open(path, encoding="ascii") as file:
-        return file.read().strip()
-
-
 def _make(path: os.PathLike[str]) -> str:
-    """A new key in a file for its owner alone, there as a whole or not at all."""
+    """Create the file with a new key, readable by its owner only, and return the key."""
     key, draft = secrets.token_urlsafe(32), f"{os.fspath(path)}.new"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(fd, "w", encoding="ascii") as file:
         file.write(key + "\n")
         file.flush()
         os.fsync(fd)
+    # Renamed when complete, so that a crash leaves either no key or a whole one.
     os.replace(draft, path)
     return key

@@ -1,0 +1,285 @@
+"""The settings, each declared once, with the rules that a value must keep."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+SECRET = frozenset({"tokens", "signing_key", "webhooks"})
+"""Settings whose values appear in no message."""
+
+BASE64_MARK = "whsec_"
+"""Precedes a secret in Base64, as in Standard Webhooks."""
+
+TOKEN = re.compile(r"[!-~]+")
+"""What a header can carry; RFC 6750 section 2.1 allows a little less."""
+
+STORE_URL = re.compile(r"[a-z][a-z0-9+.-]*:.*")
+SHORT_STORES = {"files": "file:", "memory": "memory:"}
+"""Stores without a URL, as version 0.1 spelled them."""
+
+
+def _split(value: object) -> object:
+    """Return the list that a flag or variable spells: JSON if it begins with a bracket, else with commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("is not a JSON list") from None
+    return [item.strip() for item in value.split(",")]
+
+
+def _check_token(token: str) -> str:
+    if not TOKEN.fullmatch(token):
+        raise ValueError("has a token that is empty or has spaces or characters outside ASCII")
+    return token
+
+
+def _check_store(value: str) -> str:
+    url = SHORT_STORES.get(value, value)
+    if not STORE_URL.fullmatch(url):
+        raise ValueError("is not a URL such as file:./data or memory:")
+    if re.match("file://[^/]", url):
+        raise ValueError("has a host; a directory is file:PATH or file:///PATH")
+    return url
+
+
+class TokenEntry(BaseModel):
+    """A token and what it allows. In the list `tokens` a plain string is a token that allows everything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("", max_length=100, description="The holder, as the log names it.")
+    token: Annotated[str, AfterValidator(_check_token)] | None = Field(
+        None, repr=False, description="The token itself."
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-fA-F]{64}$", description="Its SHA-256 in hex, instead of the token."
+    )
+    scopes: frozenset[Literal["read", "write", "replace", "admin"]] = Field(
+        frozenset({"read", "write"}),
+        min_length=1,
+        description="read; write: create and append; replace: overwrite and delete; admin: everything.",
+    )
+    prefix: str = Field("", description="Prefix of the ids that the token covers.")
+    expires: AwareDatetime | None = Field(None, description="When it expires, as 2026-12-31T12:00:00Z.")
+    max_streams_live: int = Field(0, ge=0, description="Streams it may write at once; 0: no limit.")
+    max_bytes_per_day: ByteSize = Field(
+        ByteSize(0), ge=0, description="Bytes it may send a day (also as 10GiB); 0: no limit."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return {"token": value, "scopes": ["admin"]} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.token is None) == (self.sha256 is None):
+            raise ValueError("has an entry without exactly one of token and sha256")
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the token."""
+        if self.sha256 is not None:
+            return bytes.fromhex(self.sha256)
+        return hashlib.sha256((self.token or "").encode()).digest()
+
+
+class Webhook(BaseModel):
+    """A URL that is notified of the end of streams."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(pattern="^https?://[^/]", repr=False, description="Where to POST.")
+    prefix: str = Field("", description="Prefix of the ids whose ends are sent.")
+    secret: str = Field("", repr=False, description="Signs what is sent: whsec_ and Base64, or any text.")
+
+    @field_validator("secret")
+    @classmethod
+    def _base64(cls, value: str) -> str:
+        if value.startswith(BASE64_MARK):
+            try:
+                base64.b64decode(value.removeprefix(BASE64_MARK), validate=True)
+            except ValueError:
+                raise ValueError("has a secret that is not Base64 after whsec_") from None
+        return value
+
+    @property
+    def key(self) -> bytes:
+        """The bytes of the secret."""
+        if self.secret.startswith(BASE64_MARK):
+            return base64.b64decode(self.secret.removeprefix(BASE64_MARK))
+        return self.secret.encode()
+
+
+Strings = Annotated[list[str], BeforeValidator(_split)]
+Tokens = Annotated[list[TokenEntry], BeforeValidator(_split)]
+Webhooks = Annotated[list[Webhook], BeforeValidator(_split)]
+Seconds = Annotated[float, Field(ge=0, le=366 * 86400, allow_inf_nan=False)]
+
+
+class FilesSettings(BaseModel):
+    """What only the store `file:` uses.
+
+    Each store with settings has such a model, and `Settings` inherits from it. The names stay flat, because a
+    nested section would give each flag and variable a second spelling.
+    """
+
+    durability: Literal["disk", "os"] = Field(
+        "disk",
+        description="What acknowledged bytes survive: power loss (disk), or only a crash of the server (os).",
+    )
+    min_free_bytes: ByteSize = Field(
+        ByteSize(64 << 20),
+        ge=0,
+        description="Disk space to leave free, in bytes (also as 64MiB); with less, writes are refused.",
+    )
+    min_free_inodes: int = Field(
+        1000, ge=0, description="Inodes to leave free; with fewer, writes are refused."
+    )
+
+
+class ServerSettings(BaseModel):
+    """What holds whatever the store."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(3060, ge=0, le=65535, description="TCP port to listen on; 0 picks a free one.")
+    data: Path = Field(
+        Path("./data"),
+        description="Data directory, created if absent; short for a store of file:PATH.",
+    )
+    store: Annotated[str, AfterValidator(_check_store)] = Field(
+        "file:",
+        description="Where streams are stored, as a URL: file:PATH (without PATH, the directory in data), or "
+        "memory: until the server stops.",
+    )
+    tokens: Tokens = Field(
+        [],
+        repr=False,
+        description="Bearer tokens; with any, every request needs one. Keep them in a file: other users of "
+        "the machine can see flags. There an entry may be a mapping with name, token or sha256, scopes, "
+        "prefix, expires, max_streams_live and max_bytes_per_day.",
+    )
+    signing_key: str = Field(
+        "",
+        repr=False,
+        description="Key that signs the tokens of `loom share` and `loom token`, at least 32 characters; if "
+        "none, a key is created and stored as signing.key in the data directory. A new key revokes them all.",
+    )
+    resume_window: Seconds = Field(
+        30.0, description="Seconds an interrupted stream waits for its producer before it is aborted."
+    )
+    open_window: Seconds = Field(
+        86400.0, description="Seconds an open stream waits for its next producer before it is aborted."
+    )
+    retention: float = Field(
+        0.0,
+        ge=0,
+        le=100 * 366 * 86400,
+        allow_inf_nan=False,
+        description="Seconds a stream is kept after its end unless its creation sets a time; 0: forever.",
+    )
+    producer_idle_timeout: Seconds = Field(
+        0.0, description="Seconds without a byte after which a producer is disconnected; 0: never."
+    )
+    max_metadata_bytes: int = Field(
+        4096,
+        ge=2,
+        le=32768,
+        description="Maximum size of a stream's metadata in bytes, as a header has it.",
+    )
+    early_response: Literal["direct", "always", "never"] = Field(
+        "direct",
+        description="Whether to answer a producer before its request ends: on direct connections, always or "
+        "never. Many proxies lose data after an early response.",
+    )
+    allowed_hosts: Strings = Field(
+        [],
+        description="Host names to accept; none: loopback names if the server listens on a loopback address "
+        "without tokens, else any.",
+    )
+    cors_origins: Strings = Field(
+        [], description="Origins whose web pages may use this server; none: no CORS."
+    )
+    max_stream_bytes: ByteSize = Field(
+        ByteSize(0),
+        ge=0,
+        description="Maximum bytes of a stream; one that exceeds it is aborted. 0: no limit.",
+    )
+    max_store_bytes: ByteSize = Field(
+        ByteSize(0),
+        ge=0,
+        description="Maximum bytes of all streams; at the limit, writes are refused. 0: no limit.",
+    )
+    max_streams_live: int = Field(
+        0, ge=0, description="Maximum number of streams with a producer at one time; 0: no limit."
+    )
+    max_followers: int = Field(
+        0,
+        ge=0,
+        description="Maximum number of followers at one time, /spy and /events included; 0: no limit.",
+    )
+    scrub_interval: Seconds = Field(7 * 86400.0, description="Seconds between integrity checks; 0: never.")
+    scrub_rate: ByteSize = Field(
+        ByteSize(8 << 20), ge=4096, description="Bytes a second that an integrity check reads (also as 8MiB)."
+    )
+    shutdown_timeout: Seconds = Field(
+        10.0, description="Seconds that connections have to end when the server stops."
+    )
+    webhooks: Webhooks = Field(
+        [],
+        repr=False,
+        description="URLs to notify when a stream ends: a list of mappings with url, prefix and secret.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level to log."
+    )
+    log_format: Literal["auto", "human", "json"] = Field(
+        "auto", description="Format of log lines; auto: human on a terminal, else json."
+    )
+
+
+class Settings(FilesSettings, ServerSettings):
+    """All settings of a server. Lists are YAML lists in files, elsewhere JSON or separated by commas."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="after")
+    def _one_directory(self) -> Self:
+        if "data" in self.model_fields_set and self.directory not in (None, self.data):
+            raise ValueError("The settings data and store name two directories; give one of them.")
+        return self
+
+    @property
+    def directory(self) -> Path | None:
+        """The data directory; None if the store has none."""
+        scheme, _, path = self.store.partition(":")
+        if scheme != "file":
+            return None
+        return Path(path.removeprefix("//")) if path else self.data
+
+    @property
+    def secrets(self) -> Iterator[str]:
+        """What no log line may show."""
+        yield from (entry.token for entry in self.tokens if entry.token)
+        yield self.signing_key
+        yield from (hook.secret for hook in self.webhooks)
