@@ -97,7 +97,7 @@ class World:
             self.readers[argument % len(self.readers)].step()
         elif what == "join":
             place, slices = argument
-            reading = await self.service.read("a", lambda info: place.of(info, True))
+            reading = await self.service.read("a", lambda info: place.select(info, True))
             self.readers.append(Reader(self, reading, slices))
         elif what == "hold":
             self.holds.enter_context(self.store.held())

@@ -8,10 +8,11 @@ from loom.errors import BadRequest, PreconditionFailed, RangeNotSatisfiable
 from loom.http.stream.conditions import NotModified, Validators, check_conditions, range_is_wanted
 from loom.http.stream.lifetime import lifetime
 from loom.http.stream.metadata import parse_metadata
+from loom.http.stream.ranges import parse_range
 from loom.http.stream.sse import accepts_events
 from loom.http.stream.upload_headers import Upload, idempotency_key, resume_window
 from loom.model import Info, State, parse_id
-from loom.streams.ranges import Part, parse_range
+from loom.streams.ranges import Part
 from loom.wire.sse import Decoder
 from loom.wire.structured import boolean, integer
 
@@ -99,7 +100,7 @@ def test_any_range_is_ignored_or_is_bytes_there_are_or_is_not_satisfiable(values
     if wish is None:
         return
     try:
-        part = wish.of(info(size, state), tail)
+        part = wish.select(info(size, state), tail)
     except RangeNotSatisfiable:
         return
     assert isinstance(part, Part)

@@ -20,8 +20,9 @@ from loom.errors import (
 from loom.model import Info, NewStream, Patch, State
 from loom.store.places import GAP
 from loom.streams.hub import Hub
+from loom.streams.lines import SCAN
 from loom.streams.producer import Producer
-from loom.streams.ranges import SCAN, FromLine, LastLines, Part, Wish
+from loom.streams.ranges import FromLine, LastLines, Part, Selector
 from loom.streams.reading import FileSlice, Reading
 from loom.streams.service import Choose, Service
 
@@ -95,9 +96,9 @@ async def consumed(reading: Reading) -> tuple[bytes, LoomError | None]:
     return consumer.got, consumer.error
 
 
-def chosen(what: Part | Wish) -> Choose:
+def chosen(what: Part | Selector) -> Choose:
     """Whatever stands there, this of it."""
-    return lambda info: what if isinstance(what, Part) else what.of(info, tail=True)
+    return lambda info: what if isinstance(what, Part) else what.select(info, tail=True)
 
 
 # Producing.
@@ -329,7 +330,7 @@ async def test_searches_take_turns_with_each_other_and_with_everyone(service: Se
             await asyncio.sleep(0)
 
     others = asyncio.create_task(turn())
-    wishes: list[Wish] = [LastLines(2), FromLine(3), LastLines(2)]
+    wishes: list[Selector] = [LastLines(2), FromLine(3), LastLines(2)]
     found = await asyncio.gather(*(service.locate("a", chosen(wish)) for wish in wishes))
     others.cancel()
     assert [part.start for _, part in found] == [6, 16 * SCAN + 7, 6]
@@ -586,7 +587,7 @@ async def test_any_line_of_a_long_stream_is_found_in_few_bytes(service: Service,
         await fed(writer, b"".join(b"%09d%b\n" % (number, line) for number in range(first, first + 10_000)))
     for number in (1, 2, 3_000, 123_456, 399_999, 400_000):
         store.bytes_read = 0
-        _, part = await service.locate("a", partial(FromLine(number).of, tail=False))
+        _, part = await service.locate("a", partial(FromLine(number).select, tail=False))
         assert part.start == 100 * (number - 1)
         assert store.bytes_read <= 2 * GAP + SCAN
     store.bytes_read = 0

@@ -6,6 +6,7 @@ from loom.errors import BadRequest, UnsupportedEncoding
 from loom.http.problem import Headers
 from loom.http.stream.conditions import Validators
 from loom.http.stream.lifetime import lifetime_headers
+from loom.http.stream.ranges import PartialContent
 from loom.http.stream.upload_headers import tag_of
 from loom.model import DEFAULT_CONTENT_TYPE, Info, quote_id
 from loom.streams.ranges import Part
@@ -101,7 +102,7 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
         headers.append((b"repr-digest", digest_field(info.digest).encode()))
     if not part.skip:
         headers.append((b"x-stream-offset", b"%d" % part.start))
-    if part.content_range:
+    if isinstance(part, PartialContent):
         headers.append((b"content-range", part.content_range.encode()))
     length = None if part.stop is None else part.stop - part.start
     headers.append(UNBUFFERED if length is None else (b"content-length", b"%d" % length))

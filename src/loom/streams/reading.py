@@ -12,7 +12,8 @@ from loom.errors import StreamAborted, StreamGone, StreamNotFound
 from loom.model import Info, State
 from loom.store.base import Content, Store
 from loom.streams.hub import Hub, Tail
-from loom.streams.ranges import Part, skip_lines
+from loom.streams.lines import skip_lines
+from loom.streams.ranges import Part
 
 PIECE = 256 << 10
 SHORTEST_SLICE = 64 << 10

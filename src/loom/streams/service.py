@@ -30,10 +30,11 @@ from loom.streams.feed import Feed, Place
 from loom.streams.hub import Hub
 from loom.streams.limits import NO_LIMITS, Limits, Places, Room
 from loom.streams.producer import Producer
-from loom.streams.ranges import WHOLE, Arrival, Part, Search
+from loom.streams.ranges import WHOLE, Lookup, Part
 from loom.streams.reading import Reading, read_exactly
+from loom.streams.search import Finder
 
-Choose = Callable[[Info], Part | Search | Arrival]
+Choose = Callable[[Info], Part | Lookup]
 """Says which part of a stream is meant, as the stream is now; may refuse it with an error of its own."""
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Index:
 
 
 def _whole(info: Info) -> Part:
-    return WHOLE.of(info, tail=True)
+    return WHOLE.select(info, tail=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Service:
         self._producers: set[Producer] = set()
         self._followers: set[Reading] = set()
         self._stopping: StoreStopped | None = None
-        self._searching = asyncio.Lock()
+        self._finder = Finder(store, self._check)
         self._feed = Feed(store)
 
     def check_length(self, length: int | None) -> None:
@@ -193,7 +194,7 @@ class Service:
         """
 
         async def located(info: Info) -> tuple[Info, Part]:
-            return info, await self._located(info, choose(info))
+            return info, await self._finder.locate(info, choose(info))
 
         return await self._standing(id, located)
 
@@ -204,7 +205,7 @@ class Service:
         """
 
         async def opened(info: Info) -> Reading:
-            return await self._open(info, await self._located(info, choose(info)))
+            return await self._open(info, await self._finder.locate(info, choose(info)))
 
         self._check()
         return await self._standing(id, opened)
@@ -385,30 +386,6 @@ class Service:
                 if info.key == tried:
                     raise StreamNotFound(id) from None
                 tried = info.key
-
-    async def _located(self, info: Info, part: Part | Search | Arrival) -> Part:
-        """The part, once it is found.
-
-        One piece is searched in each turn of the event loop, whoever it is for: however long streams are and
-        however many search, nobody else waits for longer. A thread would keep the interpreter just as busy.
-        """
-        if isinstance(part, Part):
-            return part
-        if isinstance(part, Arrival):
-            start = await self._store.offset_at(info.key, part.when)
-            return Part(start if part.stop is None else min(start, part.stop), part.stop)
-        if part.part is None and part.line is not None:
-            place = await self._store.place(info.key, part.line)
-            if place.offset <= info.size:
-                part.begin(place.line, place.offset)
-        if part.part is None:
-            async with await self._store.open(info.key) as content:
-                while part.part is None:
-                    async with self._searching:
-                        self._check()
-                        part.feed(await read_exactly(content, *part.wanted))
-                        await asyncio.sleep(0)
-        return part.part
 
     async def _open(self, info: Info, part: Part) -> Reading:
         self.scrub.check(info)

@@ -22,8 +22,9 @@ from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED, VARY
 from loom.http.problem import Headers
 from loom.http.stream.lifetime import lifetime_headers
+from loom.http.stream.ranges import parse_start
 from loom.model import Info, quote_id
-from loom.streams.ranges import WHOLE, Arrival, FromOffset, Part, Search, Wish, parse_place
+from loom.streams.ranges import WHOLE, FromOffset, Lookup, Part, Selector
 from loom.streams.reading import Reading
 from loom.streams.service import Service
 from loom.wire.sse import HEARTBEAT, encode, encode_retry
@@ -59,7 +60,7 @@ class StreamEvents:
         now = self._service.now()
         wish = Resumption(
             exchange.all(b"last-event-id"),
-            parse_place(query, lambda text: parse_since(text, now)) or WHOLE,
+            parse_start(query, lambda text: parse_since(text, now)) or WHOLE,
             tail=not exchange.given("notail"),
         )
         try:
@@ -81,8 +82,8 @@ class StreamEvents:
 class Resumption:
     """Where to begin: behind what the client has seen, which beats any other wish. Raises BadRequest."""
 
-    def __init__(self, last_event_ids: Iterable[bytes], wish: Wish, *, tail: bool) -> None:
-        self._wish = wish
+    def __init__(self, last_event_ids: Iterable[bytes], start: Selector, *, tail: bool) -> None:
+        self._start = start
         self._tail = tail
         self._key = ""
         # An EventSource that has seen no id yet may send an empty one.
@@ -91,10 +92,10 @@ class Resumption:
             if found is None:
                 raise BadRequest("Last-Event-ID is not an id that was given out here.")
             self._key = found[1]
-            self._wish = FromOffset(int(found[2]))
+            self._start = FromOffset(int(found[2]))
             self._offset = int(found[2])
 
-    def choose(self, info: Info) -> Part | Search | Arrival:
+    def choose(self, info: Info) -> Part | Lookup:
         """See service.Choose. Raises PreconditionFailed, BadRequest, Finished."""
         if self._key:
             if self._key != info.key:
@@ -103,7 +104,7 @@ class Resumption:
                 raise BadRequest(f"Last-Event-ID is behind the end of the stream: it has {info.size} bytes.")
             if info.state.final and self._offset == info.size:
                 raise Finished
-        return self._wish.of(info, self._tail)
+        return self._start.select(info, self._tail)
 
 
 def accepts_events(values: Iterable[bytes]) -> bool:

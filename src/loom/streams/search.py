@@ -1,0 +1,68 @@
+"""Look up where a part of a stream begins. Owns the turns that searches take.
+
+Knows the store by its contract.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from loom.model import Info
+from loom.store.base import Content, Store
+from loom.store.places import ORIGIN
+from loom.streams.lines import find_last_lines, find_line
+from loom.streams.ranges import LastLines, Lookup, Part, Since
+from loom.streams.reading import read_exactly
+
+
+class Finder:
+    """Resolves lookups. `check` raises once the service is stopping."""
+
+    def __init__(self, store: Store, check: Callable[[], None]) -> None:
+        self._store = store
+        self._check = check
+        self._turn = asyncio.Lock()
+
+    async def locate(self, info: Info, wanted: Part | Lookup) -> Part:
+        """Return the wanted part of this stream; a Part is returned as it is.
+
+        Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
+        """
+        if isinstance(wanted, Part):
+            return wanted
+        by, stop, skip = wanted.by, wanted.stop, 0
+        if isinstance(by, Since):
+            start = await self._store.offset_at(info.key, by.when)
+        elif isinstance(by, LastLines):
+            start = await self._last_lines(info, by.count)
+        else:
+            start, skip = await self._line(info, by.number)
+        # The index may know of bytes that arrived after `info` was read.
+        return Part(start, None, skip) if stop is None else Part(min(start, stop), stop)
+
+    async def _last_lines(self, info: Info, count: int) -> int:
+        if not count or not info.size:
+            return info.size
+        async with await self._store.open(info.key) as content:
+            return await find_last_lines(lambda *span: self._read(content, *span), count, info.size)
+
+    async def _line(self, info: Info, number: int) -> tuple[int, int]:
+        known = await self._store.place(info.key, number)
+        if known.offset > info.size:
+            known = ORIGIN
+        if known.line == number or known.offset == info.size:
+            return known.offset, number - known.line
+        async with await self._store.open(info.key) as content:
+            return await find_line(lambda *span: self._read(content, *span), number, info.size, known)
+
+    async def _read(self, content: Content, start: int, stop: int) -> bytes:
+        """Read one piece.
+
+        All searches together read one piece in each iteration of the event loop. So other tasks wait for one
+        piece at most, however long the streams and however many the searches. Threads would not help: they
+        would compete for the interpreter.
+        """
+        async with self._turn:
+            self._check()
+            data = await read_exactly(content, start, stop)
+            await asyncio.sleep(0)
+        return data
