@@ -41,8 +41,6 @@ def configure(level: str, format: str, secrets: Iterable[str] = (), stream: IO[s
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=least, handlers=[_Bridge()], force=True)
-    # Its comings and goings are told in our own words.
-    logging.getLogger("uvicorn").setLevel(max(least, logging.WARNING))
 
 
 def _head_first(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:

@@ -102,7 +102,7 @@ async def test_every_connection_is_probed_and_sends_without_delay():
     client = await Wire.open("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
     await client.send(GET)
     await client.answer()
-    (connection,) = server.server_state.connections
+    (connection,) = server.registry.connections
     sock = connection.transport.get_extra_info("socket")
     options = {
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,

@@ -15,7 +15,7 @@ from tests.http.server.support import GET, Seen, descriptors, part, served, star
 from tests.support.wire import Cut
 
 from loom.http.server import Limits
-from loom.http.server.wire import Wire
+from loom.http.server.channel import Channel
 
 CONTENT = os.urandom(1 << 20) * 24
 GET_1_0 = GET.replace(b"1.1", b"1.0")
@@ -64,13 +64,13 @@ async def test_pieces_of_files_and_of_memory_keep_their_order(file):
 async def test_file_waits_for_what_the_transport_still_holds(file):
     class Sender(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.wire = Wire(cast(asyncio.Transport, transport), loop, Limits())
+            self.channel = Channel(cast(asyncio.Transport, transport), loop, Limits())
 
         def pause_writing(self) -> None:
-            self.wire.pause_writing()
+            self.channel.on_pause_writing()
 
         def resume_writing(self) -> None:
-            self.wire.resume_writing()
+            self.channel.on_resume_writing()
 
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -80,13 +80,13 @@ async def test_file_waits_for_what_the_transport_still_holds(file):
     transport, sender = await loop.connect_accepted_socket(Sender, accepted)
     fill = 0
     while not transport.get_write_buffer_size():
-        sender.wire.write(bytes(20_000))
+        sender.channel.write(bytes(20_000))
         fill += 20_000
-    sending = asyncio.create_task(sender.wire.send_file(file.fileno(), 0, 100_000))
+    sending = asyncio.create_task(sender.channel.send_file(file.fileno(), 0, 100_000))
     assert await reader.readexactly(fill) == bytes(fill)
     assert await reader.readexactly(100_000) == CONTENT[:100_000]
     await sending
-    sender.wire.lost()
+    sender.channel.on_lost()
     transport.close()
     writer.close()
 

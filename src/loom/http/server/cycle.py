@@ -1,232 +1,196 @@
-"""One request and its answer: the two ends that the app holds, `receive` and `send` (ASGI 3, HTTP 2.3).
+"""One request and its response: the `receive` and `send` of an app (ASGI 3, HTTP 2.3).
 
-Owns the framing of the answer and the truth of its end: an answer that does not reach it is cut. Knows
-nothing of parsing; the protocol feeds it and is told when the answer is over.
+Owns the body as it arrives, and the truth of the response's end: a response that is not complete is cut.
+Knows nothing of parsing: the connection calls the methods named `on_…`, and is called when the cycle is
+finished.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
-from enum import Enum
-from functools import lru_cache
+from collections.abc import Callable
 
 import structlog
 from starlette.types import ASGIApp, Message, Scope, Send
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE
-from uvicorn.server import ServerState
 
 from loom.errors import LoomError
 from loom.http.problem import Headers, problem, problem_of
-from loom.http.server.wire import Wire
+from loom.http.server.channel import Channel
+from loom.http.server.response import CONTINUE, LAST_CHUNK, Framing, make_chunk, make_head
+
+RECEIVE_BUFFER = 64 << 10
+"""While an app has left more than this of the body, nothing more is read."""
 
 SHARED_BELOW = 16 << 10
-"""A piece smaller is framed once for all who send it; hashing a larger one costs more than a copy."""
+"""A smaller piece is framed once for all that send it; for a larger one, its hash costs more than a copy."""
+
+CHUNKED, LENGTH, CLOSE, NO_BODY = Framing.CHUNKED, Framing.LENGTH, Framing.CLOSE, Framing.NO_BODY
 
 log = structlog.get_logger("loom")
 
 
-class Framing(Enum):
-    """How the other end knows where an answer ends (RFC 9112 section 6.3)."""
-
-    LENGTH = 1
-    CHUNKED = 2
-    CLOSE = 3
-    NO_BODY = 4
-
-
-CHUNKED, LENGTH, NO_BODY = Framing.CHUNKED, Framing.LENGTH, Framing.NO_BODY
-
-
 class Cycle:
-    """A request as it comes in, and its answer.
+    """A request as it arrives, and its response.
 
-    `ended`: the whole request was received. `hung_up`: no more of it will come, ended or not. `over`: the
-    answer is complete, or will never be given. `framing` is None until the answer has begun.
+    `received`: the whole request has arrived. `disconnected`: no more of it will arrive, whole or not.
+    `finished`: the response is complete, or never will be. `framing` is None until the response starts.
     """
 
     framing: Framing | None = None
-    ended = False
-    hung_up = False
-    over = False
+    received = False
+    disconnected = False
+    finished = False
 
     def __init__(
         self,
         app: ASGIApp,
         scope: Scope,
-        wire: Wire,
-        state: ServerState,
-        on_over: Callable[["Cycle"], None],
+        channel: Channel,
+        on_finished: Callable[["Cycle"], None],
         *,
         keep_alive: bool,
         expects_continue: bool = False,
     ) -> None:
         self.app = app
         self.scope = scope
-        self.wire = wire
+        self.channel = channel
         self.keep_alive = keep_alive
-        self._state = state
-        self._on_over = on_over
+        self._on_finished = on_finished
         self._expects_continue = expects_continue
         self._parts: list[bytes] = []
         self._buffered = 0
-        self._end_told = False
-        self._left = 0
-        self._unsent: list[bytes] = []
-        self._news = asyncio.Event()
+        self._end_delivered = False
+        self._unsent: list[bytes] = []  # the head, until the first part of the body
+        self._left = 0  # of a Content-Length
+        self._changed = asyncio.Event()
 
-    # What the protocol tells.
+    # The connection's side.
 
-    def feed(self, data: bytes) -> None:
-        """Some more of the body; when the app is behind, no more is read from the connection."""
-        if not self.over:
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of the body. Pause reading while the app has not received the pieces before."""
+        if not self.finished:
             self._parts.append(data)
             self._buffered += len(data)
-            if self._buffered > HIGH_WATER_LIMIT:
-                self.wire.pause_reading()
-            self._news.set()
+            if self._buffered > RECEIVE_BUFFER:
+                self.channel.pause_reading()
+            self._changed.set()
 
-    def end(self) -> None:
-        """The body is whole."""
-        self.ended = True
-        self._news.set()
+    def on_body_end(self) -> None:
+        """Note that the request is whole."""
+        self.received = True
+        self._changed.set()
 
-    def hang_up(self) -> None:
-        """No more will come; the app is told after the bytes that did."""
-        self.hung_up = True
-        self._news.set()
-
-    # What the app calls.
-
-    async def receive(self) -> Message:
-        """The bytes received since the last call, else wait for some; `http.disconnect` after the last."""
-        self._continue()
-        while not self._parts:
-            if self.ended and not self._end_told:
-                break
-            if self.hung_up or self.over:
-                return {"type": "http.disconnect"}
-            self._news.clear()
-            await self._news.wait()
-        parts, self._parts, self._buffered = self._parts, [], 0
-        self.wire.resume_reading()
-        self._end_told = self.ended
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        return {"type": "http.request", "body": body, "more_body": not self.ended}
-
-    async def send(self, message: Message) -> None:
-        """Send a part of the answer; waits while too much is unsent, does nothing once the client is gone."""
-        wire = self.wire
-        if wire.write_paused:
-            await wire.drain()
-        if wire.gone:
-            await asyncio.sleep(0)  # let an app that only sends be told, or cancelled
-            return
-        kind = message["type"]
-        if self.framing is None:
-            if kind != "http.response.start":
-                raise RuntimeError(f"An answer starts with http.response.start, not {kind}.")
-            self._start(message["status"], message.get("headers", ()))
-        elif self.over:
-            raise RuntimeError(f"The answer is complete: no {kind} may follow.")
-        elif kind == "http.response.body":
-            self._send_body(message.get("body", b""), message.get("more_body", False))
-        elif kind == "http.response.zerocopysend" and wire.zero_copy:
-            await self._send_file(message)
-            if not wire.gone:
-                self._send_body(b"", message.get("more_body", False))
-        else:
-            raise RuntimeError(f"{kind} is no part of an answer.")
+    def on_disconnect(self) -> None:
+        """Note that no more will arrive. The app receives the bytes that did before the disconnect."""
+        self.disconnected = True
+        self._changed.set()
 
     async def run(self) -> None:
-        """Let the app answer; whatever it leaves undone is answered or cut."""
+        """Run the app, and send a response or cut the connection if it fails to."""
         try:
             await self.app(self.scope, self.receive, self.send)
         except LoomError as error:
             await self._fail(problem_of(error))
         except Exception as error:
-            await self._fail(problem(500, "internal", "The server failed; its log says how."))
+            await self._fail(problem(500, "internal", "The server failed; see its log."))
             log.error("the app failed", path=self.scope.get("path"), exc_info=error)
         else:
-            if not self.over and not self.hung_up and not self.wire.gone:
-                await self._fail(problem(500, "internal", "The server did not answer."))
-                log.error("the app left its answer unfinished", path=self.scope.get("path"))
+            if not self.finished and not self.disconnected and not self.channel.gone:
+                await self._fail(problem(500, "internal", "The server did not send a response."))
+                log.error("the app did not complete its response", path=self.scope.get("path"))
         finally:
-            if not self.over:
-                if self.framing or not self.hung_up:
+            if not self.finished:
+                if self.framing or not self.disconnected:
                     self._cut()
-                self._leave()
+                self._finish()
 
-    def _continue(self) -> None:
-        """Ask for the body if the client waits for that (RFC 9110 section 10.1.1).
+    # The app's side.
 
-        An early answer of success asks too: it goes out while the body comes in.
-        """
+    async def receive(self) -> Message:
+        """Return the bytes that arrived since the last call; wait for some; then return `http.disconnect`."""
+        self._send_continue()
+        while not self._parts:
+            if self.received and not self._end_delivered:
+                break
+            if self.disconnected or self.finished:
+                return {"type": "http.disconnect"}
+            self._changed.clear()
+            await self._changed.wait()
+        parts, self._parts, self._buffered = self._parts, [], 0
+        self.channel.resume_reading()
+        self._end_delivered = self.received
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return {"type": "http.request", "body": body, "more_body": not self.received}
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response. Wait while the client lags; do nothing once it is gone."""
+        channel = self.channel
+        if channel.write_paused:
+            await channel.wait_to_write()
+        if channel.gone:
+            await asyncio.sleep(0)  # an app that only sends would never let its loop report or cancel
+            return
+        kind = message["type"]
+        if self.framing is None:
+            if kind != "http.response.start":
+                raise RuntimeError(f"A response starts with http.response.start, not with {kind}.")
+            self._start(message)
+        elif self.finished:
+            raise RuntimeError(f"The response is complete: {kind} is not allowed.")
+        elif kind == "http.response.body":
+            self._send_body(message.get("body", b""), message.get("more_body", False))
+        elif kind == "http.response.zerocopysend" and channel.zero_copy:
+            await self._send_file(message)
+            if not channel.gone:
+                self._send_body(b"", message.get("more_body", False))
+        else:
+            raise RuntimeError(f"{kind} is not a part of a response.")
+
+    def _send_continue(self) -> None:
+        """Ask for the body if the client waits for that (RFC 9110 section 10.1.1)."""
         if self._expects_continue:
             self._expects_continue = False
-            if not (self.framing or self._parts or self.ended or self.hung_up):
-                self.wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if not (self.framing or self._parts or self.received or self.disconnected):
+                self.channel.write(CONTINUE)
 
-    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Make the head; it leaves with the first part of the body, as ASGI asks.
-
-        Connection and Transfer-Encoding are ours to say; what the app says of the first is a wish.
-        """
-        if not self.ended and status < 300:
-            self._continue()
-        elif not self.ended:
-            self.keep_alive = False
-        lines = [STATUS_LINE[status]]
-        length: int | None = None
-        for name, value in [*self._state.default_headers, *headers]:
-            if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
-                raise RuntimeError(f"{name!r} or its value may not be a header.")
-            name = name.lower()
-            if name == b"connection":
-                self.keep_alive = self.keep_alive and b"close" not in value.lower()
-                continue
-            if name == b"transfer-encoding":
-                continue
-            if name == b"content-length":
-                length = int(value)
-            lines.append(b"%b: %b\r\n" % (name, value))
-        self.framing = self._choose_framing(status, length)
-        if self.framing is LENGTH:
-            self._left = length or 0
-        elif self.framing is CHUNKED:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if self.framing is Framing.CLOSE:
-            self.keep_alive = False
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        self._unsent = [b"".join(lines)]
-
-    def _choose_framing(self, status: int, length: int | None) -> Framing:
-        if self.scope["method"] == "HEAD" or status in (204, 304):
-            return NO_BODY
-        if length is not None:
-            return LENGTH
-        return CHUNKED if self.scope["http_version"] == "1.1" else Framing.CLOSE
+    def _start(self, message: Message) -> None:
+        """Make the head. It leaves with the first part of the body, as ASGI requires."""
+        status = message["status"]
+        if not self.received:
+            # A success that starts early goes out while the body still arrives. Any other response replaces
+            # the rest of the request, and the connection cannot be used after that.
+            if status < 300:
+                self._send_continue()
+            else:
+                self.keep_alive = False
+        head = make_head(
+            status,
+            message.get("headers", ()),
+            method=self.scope["method"],
+            http_version=self.scope["http_version"],
+            keep_alive=self.keep_alive,
+        )
+        self.framing, self._left, self.keep_alive = head.framing, head.length, head.keep_alive
+        self._unsent = [head.data]
 
     def _send_body(self, body: bytes, more: bool) -> None:
         size = len(body)
         out, self._unsent = self._unsent, []
         if self.framing is CHUNKED:
             if 0 < size < SHARED_BELOW:
-                out.append(chunk_of(body))
+                out.append(make_chunk(body))
             elif size:
                 out += (b"%x\r\n" % size, body, b"\r\n")
             if not more:
-                out.append(b"0\r\n\r\n")
+                out.append(LAST_CHUNK)
         elif self.framing is not NO_BODY:
             self._count(size)
             out.append(body)
         if self._left and not more:
-            raise RuntimeError("The answer is shorter than its Content-Length.")
-        self.wire.write(b"".join(out))  # asyncio's writelines knows no backpressure and spins on empty parts
+            raise RuntimeError("The response is shorter than its Content-Length.")
+        # One write: asyncio's writelines has no backpressure, and spins on empty parts.
+        self.channel.write(out[0] if len(out) == 1 else b"".join(out))
         if not more:
-            self._leave()
+            self._finish()
 
     async def _send_file(self, message: Message) -> None:
         """Send a slice of an open file (ASGI extension `http.response.zerocopysend`)."""
@@ -238,14 +202,15 @@ class Cycle:
             count = os.fstat(file).st_size - offset
         if self.framing is NO_BODY or not count:
             return
-        out, self._unsent = self._unsent, [b"\r\n"] if self.framing is CHUNKED else []
+        out, self._unsent = self._unsent, []
         if self.framing is CHUNKED:
             out.append(b"%x\r\n" % count)
+            self._unsent = [b"\r\n"]
         else:
             self._count(count)
         try:
-            self.wire.write(b"".join(out))
-            await self.wire.send_file(file, offset, count)
+            self.channel.write(b"".join(out))
+            await self.channel.send_file(file, offset, count)
         except BaseException:
             self._cut()
             raise
@@ -253,35 +218,29 @@ class Cycle:
     def _count(self, size: int) -> None:
         if self.framing is LENGTH:
             if size > self._left:
-                raise RuntimeError("The answer is longer than its Content-Length.")
+                raise RuntimeError("The response is longer than its Content-Length.")
             self._left -= size
 
-    async def _fail(self, told: tuple[int, Headers, bytes]) -> None:
-        """Answer with a problem, or if the answer has begun cut it."""
+    async def _fail(self, response: tuple[int, Headers, bytes]) -> None:
+        """Send a whole response, or cut the one that has started."""
         if self.framing is None:
-            await answer(self.send, told)
-        elif not self.over:
+            await respond(self.send, response)
+        elif not self.finished:
             self._cut()
 
     def _cut(self) -> None:
-        self.wire.cut(reset=self.framing is Framing.CLOSE)
+        self.channel.cut(reset=self.framing is CLOSE)
 
-    def _leave(self) -> None:
-        """Nothing more of the request is wanted, nothing more of the answer comes."""
-        self.over = True
+    def _finish(self) -> None:
+        """Drop what is left of the request, and let the connection continue."""
+        self.finished = True
         self._parts.clear()
-        self._news.set()
-        self._on_over(self)
+        self._changed.set()
+        self._on_finished(self)
 
 
-@lru_cache(maxsize=16)
-def chunk_of(data: bytes) -> bytes:
-    """A chunk of the chunked coding. All followers of a stream send the same bytes: they share this too."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-async def answer(send: Send, told: tuple[int, Headers, bytes]) -> None:
-    """Send a whole answer."""
-    status, headers, body = told
+async def respond(send: Send, response: tuple[int, Headers, bytes]) -> None:
+    """Send a whole response."""
+    status, headers, body = response
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

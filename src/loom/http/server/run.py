@@ -1,4 +1,4 @@
-"""Starting and stopping. Owns the listening socket, the signals and the order of the end."""
+"""Starting and stopping. Owns the listening socket, the signals and the order of a shutdown."""
 
 import asyncio
 import contextlib
@@ -8,27 +8,35 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from loom.errors import ConfigError
-from loom.http.server.config import Config, Limits
-from loom.http.server.protocol import Connection
+from loom.http.server.connection import Connection, Registry
+from loom.http.server.limits import Limits
 
-TICK = 1.0
-"""How often the Date header is renewed, in seconds."""
 BACKLOG = 2048
-POLL = 0.01
-LAST_WORDS = 1.0
-"""How long cancelled answers have to end, in seconds."""
+GRACE = 1.0
+"""Seconds that cancelled work has to end."""
+
+SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""Small writes leave at once; a client that vanished is noticed after a minute (seconds, seconds, probes).
+
+Connections inherit the options of the socket that accepts them.
+"""
 
 
-async def nothing() -> None:
-    """What a server does when it stops, if it was not told otherwise."""
+async def _do_nothing() -> None:
+    pass
 
 
 async def serve(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
-    """Serve until SIGINT or SIGTERM, then stop in order; a second signal forces. Options as Server's."""
+    """Serve until SIGINT or SIGTERM, then stop in order; a second signal forces. Takes Server's options."""
     await Server(app, host=host, port=port, **options).serve()
 
 
@@ -36,7 +44,7 @@ async def serve(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
 async def serving(
     app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, **options: Any
 ) -> AsyncIterator[str]:
-    """Serve in this event loop while the block runs; gives the URL. Options as Server's."""
+    """Serve in this event loop while the block runs, and yield the URL. Takes Server's options."""
     server = Server(app, host=host, port=port, **options)
     task = asyncio.create_task(server.serve_until_stopped())
     try:
@@ -46,14 +54,15 @@ async def serving(
         await task
 
 
-class Server(uvicorn.Server):
-    """`app` on an address: clients can connect from now on, and are served once it runs.
+class Server:
+    """An app at an address. Clients can connect once it is made, and are served while it runs.
 
-    `listening` is a socket that listens already, for `host` and `port`. `on_listening` is told the URL then.
-    Raises ConfigError if it cannot listen; port 0 picks a free one.
-    Stopping closes the listening socket, runs `on_stop`, lets the answers being given come to their end, cuts
-    those of which nothing arrives any more, and those left when `shutdown_timeout` seconds have passed since
-    the stop, or at a second `stop`.
+    `listening` is a socket that already listens at `host` and `port`. `on_listening` is called with the URL.
+    Port 0 picks a free port. Raises ConfigError if it cannot listen.
+
+    A stop closes the listening socket, waits for `on_stop`, then waits for the current responses. It cuts
+    those whose clients acknowledge nothing more, and all that remain `shutdown_timeout` seconds after the
+    stop, or at a second `stop`.
     """
 
     def __init__(
@@ -63,88 +72,91 @@ class Server(uvicorn.Server):
         host: str,
         port: int,
         on_listening: Callable[[str], None] = lambda url: None,
-        on_stop: Callable[[], Awaitable[None]] = nothing,
+        on_stop: Callable[[], Awaitable[None]] = _do_nothing,
         shutdown_timeout: float = 10.0,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         listening: socket.socket | None = None,
     ) -> None:
+        self.registry = Registry()
+        self._app = app
         self._limits = limits or Limits()
-        super().__init__(Config(app, Connection, self._limits, tls))
+        self._tls = tls
         self._on_listening = on_listening
         self._on_stop = on_stop
         self._shutdown_timeout = shutdown_timeout
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
         self._socket = listening or listen(host, port)
+        for option in SOCKET_OPTIONS:
+            self._socket.setsockopt(*option)
         name = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if tls else 'http'}://{name}:{self._socket.getsockname()[1]}"
 
-    async def serve_until_stopped(self) -> None:
-        """Run without regard to signals."""
-        await self._serve([self._socket])
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Run until a signal. The handlers return when it ends: what is closed afterwards ends with them."""
-        with self.capture_signals():
+    async def serve(self) -> None:
+        """Run until a signal. A signal after the end has its default effect again."""
+        with self._signals_handled():
             await self.serve_until_stopped()
 
+    async def serve_until_stopped(self) -> None:
+        """Run until `stop`, without regard to signals."""
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(
+            lambda: Connection(self._app, self._limits, self.registry),
+            sock=self._socket,
+            ssl=self._tls,
+            backlog=BACKLOG,
+        )
+        try:
+            self._on_listening(self.url)
+            await self._check_until_stopped()
+        finally:
+            listener.close()
+        await self._shut_down(loop.time() + self._shutdown_timeout)
+
     def stop(self) -> None:
-        """Begin to stop; called again, end now what is left."""
+        """Begin to stop. A second call ends what is left at once."""
         if self._stopping.is_set():
             self._forced.set()
         self._stopping.set()
-        self.should_exit = True
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Unlike uvicorn's it does not raise the signal again: the store is still to be closed."""
+    def _signals_handled(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(each, self.stop)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
         try:
             yield
         finally:
-            for each in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(each)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
-    async def main_loop(self) -> None:
-        self._on_listening(self.url)
-        now = asyncio.get_running_loop().time
-        interval = self._limits.dead_check
-        next_check = now() + interval
+    async def _check_until_stopped(self) -> None:
+        """Close the connections of dead clients, at intervals."""
         while not self._stopping.is_set():
-            await self.on_tick(0)  # renews the Date header
-            if now() >= next_check:
-                next_check = now() + interval
-                for connection in self._connections():
-                    connection.check()
+            for connection in list(self.registry.connections):
+                connection.check()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(TICK, interval)):
+                async with asyncio.timeout(self._limits.dead_check):
                     await self._stopping.wait()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        deadline = asyncio.get_running_loop().time() + self._shutdown_timeout
-        for server in self.servers:
-            server.close()
+    async def _shut_down(self, deadline: float) -> None:
         stopping = asyncio.ensure_future(self._on_stop())
-        await self._unless_forced(stopping, deadline)
-        for connection in self._connections():
-            connection.shutdown()
-        cutting = asyncio.create_task(self._cut_stalled())
-        await self._unless_forced(asyncio.ensure_future(self._all_ended()), deadline)
-        cutting.cancel()
-        for task in self.server_state.tasks:
+        await self._wait_unless_forced(stopping, deadline)
+        closing = asyncio.create_task(self._close_connections())
+        await self._wait_unless_forced(asyncio.ensure_future(self.registry.wait_empty()), deadline)
+        closing.cancel()
+        for task in self.registry.tasks:
             task.cancel()
-        for connection in self._connections():
+        for connection in list(self.registry.connections):
             connection.transport.abort()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._all_ended(), LAST_WORDS)
+            await asyncio.wait_for(self.registry.wait_empty(), GRACE)
         if not stopping.cancelled():
             stopping.result()
 
-    async def _unless_forced(self, work: asyncio.Future[None], deadline: float) -> None:
-        """Wait for `work`, at most to the deadline or a second `stop`; then it is cancelled."""
+    async def _wait_unless_forced(self, work: asyncio.Future[None], deadline: float) -> None:
+        """Wait for `work` until the deadline or a second `stop`, then cancel it."""
         forced = asyncio.create_task(self._forced.wait())
         timeout = deadline - asyncio.get_running_loop().time()
         either: set[asyncio.Future[Any]] = {work, forced}
@@ -152,31 +164,28 @@ class Server(uvicorn.Server):
         forced.cancel()
         if not work.done():
             work.cancel()
-            await asyncio.wait({work}, timeout=LAST_WORDS)
+            await asyncio.wait({work}, timeout=GRACE)
 
-    async def _all_ended(self) -> None:  # uvicorn's sets tell nobody when they are empty
-        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
-            await asyncio.sleep(POLL)
+    async def _close_connections(self) -> None:
+        """Close each connection after its response, or once its client stops to acknowledge bytes.
 
-    async def _cut_stalled(self) -> None:
-        """End connections whose peer does not take what it is sent: a reader that stands still can go on
-        standing still for ever."""
+        A client that does not read could otherwise hold up the shutdown for its whole time. The checks repeat
+        also for connections that were accepted before the listening socket closed, and opened after.
+        """
         before: dict[Connection, bytes | None] = {}
         while True:
-            now = {connection: connection.wire.delivered() for connection in self._connections()}
-            for connection, delivered in now.items():
-                if delivered is not None and before.get(connection) == delivered:
+            now: dict[Connection, bytes | None] = {}
+            for connection in list(self.registry.connections):
+                now[connection] = acknowledged = connection.channel.acknowledged()
+                connection.shutdown()
+                if acknowledged is not None and before.get(connection) == acknowledged:
                     connection.transport.abort()
             before = now
             await asyncio.sleep(self._limits.stalled_timeout)
 
-    def _connections(self) -> list[Connection]:
-        """Those open now; all are ours."""
-        return list(self.server_state.connections)  # type: ignore[arg-type]
-
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. `::` takes IPv4 too. Raises ConfigError."""
+    """Return a listening TCP socket; `::` accepts IPv4 too. Raises ConfigError."""
     try:
         return socket.create_server(
             (host, port),

@@ -1,0 +1,29 @@
+"""The limits of one connection."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes are in bytes, times in seconds. A body has no limit: a stream may flow for days."""
+
+    head: int = 64 << 10
+    """Size of the request line and the headers together. The trailers have the same limit of their own."""
+    head_timeout: float = 10.0
+    """Time from the first byte of a request to the end of its headers."""
+    idle_timeout: float = 75.0
+    """Time between two requests, and before the first."""
+    pipelined: int = 32
+    """Requests that may wait for the current response. With more, the connection closes after these."""
+    discard: int = 64 << 20
+    """Size of request data that is discarded after a response that did not wait for it."""
+    discard_timeout: float = 30.0
+    """Time for which such data is discarded."""
+    dead_timeout: float = 60.0
+    """Time without any packet from the client while it owes an acknowledgement."""
+    dead_check: float = 5.0
+    """Interval of the checks for dead clients."""
+    stalled_timeout: float = 2.0
+    """Interval, during a shutdown, of the checks that a client still acknowledges bytes."""
+    cut_timeout: float = 1.0
+    """Time for bytes already written to leave before a cut drops them."""
