@@ -1,40 +1,33 @@
-"""Where log lines go and what they look like: standard error, for people on a terminal, else as JSON lines.
+"""Log lines: on standard error, for people if it is a terminal, else one JSON object a line.
 
-Owns the set-up of structlog and of the standard library's logging, which is led into the same lines. A line
-never holds a token: those known are masked wherever they would appear.
+Owns the configuration of structlog and of the standard library's logging, whose records become such lines.
+A line never holds a token: known tokens are masked wherever they would appear.
 """
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import IO, Any
 
 import structlog
+from structlog import dev
 from structlog.typing import EventDict, Processor
-
-COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
-"""ANSI colours of the levels on a terminal."""
 
 MASK = "[token]"
 
 
 def configure(level: str, format: str, secrets: Iterable[str] = (), stream: IO[str] | None = None) -> None:
-    """Log from `level` up in `format` (auto, human, json); `secrets` are masked. May be called again."""
+    """Log from `level` up in `format` (auto, human, json), with `secrets` masked. May be called again."""
     out = stream or sys.stderr
     human = format == "human" or (format == "auto" and out.isatty())
-    render: Processor = (
-        human_line(color=out.isatty()) if human else structlog.processors.JSONRenderer(default=str)
-    )
     least = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
             structlog.processors.format_exc_info,
             mask(secrets),
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _head_first,
-            render,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
+            *([_human(colors=out.isatty())] if human else [_head_first, _json]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=lambda *_: _Lines(out),
@@ -43,12 +36,34 @@ def configure(level: str, format: str, secrets: Iterable[str] = (), stream: IO[s
     logging.basicConfig(level=least, handlers=[_Bridge()], force=True)
 
 
+_json = structlog.processors.JSONRenderer(default=str)
+
+
 def _head_first(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
     return {key: event.pop(key) for key in ("timestamp", "level", "event")} | dict(event)
 
 
+def _human(*, colors: bool) -> Processor:
+    """Render local time, level, event, the fields as key=value, and an exception on the lines after."""
+    style = dev.ConsoleRenderer.get_default_column_styles(colors)
+    levels = dev.ConsoleRenderer.get_default_level_styles(colors)
+    columns = [
+        dev.Column("timestamp", dev.KeyValueColumnFormatter(None, style.timestamp, style.reset, str)),
+        dev.Column("level", dev.LogLevelColumnFormatter(levels, style.reset)),
+        dev.Column("event", dev.KeyValueColumnFormatter(None, style.bright, style.reset, printable)),
+        dev.Column("", dev.KeyValueColumnFormatter(style.kv_key, style.kv_value, style.reset, printable)),
+    ]
+    return dev.ConsoleRenderer(columns=columns, sort_keys=False, exception_formatter=dev.plain_traceback)
+
+
+def printable(value: object) -> str:
+    """Return `value` as one line, with what a terminal would obey escaped."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)
+
+
 def mask(secrets: Iterable[str]) -> Processor:
-    """A processor that hides `secrets` in every value of a line, however deep."""
+    """Return a processor that masks `secrets` in every value of a line, at any depth."""
     known = sorted(filter(None, secrets), key=len, reverse=True)
 
     def clean(value: Any) -> Any:
@@ -70,31 +85,8 @@ def mask(secrets: Iterable[str]) -> Processor:
     return process if known else lambda _logger, _method, event: event
 
 
-def human_line(*, color: bool) -> Callable[[Any, str, MutableMapping[str, Any]], str]:
-    """A renderer: local time, level, event, then the fields as key=value, an exception below."""
-
-    def paint(text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if color else text
-
-    def render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
-        time = datetime.fromisoformat(event.pop("timestamp")).astimezone().strftime("%H:%M:%S")
-        level = event.pop("level")
-        head = [paint(time, "2"), paint(f"{level:<7}", COLORS.get(level, "0")), printable(event.pop("event"))]
-        exception = event.pop("exception", "")
-        fields = [f"{paint(key, '36')}={printable(value)}" for key, value in event.items()]
-        return " ".join(head + fields) + (f"\n{exception}" if exception else "")
-
-    return render
-
-
-def printable(value: object) -> str:
-    """`value` on one line, with nothing in it that a terminal would obey."""
-    text = str(value)
-    return text if text.isprintable() else ascii(text)
-
-
 class _Lines:
-    """What structlog writes to: one write a line; a reader of the log that went away stops nobody's work."""
+    """What structlog writes to, with one write for each line. Ignores a log whose reader has gone."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
@@ -110,7 +102,7 @@ class _Lines:
 
 
 class _Bridge(logging.Handler):
-    """Leads the records of other libraries into structlog."""
+    """Passes the records of other libraries to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = min(record.levelno // 10 * 10, logging.CRITICAL)

@@ -1,8 +1,7 @@
-"""The metrics: each declared once, here, with the sentence that says what it means.
+"""The metrics, each declared once with its name and meaning.
 
-Owns their names and how they are rendered. Whoever makes a Metrics may give the registry they go to; nothing
-is registered elsewhere. What changes with every byte is not counted here: it is added up from where it is
-known anyway, when somebody asks. Knows nothing of HTTP, stores or streams beyond their states.
+Registers them in the registry that `Metrics` is given, and nowhere else. Values that change with every byte
+are not counted here: a scrape reads them from the parts that hold them. Knows nothing of HTTP or stores.
 """
 
 from collections.abc import Mapping
@@ -18,8 +17,10 @@ COMMIT_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """How things stand at one moment. `received` and `sent` are all bytes so far, `streams` are by state;
-    `stored` is None where the store cannot tell, `free` where there is no disk."""
+    """The values at one moment. `received` and `sent` count all bytes so far, `streams` counts by state.
+
+    `stored` is None if the store has failed, `free` if it has no disk.
+    """
 
     producers: int
     followers: int
@@ -48,40 +49,45 @@ class Metrics:
         def gauge(name: str, meaning: str, *labels: str) -> Gauge:
             return Gauge(name, meaning, labels, registry=registry)
 
-        self._build = gauge("loom_build_info", "Always 1; version, store and durability.", *BUILD)
-        self._ready = gauge("loom_ready", "1 while new work is taken, as /readyz says.")
-        self._producers = gauge("loom_producers", "Connections that write a stream.")
-        self._followers = gauge("loom_followers", "Connections that read a stream and stay for what comes.")
-        self._behind = gauge("loom_followers_behind", "Followers that read from disk to catch up.")
-        self._lag = gauge("loom_follower_lag_bytes", "Durable bytes the slowest follower has still to get.")
-        self._held = gauge("loom_tail_bytes", "Memory that holds the recent bytes of followed streams.")
-        self._received = counter("loom_received_bytes", "Bytes of streams taken from producers.")
-        self._sent = counter("loom_sent_bytes", "Bytes of answers given to the server's sockets.")
-        self._streams = gauge("loom_streams", "Streams there are, by state.", "state")
-        self._stored = gauge("loom_stored_bytes", "Bytes of all streams there are.")
-        self._free = gauge("loom_disk_free_bytes", "Space left where the data directory is.")
-        self._requests = counter("loom_requests", "Requests that have ended.", "method", "status")
-        self._rejections = counter(
-            "loom_rejections", "Requests refused, by the code of the error (405 and 404 too).", "code"
+        self._build = gauge(
+            "loom_build_info", "Always 1, labelled with version, store and durability.", *BUILD
         )
-        self._cuts = counter("loom_cut_answers", "Answers that began and never came to their end.", "cause")
+        self._ready = gauge("loom_ready", "1 while the server accepts new work, as /readyz reports.")
+        self._producers = gauge("loom_producers", "Producers connected now.")
+        self._followers = gauge("loom_followers", "Followers connected now.")
+        self._behind = gauge("loom_followers_behind", "Followers that lag and read stored bytes to catch up.")
+        self._lag = gauge("loom_follower_lag_bytes", "Durable bytes not yet sent to the slowest follower.")
+        self._held = gauge("loom_tail_bytes", "Memory used for the recent bytes of followed streams.")
+        self._received = counter("loom_received_bytes", "Bytes of streams received from producers.")
+        self._sent = counter("loom_sent_bytes", "Bytes of responses written to sockets.")
+        self._streams = gauge("loom_streams", "Stored streams, by state.", "state")
+        self._stored = gauge("loom_stored_bytes", "Bytes of all stored streams.")
+        self._free = gauge("loom_disk_free_bytes", "Free space on the disk of the data directory.")
+        self._requests = counter(
+            "loom_requests", "Requests that have ended, by method and status.", "method", "status"
+        )
+        self._rejections = counter("loom_rejections", "Requests refused, by error code.", "code")
+        self._cuts = counter("loom_cut_answers", "Responses cut off before their end, by cause.", "cause")
         self._commits = Histogram(
             "loom_commit_seconds",
-            "Time to make one commit durable: the write to the log and its flush.",
+            "Time to make one commit durable: write and flush of the log.",
             buckets=COMMIT_SECONDS,
             registry=registry,
         )
         self.commit = self._commits.observe
-        """Told the seconds of every commit; from any thread."""
+        """Record the seconds that a commit took. May be called in any thread."""
         self._counted = (0, 0)
 
     def describe(self, version: str, store: str, durability: str) -> None:
-        """Say what this server is."""
+        """Set the labels of `loom_build_info`."""
         self._build.labels(version, store, durability).set(1)
 
     def request(self, method: str, status: int | None, code: str, cut: str) -> None:
-        """A request has ended: `status` is None where nothing was answered, `code` says why it was refused,
-        `cut` why its answer broke off; both may be empty."""
+        """Count a request that has ended.
+
+        `status` is None without a response. `code` is why the request was refused, and `cut` why its response
+        was cut off; both may be empty.
+        """
         known = method if method in METHODS else "other"
         self._requests.labels(known, "none" if status is None else str(status)).inc()
         if code:
@@ -90,7 +96,7 @@ class Metrics:
             self._cuts.labels(cut).inc()
 
     def show(self, now: Snapshot) -> None:
-        """From now on this is how things stand."""
+        """Set the metrics to these values."""
         received, sent = self._counted
         self._counted = now.received, now.sent
         self._received.inc(now.received - received)
@@ -108,9 +114,9 @@ class Metrics:
                 gauge.set(value)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """All of it, in the text format that `accept` asks for, and that format's content type.
+        """Return all metrics in the text format that `accept` prefers, and its content type.
 
-        Reads /proc: not for an event loop.
+        Reads /proc, so it may not run on the event loop.
         """
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type

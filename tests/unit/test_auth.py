@@ -5,7 +5,7 @@ from loom.access.auth import Action, Auth, Grant, Principal, Quota, digest_of
 from loom.errors import BadRequest, ConfigError, Conflict, Forbidden, Unauthorized
 
 
-def test_without_tokens_everyone_is_let_in():
+def test_without_tokens_every_request_is_allowed():
     auth = Auth([])
     assert not auth.required
     assert auth.principal(None) == auth.principal(b"Bearer whatever") == Principal()
@@ -14,7 +14,7 @@ def test_without_tokens_everyone_is_let_in():
 @pytest.mark.parametrize(
     "given", [b"Bearer one", b"bearer two", b"BEARER two", b"Bearer   one ", b" Bearer one"]
 )
-def test_any_of_the_tokens_opens_with_the_scheme_in_any_case(given):
+def test_each_token_is_accepted_with_the_scheme_in_any_case(given):
     auth = Auth(map(Grant.of, ["one", "two"]))
     assert auth.required
     assert auth.principal(given).allowed(Action.WRITE, "any/id")
@@ -103,7 +103,7 @@ def test_a_token_allows_its_scopes_within_its_prefix(principal, action, id, allo
         (Principal(id="a/b"), "a/bc", None),
     ],
 )
-def test_a_listing_is_narrowed_to_what_a_token_covers(own, asked, prefix):
+def test_a_listing_is_narrowed_to_the_streams_that_a_token_covers(own, asked, prefix):
     assert own.within(asked) == prefix
 
 
@@ -117,7 +117,7 @@ def test_a_grant_ends_when_it_expires():
         auth.principal(bearer("one"))
 
 
-def test_a_signed_token_opens_what_it_says_until_it_ends():
+def test_a_signed_token_allows_its_scope_until_it_expires():
     clock = Clock()
     auth = Auth([Grant.of("one")], KEY, clock)
     root = auth.principal(bearer("one"))
@@ -132,7 +132,7 @@ def test_a_signed_token_opens_what_it_says_until_it_ends():
         auth.principal(bearer(token))
 
 
-def test_a_signed_token_is_of_no_use_after_another_key_and_on_another_server():
+def test_a_signed_token_is_refused_after_a_change_of_key_and_by_another_server():
     auth = Auth([Grant.of("one")], KEY, Clock())
     token, _ = auth.sign(auth.principal(bearer("one")), Principal(expires=NOW + 60))
     assert auth.principal(bearer(token))
@@ -146,7 +146,7 @@ def test_a_signed_token_is_of_no_use_after_another_key_and_on_another_server():
         auth.principal(bearer(token))
 
 
-def test_a_signed_token_ends_with_the_one_it_was_signed_for_and_shares_its_quota():
+def test_a_signed_token_ends_with_its_grant_and_shares_its_quota():
     quota = Quota(streams_live=1, bytes_per_day=7)
     grants = [Grant.to(digest_of("one"), Principal(quota=quota)), Grant.of("two")]
     auth = Auth(grants, KEY, Clock())
@@ -171,14 +171,14 @@ def test_a_signed_token_ends_with_the_one_it_was_signed_for_and_shares_its_quota
         {"iss": "loom", "sub": "", "owner": [], "scope": "read", "exp": NOW + 60},
     ],
 )
-def test_a_token_signed_with_the_key_for_something_else_is_not_known(claims):
+def test_a_jwt_of_the_key_with_other_claims_is_refused(claims):
     auth = Auth([Grant.of("one")], KEY, Clock())
     with pytest.raises(Unauthorized):
         auth.principal(bearer(jwt.encode(claims, KEY, "HS256")))
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS512"])
-def test_a_token_of_another_algorithm_is_not_known(algorithm):
+def test_a_token_of_another_algorithm_is_refused(algorithm):
     auth = Auth([Grant.of("one")], KEY, Clock())
     claims = {"iss": "loom", "sub": "", "owner": OWNER, "scope": "admin", "exp": NOW + 60}
     forged = jwt.encode(claims, "" if algorithm == "none" else KEY * 2, algorithm)
@@ -196,18 +196,18 @@ def test_a_token_of_another_algorithm_is_not_known(algorithm):
         Principal(actions=frozenset({Action.WRITE}), id="build-4", expires=NOW + 1),
     ],
 )
-def test_nobody_signs_more_than_they_may_do(wanted):
+def test_a_signed_token_cannot_exceed_the_rights_of_its_holder(wanted):
     with pytest.raises(Forbidden):
         Auth([Grant.of("one")], KEY, Clock()).sign(JOB, wanted)
 
 
-def test_a_signed_token_does_not_outlive_the_one_that_asked_for_it():
+def test_a_signed_token_expires_no_later_than_the_token_it_is_signed_for():
     auth = Auth([Grant.of("one")], KEY, Clock())
     short = Principal(expires=NOW + 5)
     assert auth.sign(short, Principal(expires=NOW + 60))[1] == NOW + 5
 
 
-def test_nothing_is_signed_without_an_end_or_where_everyone_is_let_in():
+def test_nothing_is_signed_without_an_expiry_or_on_a_server_without_tokens():
     with pytest.raises(BadRequest):
         Auth([Grant.of("one")], KEY, Clock()).sign(Principal(), Principal())
     with pytest.raises(Conflict):

@@ -22,7 +22,7 @@ def write(tmp_path):
 
 
 def refused(files=(), environ=None, flags=None) -> str:
-    """The sentence that refuses these settings."""
+    """Return the sentence that refuses these settings."""
     with pytest.raises(ConfigError) as caught:
         load(files, environ or {}, flags or {})
     sentence = str(caught.value)
@@ -31,7 +31,7 @@ def refused(files=(), environ=None, flags=None) -> str:
     return sentence
 
 
-def test_defaults_hold_where_nothing_is_given():
+def test_defaults_apply_without_sources():
     assert load([], {}, {}) == Settings()
 
 
@@ -52,7 +52,7 @@ def test_flags_win_over_environment_over_later_files_over_earlier_ones(write):
     assert settings.min_free_inodes == 5
 
 
-def test_directory_means_its_yaml_files_in_name_order(write, tmp_path):
+def test_directory_stands_for_its_yaml_files_in_name_order(write, tmp_path):
     write("conf/20.yml", "port: 20")
     write("conf/10.yaml", "port: 10\nhost: ten")
     write("conf/30.txt", "port: 30")
@@ -129,7 +129,7 @@ def test_unknown_key_names_key_file_and_what_was_meant(write):
     assert "3060" in refused([write("c.yaml", "3060: port")])
 
 
-def test_unknown_variable_is_named_but_those_of_clients_and_strangers_pass():
+def test_unknown_variable_is_named_but_those_of_clients_and_other_programs_pass():
     assert refused(environ={"LOOM_PROT": "1"}) == (
         "Unknown setting LOOM_PROT in the environment; did you mean LOOM_PORT?"
     )
@@ -137,7 +137,7 @@ def test_unknown_variable_is_named_but_those_of_clients_and_strangers_pass():
 
 
 @pytest.mark.parametrize("name", ["tokens", "port", "data", "cors_origins"])
-def test_empty_variable_is_refused_rather_than_taken_for_nothing(name):
+def test_empty_variable_is_refused_rather_than_ignored(name):
     assert f"LOOM_{name.upper()} is empty" in refused(environ={variable(name): ""})
 
 
@@ -164,7 +164,7 @@ def test_empty_variable_is_refused_rather_than_taken_for_nothing(name):
         ("allowed_hosts", [1]),
     ],
 )
-def test_wrong_value_is_named_with_its_setting_and_where_it_stands(name, value):
+def test_wrong_value_is_reported_with_its_setting_and_source(name, value):
     sentence = refused(flags={name: value})
     assert f"The setting {name} on the command line cannot be" in sentence
     assert str(value if value is not None else "null") in sentence
@@ -173,26 +173,26 @@ def test_wrong_value_is_named_with_its_setting_and_where_it_stands(name, value):
 @pytest.mark.parametrize(
     "value", ["a,,b", ["hidden", ""], ["hidden word"], ["hidden\n"], "hiddén", [17], None, {}]
 )
-def test_wrong_token_is_refused_without_being_told(value, write):
+def test_wrong_token_is_refused_without_being_quoted(value, write):
     sentence = refused(flags={"tokens": value})
     assert "tokens" in sentence
     assert "hidd" not in sentence
     assert "17" not in sentence
 
 
-def test_tokens_stay_out_of_what_a_traceback_shows():
+def test_repr_of_settings_shows_no_token():
     assert "hidden" not in repr(Settings(tokens=["hidden"]))
 
 
 @pytest.mark.parametrize("text", ["tokens: [hidden", "\ttokens: hidden", "tokens: hidden: x", "\x00"])
-def test_bad_yaml_is_told_with_its_file_but_not_its_content(text, write):
+def test_invalid_yaml_is_reported_with_its_file_but_not_its_content(text, write):
     path = write("broken.yaml", text)
     sentence = refused([path])
     assert f"{path} is not valid YAML" in sentence
     assert "hidden" not in sentence
 
 
-def test_file_that_is_no_mapping_is_refused(write):
+def test_file_that_is_not_a_mapping_is_refused(write):
     assert "list.yaml" in refused([write("list.yaml", "- port")])
 
 
@@ -208,7 +208,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
     )
 
 
-def test_an_entry_of_tokens_says_who_may_do_what(write):
+def test_an_entry_of_tokens_may_be_a_mapping(write):
     digest = hashlib.sha256(b"hidden").hexdigest()
     text = f"""
 tokens:
@@ -241,7 +241,7 @@ tokens:
         7,
     ],
 )
-def test_an_entry_that_is_unclear_is_refused_without_telling_it(entry):
+def test_an_ambiguous_entry_is_refused_without_being_quoted(entry):
     sentence = refused(flags={"tokens": [entry]})
     assert "tokens" in sentence
     assert "hidden" not in sentence

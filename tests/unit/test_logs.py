@@ -20,7 +20,7 @@ class Gone(io.StringIO):
 
 @pytest.fixture
 def configured():
-    """Set logging up into a stream that is returned, and back afterwards."""
+    """Configure logging into a stream and return the stream; undone after the test."""
     root = logging.getLogger()
     before = root.level, root.handlers[:]
 
@@ -54,7 +54,7 @@ def test_json_is_one_object_a_line(configured):
         ("json", Terminal, False),
     ],
 )
-def test_lines_are_for_people_where_people_read(configured, format, stream, human):
+def test_lines_are_for_people_on_a_terminal(configured, format, stream, human):
     out = configured(format=format, out=stream())
     structlog.get_logger("loom").warning("listening", host="::")
     assert (not out.getvalue().startswith("{")) is human
@@ -69,14 +69,14 @@ def test_human_line_cannot_forge_lines_or_colours(configured):
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
-def test_level_is_the_least_that_is_logged_by_anyone(configured, level):
+def test_level_holds_for_our_lines_and_those_of_other_libraries(configured, level):
     out = configured(level=level)
     for each in ("debug", "info", "warning", "error"):
         getattr(structlog.get_logger("loom"), each)("ours")
-        logging.getLogger("somebody").log(logging.getLevelNamesMapping()[each.upper()], "theirs")
-    told = [json.loads(line)["level"] for line in out.getvalue().splitlines()]
+        logging.getLogger("library").log(logging.getLevelNamesMapping()[each.upper()], "theirs")
+    logged = [json.loads(line)["level"] for line in out.getvalue().splitlines()]
     expected = ["debug", "info", "warning", "error"][["debug", "info", "warning", "error"].index(level) :]
-    assert told == [each for each in expected for _ in range(2)]
+    assert logged == [each for each in expected for _ in range(2)]
 
 
 def test_records_of_other_libraries_become_lines_with_their_exception(configured):
@@ -111,6 +111,6 @@ def test_token_is_masked_wherever_it_appears(configured, format):
     assert "status" in out.getvalue()
 
 
-def test_log_that_nobody_reads_any_more_stops_nothing(configured):
+def test_a_log_whose_reader_has_gone_is_ignored(configured):
     configured(out=Gone())
     structlog.get_logger("loom").info("into the void")

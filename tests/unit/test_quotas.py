@@ -2,7 +2,7 @@ from loom.access.auth import Principal, Quota
 from loom.access.quotas import DAY, Quotas
 
 
-def test_an_account_fills_again():
+def test_an_account_refills_over_time():
     now = [0.0]
     principal = Principal(quota=Quota(bytes_per_day=100))
     with Quotas(lambda: now[0]).producing(principal, "s") as spend:

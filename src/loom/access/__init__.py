@@ -1,1 +1,1 @@
-"""Who may do what, and how much of it: tokens, rights, quotas. Private."""
+"""Access: tokens, what they allow, and their quotas. Private."""

@@ -1,8 +1,8 @@
-"""Who asks, and what they may do. Owns tokens and rights; knows no HTTP beyond one header and does no I/O.
+"""Tokens and what they allow. Does no I/O, and knows no HTTP but the Authorization header. Private.
 
-A token is either one that the server was told (a grant) or one that it signed itself: a JWT (RFC 7519, HS256)
-that says what its holder may do, never more than who asked for it, and until when. Nothing of signed tokens
-is stored; they end with the grant they were signed for, and all of them with another signing key.
+A token is either configured (a grant) or signed by this server: a JWT (RFC 7519, HS256) with rights and an
+expiry that never exceed those of the token it was signed for. Signed tokens are not stored. They end with the
+grant they come from, and all of them end when the signing key changes.
 """
 
 import hashlib
@@ -16,22 +16,22 @@ from typing import Any
 from loom.errors import BadRequest, ConfigError, Conflict, Forbidden, Unauthorized
 from loom.model import Clock
 
-ASK = "Send a token: the header `Authorization: Bearer <token>`."
-UNKNOWN = "This token is not known here."
+MISSING = "Send a token: the header `Authorization: Bearer <token>`."
+UNKNOWN = "This server does not know the token."
 ALGORITHM, ISSUER = "HS256", "loom"
 MIN_KEY_CHARS = 32
-"""RFC 7518 section 3.2: a key of the size of the hash at least."""
+"""RFC 7518 section 3.2: a key at least as long as the hash."""
 
 
 class Action(StrEnum):
-    """What a token may allow, in the words of its scopes."""
+    """What a token may allow; the values are its scopes."""
 
     READ = "read"
     WRITE = "write"
     REPLACE = "replace"
-    """Delete streams, and create over existing ones."""
+    """Delete streams, and replace existing ones."""
     ADMIN = "admin"
-    """Everything, and what concerns the server as a whole."""
+    """Everything."""
 
 
 ALL = frozenset(Action)
@@ -39,7 +39,7 @@ ALL = frozenset(Action)
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Streams one may write at once, and bytes a day; 0: no limit."""
+    """Streams written at once, and bytes sent a day; 0: no limit."""
 
     streams_live: int = 0
     bytes_per_day: int = 0
@@ -50,10 +50,10 @@ NO_QUOTA = Quota()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Someone who was let in: may do `actions` to streams whose id begins with `prefix`, or to that of `id`.
+    """The holder of a token: may do `actions` to streams whose ids begin with `prefix`, or to one `id`.
 
-    `expires` is in seconds since the Unix epoch; None: never. `owner` names the grant it is of, or was signed
-    for, whose `quota` all these share.
+    `expires` is in seconds since the Unix epoch; None: never. `owner` names the grant; tokens signed
+    for a grant have its owner and share its `quota`.
     """
 
     name: str = ""
@@ -65,23 +65,23 @@ class Principal:
     quota: Quota = NO_QUOTA
 
     def may(self, action: Action) -> bool:
-        """True if this principal may do that to some stream."""
+        """Return True if this principal may do `action` to at least some streams."""
         return action in self.actions or Action.ADMIN in self.actions
 
     def covers(self, id: str) -> bool:
-        """True if the stream `id` is this principal's business, whatever it may do."""
+        """Return True if this principal's rights extend to the stream `id`."""
         return id == self.id if self.id is not None else id.startswith(self.prefix)
 
     def covers_all(self, prefix: str) -> bool:
-        """True if every stream whose id begins so is."""
+        """Return True if they extend to every stream whose id begins with `prefix`."""
         return self.id is None and prefix.startswith(self.prefix)
 
     def allowed(self, action: Action, id: str | None) -> bool:
-        """True if this principal may do that to the stream `id`; None means every stream."""
+        """Return True if this principal may do `action` to the stream `id`; None means every stream."""
         return self.may(action) and (self.covers_all("") if id is None else self.covers(id))
 
     def within(self, prefix: str) -> str | None:
-        """The prefix of those streams of `prefix` that are covered; None: there are none."""
+        """Return the prefix of the covered streams among those of `prefix`; None if there are none."""
         if self.id is not None:
             return self.id if self.id.startswith(prefix) else None
         longer = max(self.prefix, prefix, key=len)
@@ -90,60 +90,62 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token the server was told, by its SHA-256, and who holds it."""
+    """A configured token, by its SHA-256, and its holder."""
 
     digest: bytes
     principal: Principal
 
     @classmethod
     def to(cls, digest: bytes, principal: Principal) -> "Grant":
-        """A token of that SHA-256 for `principal`, who is its owner."""
+        """Return a grant of the token with this SHA-256 to `principal`, as its owner."""
         return cls(digest, replace(principal, owner=digest.hex()[:16]))
 
     @classmethod
     def of(cls, token: str) -> "Grant":
-        """A token that opens everything."""
+        """Return a grant of everything to the holder of `token`."""
         return cls.to(digest_of(token), Principal())
 
 
 class Auth:
-    """The tokens that open this server; with none, everyone is let in."""
+    """The tokens of this server. Without any, every request is allowed."""
 
     def __init__(self, grants: Iterable[Grant] = (), key: str = "", clock: Clock = time.time) -> None:
         self._clock = clock
         self.load(grants, key)
 
     def load(self, grants: Iterable[Grant], key: str = "") -> None:
-        """From now on these tokens are known, and those signed with `key`; without one none can be signed.
+        """Replace the known tokens; accept and sign further ones with `key`, if it is not empty.
 
-        May be called in any thread.
+        May be called in any thread. Raises ConfigError.
         """
         grants = list(grants)
         if any(grant.digest == digest_of("") for grant in grants):
-            raise ConfigError("A token is empty; an empty token would let everyone in.")
+            raise ConfigError(
+                "A token is empty, and would allow every request; remove it or give it a value."
+            )
         if key and len(key) < MIN_KEY_CHARS:
-            raise ConfigError(f"The signing key is too short: {MIN_KEY_CHARS} characters at least.")
+            raise ConfigError(f"The signing key is too short: use at least {MIN_KEY_CHARS} characters.")
         self._known = {grant.principal.owner: grant for grant in grants}, key
 
     @property
     def required(self) -> bool:
-        """True if a request needs a token."""
+        """True if requests need a token."""
         return bool(self._known[0])
 
     def now(self) -> float:
-        """The time that `expires` is compared with."""
+        """Return the time that `expires` is compared with."""
         return self._clock()
 
     def principal(self, authorization: bytes | None) -> Principal:
-        """Who sends this Authorization header (RFC 6750 section 2.1; the scheme in any case).
+        """Return the holder of the token in this Authorization header (RFC 6750 section 2.1).
 
-        Every token is compared, in a time that does not tell how much of one was right. Raises Unauthorized.
+        Compares with every token in constant time, so that timing reveals nothing. Raises Unauthorized.
         """
         if not self.required:
             return Principal()
         scheme, _, credentials = (authorization or b"").strip().partition(b" ")
         if scheme.lower() != b"bearer":
-            raise Unauthorized(ASK)
+            raise Unauthorized(MISSING)
         token = credentials.strip()
         given = hashlib.sha256(token).digest()
         known = [grant for grant in self._known[0].values() if hmac.compare_digest(given, grant.digest)]
@@ -152,41 +154,42 @@ class Auth:
             raise Unauthorized("This token has expired.")
         return principal
 
-    def sign(self, asker: Principal, wanted: Principal) -> tuple[str, float]:
-        """A token for `wanted`, whose `expires` is set, and when it ends: not after the asker's own.
+    def sign(self, holder: Principal, wanted: Principal) -> tuple[str, float]:
+        """Return a token for `wanted`, whose `expires` is set, and its expiry: at most that of `holder`.
 
-        Raises Forbidden where that is more than the asker may do itself, Conflict where none can be signed.
+        Raises Forbidden if `wanted` exceeds the rights of `holder`, Conflict if this server has no tokens.
         """
         grants, key = self._known
         if not (grants and key):
-            raise Conflict("This server lets everyone in: there is nothing a token could open.")
-        covered = asker.covers(wanted.id) if wanted.id is not None else asker.covers_all(wanted.prefix)
-        if not covered or not all(map(asker.may, wanted.actions)):
-            raise Forbidden("A token cannot allow more than the one that asks for it.")
+            raise Conflict("This server has no tokens and allows every request, so it signs none.")
+        covered = holder.covers(wanted.id) if wanted.id is not None else holder.covers_all(wanted.prefix)
+        if not covered or not all(map(holder.may, wanted.actions)):
+            raise Forbidden("A signed token cannot allow more than the token that it is signed for.")
         if wanted.expires is None or not wanted.actions:
-            raise BadRequest("A signed token allows something, and ends at some time.")
-        expires = int(min(wanted.expires, asker.expires or wanted.expires))
+            raise BadRequest("A signed token needs a scope and an expiry.")
+        expires = int(min(wanted.expires, holder.expires or wanted.expires))
         only = {"id": wanted.id} if wanted.id is not None else {"prefix": wanted.prefix}
         claims = {
             "iss": ISSUER,
-            "sub": wanted.name or asker.name,
-            "owner": asker.owner,
+            "sub": wanted.name or holder.name,
+            "owner": holder.owner,
             "iat": int(self._clock()),
             "exp": expires,
             "scope": " ".join(sorted(wanted.actions)),
             **only,
         }
-        import jwt  # takes longer to load than a start has time for
+        import jwt  # slow to load, and most servers sign nothing
 
         return jwt.encode(claims, key, ALGORITHM), float(expires)
 
     def _signed(self, token: bytes) -> Principal:
-        """Who holds a token that was signed here. Raises Unauthorized."""
+        """Return the holder of a token signed by this server. Raises Unauthorized."""
         grants, key = self._known
         if not key or token.count(b".") != 2:
             raise Unauthorized(UNKNOWN)
         import jwt
 
+        # `principal` checks the expiry, with the clock of this server.
         options: Any = {
             "require": ["exp", "iss", "sub", "scope", "owner"],
             "verify_exp": False,
@@ -210,5 +213,5 @@ class Auth:
 
 
 def digest_of(token: str) -> bytes:
-    """Digests have one length, so that comparing them tells nothing of the tokens' lengths."""
+    """Return the SHA-256 of a token; comparing digests of equal length does not reveal the token's length."""
     return hashlib.sha256(token.encode()).digest()

@@ -1,7 +1,7 @@
-"""What one token may take of the server, beside what the server takes at all. Owns the account of each.
+"""The quotas of tokens: streams that one writes at once, and bytes that it sends a day. Private.
 
-Bytes a day are a bucket that fills steadily: who has rested may send a whole day's bytes at once. A token and
-those it signed have one account. Accounts are of this process; a restart fills them.
+Bytes a day are a token bucket: a producer that has sent nothing for a day may send a day's bytes at once. A
+token and the tokens signed for it share an account. Accounts live in memory; a restart refills them.
 """
 
 import math
@@ -17,14 +17,16 @@ from loom.model import Clock
 DAY = 86400
 Spend = Callable[[int], tuple[int, QuotaExceeded | None]]
 
-SHORT = 10.0
-"""Seconds after which a place may be free again."""
+RETRY_AFTER = 10.0
+"""Seconds after which one of the token's streams may have ended."""
 
 
 @dataclass(slots=True)
 class Account:
-    """What is taken: bytes of the day as of `at`, and how many producers there are of each stream being
-    written, since one that takes over comes before the other has left."""
+    """What a token has used: bytes of the day as of `at`, and producers by the stream they write.
+
+    A stream has two producers for a moment when one takes over from the other.
+    """
 
     at: float
     spent: float = 0.0
@@ -32,7 +34,7 @@ class Account:
 
 
 class Quotas:
-    """The accounts of all owners of tokens."""
+    """The accounts of all tokens of the settings, by owner."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -40,20 +42,22 @@ class Quotas:
 
     @contextmanager
     def producing(self, principal: Principal, id: str) -> Iterator[Spend]:
-        """Count a producer of the stream `id` in the block. It asks what it is given, of so many bytes, how
-        many it may take, and if not all, why. Raises QuotaExceeded.
+        """Count a producer of the stream `id` for the length of the block. Raises QuotaExceeded.
+
+        Yields a function that takes a number of bytes and returns how many of them the producer may send, and
+        an error if that is not all of them.
         """
         quota = principal.quota
         account = self._accounts.setdefault(principal.owner, Account(self._clock()))
         if 0 < quota.streams_live <= len(account.live) and id not in account.live:
-            detail = f"This token may write {quota.streams_live} streams at once, and does."
-            raise QuotaExceeded(detail, SHORT)
+            detail = f"This token may write {quota.streams_live} streams at once, and already does."
+            raise QuotaExceeded(detail, RETRY_AFTER)
         account.live[id] += 1
         try:
             yield lambda size: self._spend(account, size, quota.bytes_per_day)
         finally:
             account.live[id] -= 1
-            account.live += Counter()  # without those of none
+            account.live += Counter()  # drops streams without producers
 
     def _spend(self, account: Account, size: int, bytes_per_day: int) -> tuple[int, QuotaExceeded | None]:
         if not bytes_per_day:
@@ -65,5 +69,5 @@ class Quotas:
         account.spent += granted
         if granted == size:
             return size, None
-        detail = f"This token may send {bytes_per_day} bytes a day, and has."
+        detail = f"This token may send {bytes_per_day} bytes a day and has sent them."
         return granted, QuotaExceeded(detail, math.ceil((size - granted) / rate))
