@@ -15,7 +15,7 @@ from loom.model import Info, State
 from loom.store.files.catalog import Catalog
 
 LIBRARIES = (
-    "import httptools, prometheus_client, pydantic, sqlite3, starlette.routing, structlog, typer\n"
+    "import click, httptools, prometheus_client, pydantic, sqlite3, starlette.routing, structlog\n"
     "import uvloop, xxhash, yaml"
 )
 

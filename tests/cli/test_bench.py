@@ -5,7 +5,7 @@ import json
 from tests.cli.test_serve import served
 from tests.support.program import run
 
-from loom.cli.options import LOST, OK, UNAUTHORIZED
+from loom.cli.exit_codes import LOST, OK, UNAUTHORIZED
 
 SMALL = ["--mib", "2", "--lines", "20", "--followers", "5"]
 

@@ -11,8 +11,7 @@ import pytest
 from tests.cli.test_serve import served
 from tests.support.program import BIN, environment, program, run
 
-from loom.cli.options import CONFLICT, INTERRUPTED, LOST, OK, UNAUTHORIZED, USAGE
-from loom.cli.sending import EXITS, INPUT, SPOOLED
+from loom.cli.exit_codes import CONFLICT, INPUT, INTERRUPTED, LOST, OK, SPOOLED, UNAUTHORIZED, USAGE
 
 
 async def test_standard_input_is_followed_live_and_replayed():
@@ -171,9 +170,3 @@ async def test_wrong_arguments_are_told(arguments, hint):
 async def test_an_input_that_cannot_be_read_is_told(tmp_path):
     code, _, err = await run("loom", "push", "s", tmp_path / "none")
     assert (code, err.count("\n")) == (INPUT, 1)
-
-
-async def test_help_lists_the_exit_codes():
-    code, out, _ = await run("loom", "push", "--help")
-    assert code == OK
-    assert all(f"\n  {known:<5}" in out for known in EXITS)

@@ -15,7 +15,7 @@ from tests.support.proxy import Storm
 from tests.support.running import Loom
 from tests.support.server import until
 
-from loom.cli import options
+from loom.cli import exit_codes
 from loom.model import Query, State
 
 __all__ = ["between"]
@@ -98,7 +98,7 @@ async def test_cat_goes_on_where_the_network_cut(loom: Loom, env, between):
     proxy = await between(loom, storm)
     for _ in range(3):
         code, out, err = await cat(env | {"LOOM_SERVER": proxy.url}, "a")
-        if code != options.LOST:  # the very first request may be cut
+        if code != exit_codes.LOST:  # the very first request may be cut
             assert (code, err) == (0, "")
             assert out == data
     assert storm.cuts
@@ -115,10 +115,10 @@ async def test_cat_goes_on_with_a_file_and_compares_all_of_it(loom: Loom, env, t
         assert file.read_bytes() == data
     file.write_bytes(b"x" + data[1:1000])
     code, _, err = await cat(env, *whole)
-    assert (code, "digest" in err) == (options.OUTPUT, True)
+    assert (code, "digest" in err) == (exit_codes.OUTPUT, True)
     file.write_bytes(data + b"more")
     code, _, err = await cat(env, *whole)
-    assert (code, "not the beginning of this stream" in err) == (options.OUTPUT, True)
+    assert (code, "not the beginning of this stream" in err) == (exit_codes.OUTPUT, True)
     assert file.read_bytes() == data + b"more"
 
 
@@ -139,14 +139,14 @@ async def test_cat_into_a_file_leaves_what_was_there_until_there_is_something_be
 ):
     file = tmp_path / "file"
     file.write_bytes(b"before")
-    assert (await cat(env, "-o", str(file), "none"))[0] == options.NOT_FOUND
+    assert (await cat(env, "-o", str(file), "none"))[0] == exit_codes.NOT_FOUND
     assert file.read_bytes() == b"before"
     await loom.stored("/stream/a", b"")
     assert await cat(env, "-o", str(file), "a") == (0, b"", "")
     assert file.read_bytes() == b""
     code, _, err = await cat(env, "-o", str(tmp_path / "no" / "file"), "a")
     assert (code, err) == (
-        options.OUTPUT,
+        exit_codes.OUTPUT,
         "loom cat: The output could not be written: No such file or directory.\n",
     )
 
@@ -168,27 +168,27 @@ async def test_an_aborted_stream_has_an_exit_code_of_its_own(serve, env, command
     await (await loom.live("/stream/a", b"half\n")).close()
     await loom.until("a", State.ABORTED)
     code, out, err = await run("loom", command, "a", env=env | {"LOOM_SERVER": loom.url})
-    assert (code, out) == (options.ABORTED, "half\n")
+    assert (code, out) == (exit_codes.ABORTED, "half\n")
     assert err.startswith(f"loom {command}: The stream a was aborted after 5 bytes: ")
 
 
 @pytest.mark.parametrize("command", ["cat", "tail", "show", "rm"])
 async def test_what_is_not_there_is_told(loom: Loom, env, command):
     code, out, err = await run("loom", command, "none", env=env)
-    assert (code, out) == (options.NOT_FOUND, "")
+    assert (code, out) == (exit_codes.NOT_FOUND, "")
     assert err == f"loom {command}: The stream with ID none does not exist\n"
 
 
 @pytest.mark.parametrize("command", [["cat", "a"], ["tail", "a"], ["ls"], ["spy"], ["tail", "--prefix", "a"]])
 async def test_server_that_is_not_there_is_told_at_once(env, command):
     code, _, err = await run("loom", *command, env=env | {"LOOM_SERVER": "http://127.0.0.1:1"})
-    assert code == options.LOST
+    assert code == exit_codes.LOST
     assert err == f"loom {command[0]}: http://127.0.0.1:1 cannot be reached: Connection refused.\n"
 
 
 async def test_wrong_setting_is_told_with_its_place(env):
     code, _, err = await run("loom", "ls", env=env | {"LOOM_SERVER": "nowhere"})
-    assert code == options.USAGE
+    assert code == exit_codes.USAGE
     assert "'nowhere' in the environment variable LOOM_SERVER is not a URL" in err
 
 
@@ -211,14 +211,14 @@ async def test_wrong_setting_is_told_with_its_place(env):
 async def test_wrong_arguments_are_an_exit_code_of_their_own(loom: Loom, env, arguments):
     await loom.stored("/stream/a", b"")
     code, out, err = await run("loom", *arguments, env=env)
-    assert (code, out) == (options.USAGE, "")
+    assert (code, out) == (exit_codes.USAGE, "")
     assert err
 
 
 async def test_binary_does_not_reach_a_terminal(loom: Loom, terminal):
     await loom.stored("/stream/a", b"\x7fELF\0\x1b]0;x\x07")
     text, code = await shown(terminal("cat", "a"))
-    assert code == options.USAGE
+    assert code == exit_codes.USAGE
     assert text == (
         b"loom cat: The stream a is binary, and this is a terminal: send it to a file or a program, or use "
         b"--force.\r\n"
@@ -265,7 +265,7 @@ async def test_a_stream_that_is_deleted_is_not_waited_for_again(loom: Loom, env)
     async with program("loom", "tail", "--wait", "a", env=env) as running:
         assert await running.line() == "one\n"
         await loom.ask("DELETE", "/stream/a")
-        assert (await running.ended())[0] in (options.NOT_FOUND, options.CONFLICT)
+        assert (await running.ended())[0] in (exit_codes.NOT_FOUND, exit_codes.CONFLICT)
 
 
 async def test_tail_of_more_streams_tells_their_names(loom: Loom, env, terminal):
@@ -273,7 +273,7 @@ async def test_tail_of_more_streams_tells_their_names(loom: Loom, env, terminal)
     await loom.stored("/stream/b", b"two\nerror\nend")
     code, out, err = await run("loom", "tail", "a", "b", "none", env=env)
     assert sorted(out.splitlines()) == ["a | error", "a | one", "b | end", "b | error", "b | two"]
-    assert (code, err) == (options.NOT_FOUND, "loom tail: none: The stream with ID none does not exist\n")
+    assert (code, err) == (exit_codes.NOT_FOUND, "loom tail: none: The stream with ID none does not exist\n")
     _, out, _ = await run("loom", "tail", "--grep", "^e.d|one", "a", "b", env=env)
     assert sorted(out.splitlines()) == ["a | one", "b | end"]
     text, _ = await shown(terminal("tail", "a", "b"))
@@ -291,7 +291,7 @@ async def test_tail_of_a_prefix_is_joined_by_new_streams(loom: Loom, env):
         await first.chunk(b"end\n")
         assert await running.line() == "b/1 | end\n"
         running.signal(signal.SIGINT)
-        assert await running.ended() == (options.INTERRUPTED, "")
+        assert await running.ended() == (exit_codes.INTERRUPTED, "")
 
 
 async def test_who_reads_the_output_may_leave(loom: Loom, env):
@@ -299,13 +299,13 @@ async def test_who_reads_the_output_may_leave(loom: Loom, env):
     for command in ("tail", "cat"):
         script = f"set -o pipefail; {BIN / 'loom'} {command} a | head -n 1"
         code, out, err = await bash(script, env)
-        assert (code, out, err) == (options.BROKEN_PIPE, b"one\n", b"")
+        assert (code, out, err) == (exit_codes.BROKEN_PIPE, b"one\n", b"")
 
 
 async def test_a_full_disk_is_told(loom: Loom, env):
     await loom.stored("/stream/a", b"bytes")
     code, _, err = await bash(f"exec {BIN / 'loom'} cat a > /dev/full", env)
-    assert code == options.OUTPUT
+    assert code == exit_codes.OUTPUT
     assert err == b"loom cat: The output could not be written: No space left on device.\n"
 
 
@@ -348,7 +348,7 @@ async def test_rm_deletes_what_was_meant(loom: Loom, env, terminal):
     child = terminal("rm", "--prefix", "b/")
     await expect(child, "Delete 2 streams that begin with 'b/', for good")
     child.sendline("n")
-    assert (await shown(child))[1] == options.REFUSED
+    assert (await shown(child))[1] == exit_codes.REFUSED
     assert (await run("loom", "rm", "--prefix", "b/", "--yes", env=env))[:2] == (0, "2 streams deleted.\n")
     assert [each.id async for each in loom.store.find(Query())] == ["c"]
 
@@ -364,22 +364,14 @@ async def test_spy_shows_what_is_sent_and_joins_again(loom: Loom, env):
                 continue
         assert seen in ("START: a\n", "END: a\n", "a:\n", "bytes\n")
         running.signal(signal.SIGINT)
-        assert (await running.ended())[0] == options.INTERRUPTED
-
-
-@pytest.mark.parametrize("command", ["cat", "tail", "ls", "show", "rm", "spy"])
-async def test_help_tells_exit_codes_environment_and_examples(env, command):
-    code, out, _ = await run("loom", command, "--help", env=env)
-    assert code == 0
-    for word in (f"loom {command}", *options.ENVIRONMENT, *map(str, options.EXITS), *options.EXITS.values()):
-        assert word in out
+        assert (await running.ended())[0] == exit_codes.INTERRUPTED
 
 
 async def test_ids_are_completed_for_the_shell(loom: Loom, env):
     for id in ("build/1", "build/2", "c"):
         await loom.stored(f"/stream/{id}", b"")
-    asked = env | {"_LOOM_COMPLETE": "complete_bash", "COMP_WORDS": "loom cat bu", "COMP_CWORD": "2"}
-    assert (await run("loom", env=asked))[1].split() == ["build/2", "build/1"]
+    asked = env | {"_LOOM_COMPLETE": "bash_complete", "COMP_WORDS": "loom cat bu", "COMP_CWORD": "2"}
+    assert (await run("loom", env=asked))[1].split() == ["plain,build/2", "plain,build/1"]
     assert (await run("loom", env=asked | {"LOOM_SERVER": "http://127.0.0.1:1"}))[1:] == ("\n", "")
 
 

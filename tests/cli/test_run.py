@@ -11,7 +11,7 @@ import pytest
 from tests.cli.test_serve import served
 from tests.support.program import BIN, environment, program, run
 
-from loom.cli.options import USAGE
+from loom.cli.exit_codes import USAGE
 
 
 async def metadata(server, id="s"):

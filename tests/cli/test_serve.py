@@ -15,9 +15,9 @@ from tests.support.program import BIN, environment, program, run
 from tests.support.server import until
 from tests.support.wire import Cut, Wire
 
+from loom.cli.exit_codes import CONFLICT, INTERRUPTED, LOST, UNAUTHORIZED
 from loom.cli.serve import CANNOT_START, OK, STORE_FAILED
 from loom.cli.serve import run as run_server
-from loom.cli.stream import CONFLICT, INTERRUPTED, LOST, UNAUTHORIZED
 from loom.config import Settings
 from loom.store.memory import MemoryStore
 
@@ -299,8 +299,8 @@ async def test_help_shows_every_setting():
 async def test_commands_load_nothing_they_do_not_need():
     heavy = {"pydantic", "starlette", "httptools", "structlog", "sqlite3"}
     for module, arguments, more in [
-        ("loom.cli.stream", ["stream", "--help"], {"aiohttp", "typer"}),
-        ("loom.cli.stream", ["stream", "http://127.0.0.1:1", "s"], {"typer"}),
+        ("loom.cli.stream", ["stream", "--help"], {"aiohttp", "rich"}),
+        ("loom.cli.stream", ["stream", "http://127.0.0.1:1", "s"], {"rich"}),
         ("loom.cli.main", ["loom", "push", "http://127.0.0.1:1", "s"], set()),
         ("loom.cli.main", ["loom", "--help"], {"aiohttp", "rich"}),
     ]:

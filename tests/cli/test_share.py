@@ -6,7 +6,7 @@ import pytest
 from tests.cli.test_serve import served
 from tests.support.program import run
 
-from loom.cli.options import LOST, OK, UNAUTHORIZED, USAGE
+from loom.cli.exit_codes import LOST, OK, UNAUTHORIZED, USAGE
 
 ROOT = {"LOOM_TOKENS": "root"}
 

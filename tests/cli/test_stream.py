@@ -11,7 +11,7 @@ import struct
 import pytest
 from tests.support.program import Listener, program, run
 
-from loom.cli.stream import CONFLICT, INPUT, INTERRUPTED, LOST, OK, REFUSED, UNAUTHORIZED, USAGE
+from loom.cli.exit_codes import CONFLICT, INPUT, INTERRUPTED, LOST, OK, REFUSED, UNAUTHORIZED, USAGE
 
 EARLY = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -352,13 +352,6 @@ async def test_wrong_arguments_are_told(arguments, hint):
     assert code == USAGE
     assert hint in err.splitlines()[-1]
     assert "ret" not in err.splitlines()[-1] or "sec" not in err
-
-
-async def test_help_lists_the_exit_codes():
-    code, out, _ = await run("stream", "--help")
-    assert code == OK
-    for known in (REFUSED, USAGE, CONFLICT, UNAUTHORIZED, LOST, INPUT, INTERRUPTED):
-        assert f"\n  {known}  " in out
 
 
 async def test_standard_error_without_a_reader_does_not_change_the_exit_code(listener):

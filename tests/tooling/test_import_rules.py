@@ -36,7 +36,7 @@ FORBIDDEN = [
     ("loom.http", "yaml", "Only the settings import pydantic"),
     ("loom.store.memory", "sqlite3", "Only the files store imports SQLite"),
     ("loom.http", "aiohttp", "Only the client and webhooks import aiohttp"),
-    ("loom.client", "rich", "Only the command line imports Typer"),
+    ("loom.client", "rich", "Only the command line imports click"),
 ]
 
 

@@ -11,12 +11,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from loom.cli import options
+from loom.cli.command import declare
 from loom.cli.running import run, write
+from loom.cli.target import Target
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 PIECE = os.urandom(1 << 20)
 LINE = b"x" * 99 + b"\n"
 MIB = 1 << 20
-
-EPILOG = options.epilog("loom bench --server http://loom.example:3060", "loom bench --json --mib 1024")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,31 @@ class Figures:
         )
 
 
-def bench(
-    mib: Annotated[int, typer.Option("--mib", min=1, help="MiB to send and to read again.")] = 256,
-    lines: Annotated[
-        int, typer.Option("--lines", min=10, help="Lines of 100 bytes, one after the other.")
-    ] = 200,
-    followers: Annotated[int, typer.Option("--followers", min=1, help="Readers of the last trial.")] = 50,
-    as_json: options.Json = False,
-    server: options.Server = None,
-    token: options.Token = None,
-) -> None:
-    """Measure a server from here: upload, download, and how long a line takes to its readers.
+@declare("bench", "loom bench --server http://loom.example:3060", "loom bench --json --mib 1024")
+@click.option(
+    "--mib", default=256, type=click.IntRange(min=1), show_default=True, help="MiB to send and to read back."
+)
+@click.option(
+    "--lines",
+    default=200,
+    type=click.IntRange(min=10),
+    show_default=True,
+    help="Lines of 100 bytes to send, one after the other.",
+)
+@click.option(
+    "--followers",
+    default=50,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Followers in the last trial.",
+)
+@options.json
+@options.target
+def command(mib: int, lines: int, followers: int, as_json: bool, target: Target) -> int | None:
+    """Measure the speed of a server from here.
 
-    Streams are made under loom-bench/ and deleted again; the token has to read, write and replace there.
+    Reports the rate of upload and download, and the time from sending a line until its followers have it.
+    Creates streams under loom-bench/ and deletes them: the token has to read, write and replace there.
     """
 
     async def work(client: "AsyncClient") -> None:
@@ -75,7 +87,7 @@ def bench(
         told = json.dumps(asdict(figures)) + "\n" if as_json else figures.table(followers)
         write(told.encode())
 
-    run("loom bench", server, token, work)
+    return run(target, work)
 
 
 async def _measure(client: "AsyncClient", prefix: str, mib: int, lines: int, followers: int) -> Figures:
@@ -149,10 +161,3 @@ async def _exists(client: "AsyncClient", id: str) -> None:
 
 def _at(times: list[float], share: float) -> float:
     return round(times[int(share * (len(times) - 1))], 3)
-
-
-def main(arguments: list[str]) -> None:
-    """The command with these arguments; leaves with its exit code."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    app.command(epilog=EPILOG)(bench)
-    app(arguments, prog_name="loom bench")

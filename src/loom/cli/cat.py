@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from loom.cli import options
-from loom.cli.options import Server, Token, Wait
-from loom.cli.running import STDERR, STDOUT, Stop, is_terminal, run, write
+from loom.cli import exit_codes, options
+from loom.cli.command import STDERR, Stop, declare
+from loom.cli.running import STDOUT, is_terminal, output_errors, run, write
+from loom.cli.target import Target
 from loom.cli.terminal import Shown, is_binary, printable
 
 if TYPE_CHECKING:
@@ -21,63 +22,58 @@ if TYPE_CHECKING:
     from loom.client.reading import Reading
 
 Total = Callable[[], int | None]
-File = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, not to standard output.")
-]
-Continue = Annotated[
-    bool, typer.Option("--continue", "-c", help="FILE has the beginning of the stream: fetch the rest.")
-]
-Force = Annotated[
-    bool, typer.Option("--force", "-f", help="Write to a terminal as it is, binary and control sequences.")
-]
-
-PROG = "loom cat"
 BAR_AFTER = 1.0
-"""Seconds a download takes before it gets a progress bar."""
+"""Seconds before a download gets a progress bar."""
 
-EPILOG = options.epilog(
-    "loom cat build/42 > build.log        all of it; of a live one what comes too, to its end",
-    "loom cat -o core -c core             what the file core has not got yet, and compare all of it",
-    "loom cat -n build/42 | grep error    what is there now",
+
+@declare(
+    "cat",
+    "loom cat build/42 > build.log        all of it; a live stream to its end",
+    "loom cat -o core -c core             the bytes that the file core lacks, then compare all",
+    "loom cat -n build/42 | grep error    the bytes stored so far",
     "loom cat --range 0-99 core           the first 100 bytes",
-    "loom cat --offset -1000 build/42     the last 1000 bytes, and what comes",
+    "loom cat --offset -1000 build/42     the last 1000 bytes, and what follows",
 )
+@options.stream
+@click.option("--range", metavar="A-B", help="Only bytes A to B of those stored so far; also A- and -LAST.")
+@click.option("--offset", metavar="N", type=int, help="Start at byte N; negative: N bytes before the end.")
+@click.option("--no-follow", "-n", is_flag=True, help="Do not wait for further bytes of a live stream.")
+@options.wait
+@click.option("--output", "-o", "file", metavar="FILE", help="Write to FILE instead of standard output.")
+@click.option(
+    "--continue", "-c", "resume", is_flag=True, help="FILE has the start of the stream: fetch the rest."
+)
+@click.option(
+    "--force", "-f", is_flag=True, help="Write binary and control sequences to a terminal unchanged."
+)
+@click.option(
+    "--progress/--no-progress", default=True, help="Show a progress bar if standard error is a terminal."
+)
+@options.target
+def command(
+    id: str,
+    range: str | None,
+    offset: int | None,
+    no_follow: bool,
+    wait: bool,
+    file: str | None,
+    resume: bool,
+    force: bool,
+    progress: bool,
+    target: Target,
+) -> int | None:
+    """Write a stream to standard output or to a file.
 
-
-def cat(
-    id: Annotated[str, typer.Argument(metavar="ID", autocompletion=options.complete_id)],
-    range: Annotated[
-        str | None, typer.Option(metavar="A-B", help="Bytes A to B of what is there now; also A- and -LAST.")
-    ] = None,
-    offset: Annotated[
-        int | None, typer.Option(metavar="N", help="Begin at byte N; negative: N bytes before the end.")
-    ] = None,
-    no_follow: Annotated[
-        bool, typer.Option("--no-follow", "-n", help="Do not wait for what a live stream is still to get.")
-    ] = False,
-    wait: Wait = False,
-    file: File = None,
-    go_on: Continue = False,
-    force: Force = False,
-    progress: Annotated[
-        bool,
-        typer.Option("--progress/--no-progress", help="A progress bar, if standard error is a terminal."),
-    ] = True,
-    server: Server = None,
-    token: Token = None,
-) -> None:
-    """Write a stream to standard output, or to a file.
-
-    A download that breaks goes on at the byte where it broke off, of the very same stream. A stream that is
-    complete and was read as a whole is compared with its digest. On a terminal binary is refused, and
-    control sequences other than colours are shown instead of obeyed.
+    After a disconnect the download resumes at the exact byte of the same stream. A complete stream that was
+    read from its start is compared with its digest. On a terminal, binary is refused, and control sequences
+    other than colours are shown, not obeyed.
     """
     if range is not None and offset is not None:
-        raise typer.BadParameter("Give --range or --offset, not both.")
-    if (wait or go_on) and (range is not None or no_follow or offset):
-        raise typer.BadParameter("--wait and --continue take no --range, --offset or --no-follow.")
-    if go_on and file is None:
-        raise typer.BadParameter("--continue needs --output FILE.")
+        raise click.UsageError("Give --range or --offset, not both.")
+    if (wait or resume) and (range is not None or no_follow or offset):
+        raise click.UsageError("--wait and --continue take no --range, --offset or --no-follow.")
+    if resume and file is None:
+        raise click.UsageError("--continue needs --output FILE.")
 
     async def work(client: "AsyncClient") -> None:
         output = _Output(id, terminal=is_terminal(STDOUT) and not force) if file is None else _File(file)
@@ -87,7 +83,7 @@ def cat(
         elif no_follow:
             pieces = client.download(id, offset or 0)
         else:
-            if go_on and isinstance(output, _File) and output.size():
+            if resume and isinstance(output, _File) and output.size():
                 reading = await _rest(client, id, output)
             else:
                 reading = client.follow(id, offset=offset, verify=not offset, wait=wait)
@@ -96,7 +92,7 @@ def cat(
         with _Bar(id, total, begun=output.begun) if bar else nullcontext() as shown:
             await _copy(pieces, output, shown)
 
-    run(PROG, server, token, work)
+    return run(target, work)
 
 
 async def _copy(pieces: AsyncGenerator[bytes, None], output: "_File | _Output", bar: "_Bar | None") -> None:
@@ -116,7 +112,7 @@ async def _rest(client: "AsyncClient", id: str, file: "_File") -> "Reading":
     info = await client.info(id)
     if file.begun > info.size:
         raise Stop(
-            options.OUTPUT,
+            exit_codes.OUTPUT,
             f"The file {file.path} has {file.begun} bytes and the stream {id} only {info.size}: "
             "it is not the beginning of this stream.",
         )
@@ -138,6 +134,7 @@ class _File:
         """Bytes that are there."""
         return os.path.getsize(self.path) if os.path.exists(self.path) else 0
 
+    @output_errors()
     def resume(self) -> "hashlib._Hash":
         """What is there stays; its SHA-256."""
         with open(self.path, "rb") as file:
@@ -145,6 +142,7 @@ class _File:
             self.begun = file.tell()
         return digest
 
+    @output_errors()
     def write(self, data: bytes) -> None:
         if self._fd is None:
             keep = os.O_APPEND if self.begun else os.O_TRUNC
@@ -173,7 +171,7 @@ class _Output:
             return
         if not self._known and is_binary(data):
             raise Stop(
-                options.USAGE,
+                exit_codes.USAGE,
                 f"The stream {self._id} is binary, and this is a terminal: send it to a file or a program, "
                 "or use --force.",
             )
@@ -239,7 +237,7 @@ def _range(text: str) -> tuple[int, int | None]:
     """Start and stop of a range as HTTP writes it (RFC 9110 section 14.1.2)."""
     found = re.fullmatch(r"(\d{0,18})-(\d{0,18})", text)
     if found is None or text == "-" or (found[1] and found[2] and int(found[1]) > int(found[2])):
-        raise Stop(options.USAGE, f"The range {text!r} is not of the form 0-99, 100- or -100.")
+        raise Stop(exit_codes.USAGE, f"The range {text!r} is not of the form 0-99, 100- or -100.")
     if not found[1]:
         # The last 0 bytes are none, and a start of 0 would be the first.
         return (-int(found[2]), None) if int(found[2]) else (0, 0)

@@ -11,29 +11,27 @@ import json
 import os
 import socket
 import ssl
-import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-import typer
+import click
 
-from loom.cli import options
-from loom.errors import ConfigError, LoomError
+from loom.cli import exit_codes, options
+from loom.cli.command import Stop, declare
+from loom.cli.running import write
+from loom.cli.target import resolve
 
 PATIENCE = 3.0
 """Seconds after which a line that has not come through is held back by someone."""
 LIMIT = 60.0
 SIZE = 16 << 20
-BROKEN = options.REFUSED
+BROKEN = exit_codes.REFUSED
 LINE = b"a line of loom doctor\n"
 T = TypeVar("T")
-
-EXITS = f"""Exit codes: {options.OK} nothing is broken; {BROKEN} something is, as told; {options.USAGE} the
-arguments are wrong; {options.UNAUTHORIZED} the token may not do this; {options.LOST} no Loom is there."""
 
 Headers = Mapping[str, str]
 
@@ -47,13 +45,11 @@ class Finding:
     detail: str
     advice: str = ""
 
-
-class Unreached(Exception):
-    """No Loom answers; `code` is what to exit with."""
-
-    def __init__(self, code: int, why: str) -> None:
-        super().__init__(why)
-        self.code = code
+    def lines(self) -> Iterator[str]:
+        """Yield the report for people."""
+        yield f"{'good  ' if self.good else 'BROKEN'}  {self.trial}: {self.detail}"
+        if self.advice:
+            yield f"        {self.advice}"
 
 
 class Way:
@@ -116,13 +112,13 @@ class Doctor:
         self._id = f"loom-doctor/{uuid.uuid4()}"
 
     def examine(self) -> None:
-        """Make every trial. Raises Unreached, OSError."""
+        """Make every trial. Raises Stop, OSError."""
         target = f"/stream/{self._id}"
         answer = self._way.ask("POST", target, {"Upload-Complete": "?0", "Stream-TTL": "3600"})
         if answer.status in (401, 403):
-            raise Unreached(options.UNAUTHORIZED, "The token may not read and write here.")
+            raise Stop(exit_codes.UNAUTHORIZED, "The token may not read and write here.")
         if answer.status != 201 or "x-stream-id" not in answer.headers:
-            raise Unreached(options.LOST, f"No Loom answers there: status {answer.status}.")
+            raise Stop(exit_codes.LOST, f"No Loom answers there: status {answer.status}.")
         try:
             self._lines(target)
             self._large(f"{target}/large")
@@ -257,49 +253,36 @@ class Doctor:
             return None
 
 
-def command(
-    url: Annotated[
-        str | None,
-        typer.Argument(metavar="URL", help="The server; else as --server says.", show_default=False),
-    ] = None,
-    silence: Annotated[
-        float, typer.Option("--silence", min=0, help="Seconds a stream is silent in the trial of timeouts.")
-    ] = 65.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    server: options.Server = None,
-    token: options.Token = None,
-) -> None:
-    """Say what breaks streams between here and a server: proxies that buffer, limit, or cut what is silent.
+@declare("doctor", "loom doctor https://loom.example", "loom doctor --silence 0 --json")
+@click.argument("url", metavar="[URL]", required=False)
+@click.option(
+    "--silence",
+    metavar="SECONDS",
+    default=65.0,
+    type=click.FloatRange(min=0),
+    show_default=True,
+    help="Seconds without a byte in the trial of idle timeouts.",
+)
+@options.json
+@options.server
+@options.token
+def command(url: str | None, silence: float, as_json: bool, server: str | None, token: str | None) -> int:
+    """Check the network path to a server.
 
-    Sends some lines, slowly, and 16 MiB at once, reads them back, and deletes them. Takes a little longer
-    than --silence; most proxies cut after 60 seconds unless they are told otherwise.
+    URL is the server; default: as --server says. Finds proxies that buffer, limit the size, or close idle
+    connections. Sends some lines, slowly, and 16 MiB at once, reads them back, and deletes them. Takes a
+    little longer than --silence: most proxies close idle connections after 60 seconds.
     """
+    target = resolve(url or server, token)
+    doctor = Doctor(Way(target.server, target.token), silence=silence)
     try:
-        target = options.resolve(url or server, token)
-        doctor = Doctor(Way(target.server, target.token), silence=silence)
         doctor.examine()
-    except Unreached as error:
-        sys.stderr.write(f"loom doctor: {error}\n")
-        raise typer.Exit(error.code) from None
     except (OSError, http.client.HTTPException) as error:
-        sys.stderr.write(f"loom doctor: The server cannot be reached: {error}\n")
-        raise typer.Exit(options.LOST) from None
-    except (ConfigError, LoomError) as error:
-        sys.stderr.write(f"loom doctor: {error}\n")
-        raise typer.Exit(options.USAGE) from None
+        raise Stop(exit_codes.LOST, f"The server cannot be reached: {error}") from None
     good = all(each.good for each in doctor.findings)
     if as_json:
-        typer.echo(json.dumps({"good": good, "findings": [asdict(each) for each in doctor.findings]}))
+        report = json.dumps({"good": good, "findings": [asdict(each) for each in doctor.findings]})
     else:
-        for each in doctor.findings:
-            typer.echo(f"{'good  ' if each.good else 'BROKEN'}  {each.trial}: {each.detail}")
-            if each.advice:
-                typer.echo(f"        {each.advice}")
-    raise typer.Exit(options.OK if good else BROKEN)
-
-
-def main(arguments: list[str]) -> None:
-    """The command with these arguments; leaves with its exit code."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    app.command(epilog=EXITS)(command)
-    app(arguments, prog_name="loom doctor")
+        report = "\n".join(line for each in doctor.findings for line in each.lines())
+    write(f"{report}\n".encode())
+    return exit_codes.OK if good else BROKEN

@@ -1,35 +1,75 @@
-"""The flags of `loom serve`: one for every setting, made of its declaration. Owns only how they look."""
+"""The command `loom serve`. Owns its flags: one for every setting, derived from the setting's declaration."""
 
-import inspect
+import os
+import signal
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-import typer
+import click
 
-from loom import config
-from loom.config import Settings
+from loom.cli.command import Command, Stop, declare
+from loom.errors import LoomError
 
 
-def signature() -> inspect.Signature:
-    """What Typer is to see: `files`, a list of paths, and every setting by its name, None where not given."""
-    files = typer.Option(
-        *("--config", "-c"), metavar="FILE", help="YAML file, or a directory of them; may be repeated."
-    )
-    parameters = [_parameter("files", list[Path], files, [])]
-    for name, field in Settings.model_fields.items():
-        option = typer.Option(
-            config.flag(name),
+class Serve(Command):
+    """The command. Settings, and with them pydantic, are loaded only when it is used."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Parse the arguments."""
+        # A SIGHUP that arrives before its handler is installed must wait, not kill the process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        return super().make_context(*args, **more)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return --config, the settings and --help."""
+        config, *others = super().get_params(ctx)
+        return [config, *_settings(), *others]
+
+
+@declare(
+    "serve",
+    "loom serve --data /var/lib/loom --host 0.0.0.0 --tokens secret",
+    "loom serve -c /etc/loom",
+    cls=Serve,
+)
+@click.option(
+    "--config",
+    "-c",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="YAML file, or a directory of them; repeatable.",
+)
+def command(files: tuple[Path, ...], **given: str | None) -> int:
+    """Run the server.
+
+    Settings come from flags, then from environment variables, then from the files of --config. A later file
+    wins over an earlier one. SIGTERM and SIGINT stop the server.
+    """
+    from loom import config
+    from loom.cli.serve import CANNOT_START, serve
+
+    flags = {name: value for name, value in given.items() if value is not None}
+    try:
+        return serve(lambda: config.load(files, os.environ, flags))
+    except LoomError as error:
+        raise Stop(CANNOT_START, str(error)) from None
+
+
+@cache
+def _settings() -> list[click.Option]:
+    from loom import config
+
+    return [
+        click.Option(
+            [config.flag(name), name],
             metavar=_metavar(field.annotation),
             help=f"{field.description} [{config.variable(name)}; default: {_spell(field.default)}]",
         )
-        parameters.append(_parameter(name, str | None, option, None))
-    return inspect.Signature(parameters)
-
-
-def _parameter(name: str, kind: Any, option: Any, default: object) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
-    )
+        for name, field in config.Settings.model_fields.items()
+    ]
 
 
 def _metavar(annotation: Any) -> str:

@@ -6,25 +6,22 @@ is taken, left alone and reported; each stream is taken whole or, when a run bre
 
 import asyncio
 import json
-import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
+from loom.cli import exit_codes, options
+from loom.cli.command import Stop, declare
 from loom.cli.probo import Damage, Source, content, sources
 from loom.errors import ConfigError, InvalidId, LoomError, StreamExists, StreamNotFound
 from loom.model import NewStream, Patch, State, check_id, repeats
 from loom.store.base import Store
 
-DONE, PARTLY, CANNOT = 0, 1, 2
+DONE, PARTLY, CANNOT = exit_codes.OK, exit_codes.REFUSED, exit_codes.USAGE
 MAX_METADATA = 32768
 """More would not fit into a header of an answer; the setting max_metadata_bytes allows as much."""
-
-EXITS = f"""Exit codes: {DONE} everything is there, now or already before; {PARTLY} something could not be
-taken, as told; {CANNOT} nothing was tried: something cannot be read, or a server uses the data directory."""
 
 
 class Moment:
@@ -138,46 +135,47 @@ async def run(found: list[Source], data: Path, *, plain: bool, dry: bool) -> Imp
     return taking
 
 
+@declare("import", "loom import /var/loom/data --metadata streams.json --data /var/lib/loom")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--metadata",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The exported metadata table, in JSON.",
+)
+@click.option(
+    "--data",
+    metavar="DIR",
+    default="./data",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="The data directory to import into.",
+)
+@click.option("--plain", is_flag=True, help="Treat no file as compressed, even if it looks so.")
+@click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
+@options.json
 def command(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the stream-<id>.log files are.")],
-    metadata: Annotated[
-        Path | None, typer.Option("--metadata", metavar="FILE", help="The metadata table as JSON.")
-    ] = None,
-    data: Annotated[
-        Path, typer.Option("--data", metavar="DIR", help="The data directory to take them into.")
-    ] = Path("./data"),
-    plain: Annotated[
-        bool, typer.Option("--plain", help="No file is compressed, even one that looks so.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read everything, write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Take the streams of ProboCI's loom into a data directory that no server is using.
+    directory: Path, metadata: Path | None, data: Path, plain: bool, dry_run: bool, as_json: bool
+) -> int:
+    """Import the streams of ProboCI's loom into a data directory.
 
-    A file that is cut off or damaged is taken up to there, and its stream is aborted. Streams get the time of
-    their file. It may be run again: what is there already is left alone.
+    DIR holds the files stream-<id>.log. No server may use the data directory. A file that is truncated or
+    damaged is imported up to that byte, and its stream is aborted. Streams get the time of their file.
+    The import may be repeated: streams that exist already are kept.
     """
     try:
         found, missing = sources(directory, metadata)
         taken = asyncio.run(run(found, data, plain=plain, dry=dry_run))
     except LoomError as error:
-        sys.stderr.write(f"loom import: {error}\n")
-        raise typer.Exit(CANNOT if isinstance(error, ConfigError) else PARTLY) from None
+        raise Stop(CANNOT if isinstance(error, ConfigError) else PARTLY, str(error)) from None
     for id in missing:
         taken.note("without a file", id, "the table knows it, but its bytes are not there")
     if as_json:
         told = {"dry_run": dry_run, "bytes": taken.size, "streams": taken.outcomes, "notes": taken.notes}
-        typer.echo(json.dumps(told))
+        click.echo(json.dumps(told))
     else:
         for each in taken.notes:
-            typer.echo(f"{each['outcome']}: {each['id']}: {each['why']}")
+            click.echo(f"{each['outcome']}: {each['id']}: {each['why']}")
         counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(taken.outcomes.items()))
-        typer.echo(f"{counted or 'no streams'}; {taken.size} bytes{' (nothing written)' if dry_run else ''}")
-    raise typer.Exit(PARTLY if taken.outcomes["failed"] else DONE)
-
-
-def main(arguments: list[str]) -> None:
-    """The command with these arguments; leaves with its exit code."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    app.command(epilog=EXITS)(command)
-    app(arguments, prog_name="loom import")
+        click.echo(f"{counted or 'no streams'}; {taken.size} bytes{' (nothing written)' if dry_run else ''}")
+    return PARTLY if taken.outcomes["failed"] else DONE

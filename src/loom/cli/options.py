@@ -1,183 +1,54 @@
-"""What every client command shares: which server, which token; and the exit codes of the reading commands.
+"""Options, arguments and types that several commands have, each declared once."""
 
-Owns where these come from: flag, then environment, then the client's file, then the default; and the sentence
-that says where a wrong one came from. Loads nothing heavy: YAML only if there is a file.
-"""
-
-import os
+import functools
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from typing import Any
 
-import typer
+import click
 
-from loom.client.address import has_user, token_fault, url_fault
-from loom.errors import ConfigError
+from loom.cli.target import DEFAULT_SERVER, resolve
+from loom.errors import InvalidId
+from loom.model import DEFAULT_CONTENT_TYPE, check_id
 
-DEFAULT_SERVER = "http://127.0.0.1:3060"
-KEYS = ("server", "token", "proxy")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
-OK, REFUSED, USAGE, CONFLICT, UNAUTHORIZED, LOST, OUTPUT, ABORTED, NOT_FOUND = 0, 1, 2, 3, 4, 5, 6, 7, 8
-INTERRUPTED, BROKEN_PIPE = 130, 141
 
-EXITS = {
-    OK: "done",
-    REFUSED: "the server refused, for a reason that has no code of its own",
-    USAGE: "the arguments or the settings are wrong",
-    CONFLICT: "the stream was replaced meanwhile, or is not as the command takes it to be",
-    UNAUTHORIZED: "the token is missing, unknown, or may not do this",
-    LOST: "the server was not reached, or was lost and did not come back",
-    OUTPUT: "the output could not be written, or its bytes are not those of the digest",
-    ABORTED: "the stream ended without its producer saying that it is complete",
-    NOT_FOUND: "there is no such stream",
-    INTERRUPTED: "interrupted with Ctrl-C",
-    BROKEN_PIPE: "whoever read the output left",
-}
-
-ENVIRONMENT = {
-    "LOOM_SERVER": "URL of the server",
-    "LOOM_TOKEN": "bearer token; the place for it, since every user of a machine sees command lines",
-    "LOOM_PROXY": "URL of an HTTP proxy; those in HTTP_PROXY are not used",
-    "LOOM_CLIENT_CONFIG": "the file with server, token and proxy; default: ~/.config/loom/client.yaml",
-}
-
-Server = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        metavar="URL",
-        help=f"The server. [LOOM_SERVER, or server in the client's file; default: {DEFAULT_SERVER}]",
-    ),
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        metavar="TOKEN",
-        help="Bearer token; better in the environment or the file. [LOOM_TOKEN, or token in the file]",
-    ),
-]
-Color = Annotated[
-    str, typer.Option("--color", metavar="auto|always|never", help="Colours; auto: on a terminal.")
-]
-Wait = Annotated[
-    bool,
-    typer.Option("--wait", "-w", help="Wait for a stream that is not there yet; show it from its start."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Lines of JSON, for scripts.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Whom to talk to, checked: `server` and `proxy` are http or https URLs."""
-
-    server: str = DEFAULT_SERVER
-    token: str | None = field(default=None, repr=False)
-    proxy: str | None = None
-
-
-def resolve(
-    server: str | None = None, token: str | None = None, environ: Mapping[str, str] = os.environ
-) -> Target:
-    """What flags, environment and the client's file say together. Raises ConfigError with one sentence."""
-    given: dict[str, tuple[str, str]] = {}
-    path = config_path(environ)
-    given |= {name: (value, f"in {path}") for name, value in _read(path, environ).items()}
-    for name in KEYS:
-        # An empty variable is as one that is not set: that is how a shell says so for one command.
-        if value := environ.get(f"LOOM_{name.upper()}"):
-            given[name] = value, f"in the environment variable LOOM_{name.upper()}"
-    for name, flag in (("server", server), ("token", token)):
-        if flag is not None:
-            given[name] = flag, f"in --{name}"
-    values = {name: _check(name, value, origin) for name, (value, origin) in given.items()}
-    target = Target(**values)
-    if target.token and has_user(target.server):
-        raise ConfigError(
-            f"The server {given['server'][1]} has a user in its URL, and there is a token "
-            f"{given['token'][1]}: give one of them."
-        )
-    return target
-
-
-def config_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The client's file, there or not."""
-    if chosen := environ.get("LOOM_CLIENT_CONFIG"):
-        return Path(chosen)
-    base = environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(base) if base.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".config"
-    return folder / "loom" / "client.yaml"
-
-
-def _read(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def stream_id(text: str) -> str:
+    """Return `text`, the id of a stream."""
     try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        if environ.get("LOOM_CLIENT_CONFIG"):
-            raise ConfigError(f"The file {path}, named by LOOM_CLIENT_CONFIG, does not exist.") from None
-        return {}
-    except OSError as error:
-        raise ConfigError(f"The file {path} cannot be read: {error.strerror}.") from None
-    import yaml
-
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError:
-        # Not the parser's own words: they quote the file, and a token may stand there.
-        raise ConfigError(f"The file {path} is not valid YAML.") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f'The file {path} does not have the form "server: URL".')
-    for key, value in document.items():
-        if key not in KEYS:
-            raise ConfigError(f"Unknown setting {key!r} in {path}; there are {', '.join(KEYS)}.")
-        if not isinstance(value, str):
-            raise ConfigError(f"The {key} in {path} is not a text; put it in quotes.")
-    return document
+        return check_id(text)
+    except InvalidId as error:
+        raise click.BadParameter(str(error)) from None
 
 
-def _check(name: str, value: str, origin: str) -> str:
-    """The value itself; a token is never quoted. Raises ConfigError."""
-    if name == "token":
-        if fault := token_fault(value):
-            raise ConfigError(f"The token {origin} {fault}.")
-    elif fault := url_fault(value):
-        raise ConfigError(f"The {name} {value!r} {origin} {fault}.")
-    return value
+def duration(text: str) -> int:
+    """Return the seconds of a time such as 90s or 7d."""
+    if found := re.fullmatch(r"([0-9]{1,9})([smhdw])", text):
+        return int(found[1]) * UNITS[found[2]]
+    raise click.BadParameter(f"{text!r} is not a time like 90s, 30m, 24h, 7d or 4w.")
 
 
-def epilog(*examples: str, exits: Iterable[int] = EXITS) -> str:
-    """What stands below a command's options: examples, exit codes, environment."""
-    sections = {
-        "Examples": examples,
-        "Exit codes": [f"{code:<4} {EXITS[code]}" for code in exits],
-        "Environment": [f"{name:<19} {meaning}" for name, meaning in ENVIRONMENT.items()],
-    }
-    # What follows a \b is not wrapped.
-    return "\n\n".join(
-        "\b\n" + "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
-        for title, lines in sections.items()
-    )
+def pair(text: str) -> tuple[str, str]:
+    """Return the parts of key=value."""
+    key, equals, value = text.partition("=")
+    if key and equals:
+        return key, value
+    raise click.BadParameter(f"{text!r} is not of the form key=value.")
 
 
-def seconds(text: str) -> int:
-    """How many seconds a duration is, such as 24h. Raises ValueError, whose text says what one is."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
-    if found is None:
-        raise ValueError(f"{text!r} is not a time like 90s, 30m, 24h, 7d or 4w.")
-    return int(found[1]) * UNITS[found[2]]
+def header(text: str) -> str:
+    """Return `text`, the value of an HTTP header. The error does not quote it: it may be a token."""
+    if text and text.isascii() and text.isprintable():
+        return text
+    raise click.BadParameter("must be printable ASCII characters, and not empty.")
 
 
-def complete_id(incomplete: str) -> list[str]:
-    """Ids that begin so, for the shell; none where the server does not answer at once."""
+def complete_id(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
+    """Ask the server for ids that begin with `start`. Return none if it does not answer in a second."""
     import http.client
     import json
-    from urllib.parse import urlencode
+    from urllib.parse import urlencode, urlsplit
 
     try:
         target = resolve()
@@ -185,10 +56,59 @@ def complete_id(incomplete: str) -> list[str]:
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.hostname or "", url.port, timeout=1)
         headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-        query = urlencode({"prefix": incomplete, "limit": 50})
+        query = urlencode({"prefix": start, "limit": 50})
         connection.request("GET", f"{url.path.rstrip('/')}/streams?{query}", headers=headers)
         rows = json.loads(connection.getresponse().read())["streams"]
         return [row["id"] for row in rows if row["id"].isprintable()]
     except Exception:
-        # A completion that fails says nothing: what it wrote would stand in the middle of a command line.
+        # An error message would appear in the middle of the command line that is being typed.
         return []
+
+
+stream = click.argument("id", metavar="ID", type=stream_id, shell_complete=complete_id)
+streams = click.argument("ids", metavar="ID...", type=stream_id, nargs=-1, shell_complete=complete_id)
+
+meta = click.option(
+    "--meta", metavar="KEY=VALUE", multiple=True, type=pair, help="Add to the metadata; repeatable."
+)
+content_type = click.option(
+    "--content-type",
+    metavar="TYPE",
+    type=header,
+    default=DEFAULT_CONTENT_TYPE,
+    show_default=True,
+    help="Media type of the stream.",
+)
+
+server = click.option(
+    "--server",
+    metavar="URL",
+    help=f"URL of the server. [LOOM_SERVER, or server in the client's file; default: {DEFAULT_SERVER}]",
+)
+token = click.option(
+    "--token",
+    metavar="TOKEN",
+    help="Bearer token; safer in the environment or the file. [LOOM_TOKEN, or token in the file]",
+)
+json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+color = click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Use colours; auto: on a terminal.",
+)
+wait = click.option(
+    "--wait", "-w", is_flag=True, help="Wait for a stream that does not exist yet; show it from its start."
+)
+
+
+def target(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --server and --token. The function gets what they and the settings give as `target`."""
+
+    @server
+    @token
+    @functools.wraps(function)
+    def resolved(server: str | None, token: str | None, **rest: Any) -> Any:
+        return function(target=resolve(server, token), **rest)
+
+    return resolved

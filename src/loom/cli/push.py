@@ -1,69 +1,73 @@
 """The command `loom push`: a file or standard input becomes a stream; `--resume` sends what was left earlier.
 
-Starts fast: argparse instead of Typer, and aiohttp is imported once the arguments are found right.
+Starts fast: aiohttp is imported only after the arguments are valid.
 """
 
-import argparse
 import asyncio
-import os
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from loom.cli import sending
-from loom.cli.options import CONFLICT, INTERRUPTED, LOST, OK, REFUSED, UNAUTHORIZED, USAGE, Target
-from loom.cli.sending import INPUT, SPOOLED
+import click
+
+from loom.cli import options, sending
+from loom.cli.command import declare
+from loom.cli.exit_codes import INPUT, INTERRUPTED, OK
+from loom.cli.sending import Arguments
+from loom.cli.target import Target, resolve
 from loom.errors import LoomError
 
 if TYPE_CHECKING:
     from loom.client import spool
 
 PROG = "loom push"
-USAGE_LINE = """loom push [options] ID [FILE]
-       loom push --resume [--spool DIR] [--server URL] [--token TOKEN]"""
-DESCRIPTION = """Send FILE, or standard input, to a Loom server as the stream ID, every byte as it arrives.
-Where the connection or the server is lost, the bytes are kept and sent once it is back, each of them once."""
-CODES = (OK, REFUSED, USAGE, CONFLICT, UNAUTHORIZED, LOST, INPUT, SPOOLED, INTERRUPTED)
 FILE_BUFFER = 8 << 20
 """A file waits in its own place."""
 
 
-def main(argv: Sequence[str]) -> NoReturn:
-    """Run the command and leave with its exit code."""
+@declare(
+    "push",
+    "make 2>&1 | loom push build/42",
+    "loom push --ttl 7d reports/42 report.html",
+    "loom push --resume",
+)
+@click.argument("id", metavar="[ID", required=False, type=options.stream_id)
+@click.argument("file", metavar="[FILE]]", required=False)
+@click.option("--resume", is_flag=True, help="Send what is left in the spool.")
+@sending.shared
+def command(id: str | None, file: str | None, resume: bool, arguments: Arguments) -> int:
+    """Send a file or standard input as a stream.
+
+    Every byte is sent as it arrives. If the connection or the server is lost, bytes are kept and sent once
+    after the server is back.
+    """
     try:
-        code = _run(argv)
+        return _run(id, file, resume, arguments)
     except KeyboardInterrupt:
         sending.say(PROG, "Interrupted before the server confirmed the stream.")
-        code = INTERRUPTED
-    # Straight out: nothing is left to write, and a standard error without a reader must not change the code.
-    os._exit(code)
+        return INTERRUPTED
 
 
-def _run(argv: Sequence[str]) -> int:
-    parser = sending.parser(PROG, USAGE_LINE, DESCRIPTION, sending.exits(CODES))
-    parser.add_argument("id", metavar="ID", nargs="?", type=sending.stream_id, help="may have slashes")
-    parser.add_argument("file", metavar="FILE", nargs="?", help="standard input if it is absent, or -")
-    parser.add_argument("--resume", action="store_true", help="send what is left in the spool")
-    arguments = parser.parse_args(argv)
-    if arguments.resume is (arguments.id is not None):
-        parser.error("give the ID of a stream, or --resume")
-    target = sending.target(arguments, parser)
-    if arguments.resume:
+def _run(id: str | None, file: str | None, resume: bool, arguments: Arguments) -> int:
+    if resume is (id is not None):
+        raise click.UsageError("Give the ID of a stream, or --resume.")
+    target = resolve(arguments.server, arguments.token)
+    if id is None:
         return _resume(arguments, target)
-    if arguments.file in (None, "-"):
+    if file in (None, "-"):
         if sys.stdin is None:
-            parser.error("standard input is closed")
-        return _push(arguments, target, sys.stdin.fileno())
+            raise click.UsageError("Standard input is closed.")
+        return _push(id, arguments, target, sys.stdin.fileno())
     try:
-        with open(arguments.file, "rb", buffering=0) as file:
-            return _push(arguments, target, file.fileno())
+        with open(file, "rb", buffering=0) as opened:
+            return _push(id, arguments, target, opened.fileno())
     except OSError as error:
-        sending.say(PROG, f"{arguments.file} cannot be read: {error.strerror}.")
+        sending.say(PROG, f"{file} cannot be read: {error.strerror}.")
         return INPUT
 
 
-def _push(arguments: argparse.Namespace, target: Target, fd: int) -> int:
+def _push(id: str, arguments: Arguments, target: Target, fd: int) -> int:
     from loom.client.errors import InputFailed
     from loom.client.files import file_size, read_chunks
     from loom.client.producing import push
@@ -71,13 +75,13 @@ def _push(arguments: argparse.Namespace, target: Target, fd: int) -> int:
 
     total = file_size(fd)
     if total is not None:
-        arguments.max_buffer = min(arguments.max_buffer, FILE_BUFFER)
+        arguments = replace(arguments, max_buffer=min(arguments.max_buffer, FILE_BUFFER))
     reporter = sending.reporter(PROG, total)
 
     async def work() -> None:
         async with Session(target.server, token=target.token, proxy=target.proxy) as session:
             parts = sending.parts(arguments, arguments.spool)
-            await push(session, arguments.id, read_chunks(fd), tell=reporter, **parts)
+            await push(session, id, read_chunks(fd), tell=reporter, **parts)
 
     try:
         asyncio.run(work())
@@ -93,7 +97,7 @@ def _push(arguments: argparse.Namespace, target: Target, fd: int) -> int:
     return OK
 
 
-def _resume(arguments: argparse.Namespace, target: Target) -> int:
+def _resume(arguments: Arguments, target: Target) -> int:
     """Send every spool file; the exit code is that of the last that could not be."""
     from loom.client import spool
 
@@ -110,7 +114,7 @@ def _resume(arguments: argparse.Namespace, target: Target) -> int:
     return code
 
 
-def _resume_one(arguments: argparse.Namespace, target: Target, left: "spool.Spooled") -> None:
+def _resume_one(arguments: Arguments, target: Target, left: "spool.Spooled") -> None:
     from loom.client.producing import resume
     from loom.client.push import Pace
     from loom.client.session import Session

@@ -4,30 +4,26 @@ Owns that the stream never matters to the command: whatever becomes of the serve
 end, and its exit code is ours.
 """
 
-import argparse
 import asyncio
 import os
 import shlex
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from loom.cli import sending
+import click
+
+from loom.cli import options, sending
 from loom.cli.child import Child, exit_code, on_terminal
-from loom.cli.options import USAGE, Target
+from loom.cli.command import Command, declare
+from loom.cli.sending import Arguments
+from loom.cli.target import Target, resolve
 from loom.errors import LoomError
 
 PROG = "loom run"
-USAGE_LINE = "loom run [options] ID -- COMMAND [ARGUMENT ...]"
-DESCRIPTION = """Run COMMAND, show its output as usual, and send it to a Loom server as the stream ID while
-it comes. On a terminal the command gets one too, so that it keeps its colours. Its exit code, start, end and
-host are kept in the stream's metadata. A lost server neither ends nor delays the command."""
-EPILOG = f"""exit codes:
-  that of the command; 128 and the number of the signal that ended it; 127 if there is no such command, 126
-  if it cannot be run; {USAGE} if the arguments are wrong. What goes wrong with the stream is told on standard
-  error."""
 COMMAND_CHARS = 500
 """Of the command line that the metadata tells; what it may have in all is bounded."""
 WAITING_BYTES = 64 << 20
@@ -72,34 +68,48 @@ class Output:
             raise Overflow
 
 
-def main(argv: Sequence[str]) -> NoReturn:
-    """Run the command and leave with its exit code."""
-    parser = sending.parser(PROG, USAGE_LINE, DESCRIPTION, EPILOG)
-    parser.add_argument(
-        "--mask",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="hide the value of this environment variable in what is sent; repeatable",
-    )
-    parser.add_argument("id", metavar="ID", type=sending.stream_id, help="may have slashes")
-    mark = argv.index("--") if "--" in argv else len(argv)
-    arguments, command = parser.parse_args(argv[:mark]), argv[mark + 1 :]
-    if not command:
-        parser.error("give the command to run, behind --")
-    target = sending.target(arguments, parser)
+class Run(Command):
+    """The command. Arguments after the first -- belong to the command that it runs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the other command's arguments from the parser."""
+        mark = args.index("--") if "--" in args else len(args)
+        ctx.obj = args[mark + 1 :]
+        return super().parse_args(ctx, args[:mark])
+
+
+@declare("run", "loom run build/42 -- make", "loom run --mask API_KEY deploy/7 -- ./deploy.sh", cls=Run)
+@click.argument("id", metavar="ID -- COMMAND [ARGUMENT]...", type=options.stream_id)
+@click.option(
+    "--mask",
+    metavar="NAME",
+    multiple=True,
+    help="Hide the value of this environment variable in the stream; repeatable.",
+)
+@sending.shared
+@click.pass_obj
+def command(child: list[str], id: str, mask: tuple[str, ...], arguments: Arguments) -> int:
+    """Run a command and send its output as a stream.
+
+    The output is shown as usual, and sent while it is printed. On a terminal the command gets a terminal too,
+    so that it keeps its colours. Exit code, start, end and host are stored in the stream's metadata. A lost
+    server neither ends nor delays the command. The exit code is that of the command.
+    """
+    if not child:
+        raise click.UsageError("Give the command to run, after --.")
+    target = resolve(arguments.server, arguments.token)
     from loom.client.mask import secrets_in
 
     secrets: set[bytes] = set()
-    for name in arguments.mask:
+    for name in mask:
         if name not in os.environ:
             sending.say(PROG, f"There is no environment variable {name} whose value could be hidden.")
         secrets |= secrets_in(os.environ.get(name, ""))
-    os._exit(asyncio.run(_run(arguments, target, command, secrets)))
+    return asyncio.run(_run(id, arguments, target, child, secrets))
 
 
 async def _run(
-    arguments: argparse.Namespace, target: Target, command: Sequence[str], secrets: set[bytes]
+    id: str, arguments: Arguments, target: Target, command: Sequence[str], secrets: set[bytes]
 ) -> int:
     try:
         child = Child(command, terminal=on_terminal())
@@ -111,8 +121,9 @@ async def _run(
     result: dict[str, Any] = {"started": _now(), "host": socket.gethostname()}
     output, mask, line = Output(), Mask(secrets), Mask(secrets)
     shown = line.feed(os.fsencode(shlex.join(command))) + line.end()
-    arguments.meta.insert(0, ("command", shown.decode("utf-8", "replace")[:COMMAND_CHARS]))
-    pushing = asyncio.create_task(_push(arguments, target, output, result))
+    described = ("command", shown.decode("utf-8", "replace")[:COMMAND_CHARS])
+    arguments = replace(arguments, meta=(described, *arguments.meta))
+    pushing = asyncio.create_task(_push(id, arguments, target, output, result))
     code = await child.run(lambda data: output.write(mask.feed(data)))
     result |= {"exit_code": code, "ended": _now()}
     output.write(mask.end())
@@ -126,7 +137,7 @@ async def _run(
 
 
 async def _push(
-    arguments: argparse.Namespace, target: Target, output: Output, result: Mapping[str, Any]
+    id: str, arguments: Arguments, target: Target, output: Output, result: Mapping[str, Any]
 ) -> None:
     """Send all of it; whatever goes wrong is told, and no more."""
     from loom.client.errors import InputFailed
@@ -136,7 +147,7 @@ async def _push(
     try:
         async with Session(target.server, token=target.token, proxy=target.proxy) as session:
             parts = sending.parts(arguments, arguments.spool)
-            await push(session, arguments.id, output, closing=lambda: result, **parts)
+            await push(session, id, output, closing=lambda: result, **parts)
     except InputFailed as error:
         sending.say(
             PROG, f"The stream is not complete: {getattr(error.__cause__, 'strerror', error.__cause__)}."

@@ -1,90 +1,115 @@
 """What `loom push` and `loom run` share: arguments, exit codes, and how a push looks on standard error."""
 
-import argparse
+import functools
 import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from loom.cli import options
-from loom.cli.options import CONFLICT, INTERRUPTED, LOST, OK, REFUSED, UNAUTHORIZED, USAGE, Target
-from loom.errors import ConfigError, InvalidId, LoomError
-from loom.model import DEFAULT_CONTENT_TYPE, check_id
+from loom.cli.exit_codes import CONFLICT, INPUT, LOST, REFUSED, SPOOLED, UNAUTHORIZED
+from loom.errors import LoomError
 
 if TYPE_CHECKING:
     from loom.client.push import Progress
 
-INPUT, SPOOLED = 6, 75
-
-EXITS = {
-    OK: "the server has confirmed that everything is stored",
-    REFUSED: "the server refused for a reason that has no code of its own",
-    USAGE: "the arguments or the settings are wrong",
-    CONFLICT: "the stream exists (--force replaces it), or another producer has taken or replaced it",
-    UNAUTHORIZED: "the token is missing, unknown, or may not do this",
-    LOST: "the server was not reached, or was lost and did not come back",
-    INPUT: "the input could not be read to its end; what came before is stored, the stream is not complete",
-    SPOOLED: "not all was sent; the rest is kept in the spool, for loom push --resume",
-    INTERRUPTED: "interrupted; the stream is not complete",
-}
-BY_STATUS = {401: UNAUTHORIZED, 403: UNAUTHORIZED, 409: CONFLICT, 412: CONFLICT}
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+BY_STATUS = {401: UNAUTHORIZED, 403: UNAUTHORIZED, 409: CONFLICT, 412: CONFLICT}
 
 
-def parser(prog: str, usage: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """With the options of both commands."""
-    made = argparse.ArgumentParser(
-        prog=prog,
-        usage=usage,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = made.add_argument
-    add("--server", metavar="URL", help=f"default: LOOM_SERVER, client.yaml, {options.DEFAULT_SERVER}")
-    add("--token", metavar="TOKEN", help="better given in the environment, as LOOM_TOKEN")
-    add("--meta", metavar="KEY=VALUE", type=_pair, action="append", default=[], help="metadata; repeatable")
-    add("--content-type", metavar="TYPE", type=_header, default=DEFAULT_CONTENT_TYPE)
-    add("--force", "--replace", action="store_true", help="replace a stream of that name")
-    add("--resume-window", metavar="SECONDS", type=int, default=86400, help="the stream waits so long for us")
-    add("--ttl", metavar="TIME", type=_ttl, help="delete the stream so long after its end; 7d, 12h; 0: never")
-    add("--spool", metavar="DIR", type=Path, help="keep there what could not be sent")
-    add(
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The values of the options that both commands have."""
+
+    server: str | None
+    token: str | None
+    meta: tuple[tuple[str, str], ...]
+    content_type: str
+    force: bool
+    resume_window: int
+    ttl: int | None
+    spool: Path | None
+    max_buffer: int
+    patience: float
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"([0-9]+)([KMG]?)i?B?", text, re.IGNORECASE)
+    if found is None or not int(found[1]):
+        raise click.BadParameter(f"{text!r} is not a size such as 64M.")
+    return int(found[1]) * UNITS[found[2].upper()]
+
+
+def _ttl(text: str) -> int:
+    return 0 if text == "0" else options.duration(text)
+
+
+OPTIONS = (
+    options.server,
+    options.token,
+    options.meta,
+    options.content_type,
+    click.option("--force", "--replace", "force", is_flag=True, help="Replace a stream of that name."),
+    click.option(
+        "--resume-window",
+        metavar="SECONDS",
+        type=int,
+        default=86400,
+        show_default=True,
+        help="Time that the stream waits for this producer after a disconnect.",
+    ),
+    click.option(
+        "--ttl",
+        metavar="TIME",
+        type=_ttl,
+        help="Delete the stream this long after its end: 7d, 12h; 0: never.",
+    ),
+    click.option(
+        "--spool",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Directory for bytes that could not be sent.",
+    ),
+    click.option(
         "--max-buffer",
         metavar="BYTES",
         type=_size,
-        default=1 << 30,
-        help="unconfirmed bytes that are held, in memory and then in a file; such as 64M; default: 1G",
-    )
-    add(
+        default="1G",
+        show_default=True,
+        help="Unconfirmed bytes to keep, in memory and then in a file, such as 64M.",
+    ),
+    click.option(
         "--patience",
         metavar="SECONDS",
         type=float,
         default=60.0,
-        help="give up when the input has ended, or has to wait, and the server is lost so long; default: 60",
-    )
-    return made
+        show_default=True,
+        help="Give up if the server is lost this long while the input waits or has ended.",
+    ),
+)
 
 
-def exits(codes: Sequence[int]) -> str:
-    """The end of a help text."""
-    return "exit codes:\n" + "\n".join(f"  {code:<5}{EXITS[code]}" for code in codes)
+def shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of both commands. The function gets their values as `arguments`."""
+
+    @functools.wraps(function)
+    def gathered(**given: Any) -> Any:
+        values = {each.name: given.pop(each.name) for each in fields(Arguments)}
+        return function(arguments=Arguments(**values), **given)
+
+    for option in reversed(OPTIONS):
+        gathered = option(gathered)
+    return gathered
 
 
-def target(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Target:
-    """Whom to talk to; leaves with USAGE if that cannot be."""
-    try:
-        return options.resolve(arguments.server, arguments.token)
-    except ConfigError as error:
-        parser.error(str(error))
-
-
-def parts(arguments: argparse.Namespace, spool: Path | None) -> dict[str, Any]:
+def parts(arguments: Arguments, spool: Path | None) -> dict[str, Any]:
     """What the arguments mean to `client.producing.push`."""
     from loom.client.producing import Keeping
     from loom.client.push import Creation, Pace
@@ -178,38 +203,3 @@ class Bar(Reporter):
 def reporter(prog: str, total: int | None) -> Reporter:
     """A bar where it can be seen."""
     return Bar(prog, total) if sys.stderr is not None and os.isatty(2) else Reporter(prog)
-
-
-def stream_id(text: str) -> str:
-    """An argument that names a stream."""
-    try:
-        return check_id(text)
-    except InvalidId as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _header(text: str) -> str:
-    if not text or not text.isascii() or not text.isprintable():
-        raise argparse.ArgumentTypeError("must be printable ASCII characters, and not empty")
-    return text
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
-    return key, value
-
-
-def _ttl(text: str) -> int:
-    try:
-        return 0 if text == "0" else options.seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _size(text: str) -> int:
-    found = re.fullmatch(r"([0-9]+)([KMG]?)i?B?", text, re.IGNORECASE)
-    if found is None or not int(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64M")
-    return int(found[1]) * UNITS[found[2].upper()]

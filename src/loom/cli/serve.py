@@ -14,27 +14,22 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
-import typer
 import uvloop
 
-from loom import config, logs
+from loom import logs
 from loom.access.auth import Auth
 from loom.access.keys import reload_auth
 from loom.assembly import Opener, assemble, open_store
-from loom.cli import flags, systemd
+from loom.cli import exit_codes, systemd
 from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.middleware import tracing
 from loom.http.middleware.guard import is_loopback
 from loom.http.server import Server
 
-OK, CANNOT_START, STORE_FAILED, INTERRUPTED = 0, 2, 70, 130
-
-EXITS = f"""Exit codes: {OK} stopped by SIGTERM or SIGINT, {CANNOT_START} cannot start with these settings,
-{STORE_FAILED} the store failed and stopped the server."""
+OK, CANNOT_START, STORE_FAILED = exit_codes.OK, exit_codes.USAGE, exit_codes.STORE_FAILED
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -151,28 +146,3 @@ def raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def command(files: list[Path], **given: str | None) -> None:
-    """Run the server until it is stopped.
-
-    Flags override environment variables, and variables override the files of --config. A later file overrides
-    an earlier one.
-    """
-    try:
-        chosen = {name: value for name, value in given.items() if value is not None}
-        code = serve(lambda: config.load(files, os.environ, chosen))
-    except LoomError as error:
-        sys.stderr.write(f"loom serve: {error}\n")
-        code = CANNOT_START
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    raise typer.Exit(code)
-
-
-def main(arguments: list[str]) -> None:
-    """Run the command with these arguments; exits with its code."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    command.__signature__ = flags.signature()  # type: ignore[attr-defined]
-    app.command(epilog=EXITS)(command)
-    app(arguments, prog_name="loom serve")

@@ -1,92 +1,57 @@
-"""The commands `loom share` and `loom token`: the server signs a token that allows one thing for a while.
-
-Owns how they are told: one line on standard output, for a script as well.
-"""
+"""The command `loom share`: a link with a token that the server signs."""
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from loom.cli import options, running
-from loom.errors import ConfigError, InvalidId
-from loom.model import check_id, quote_id
+from loom.cli import options
+from loom.cli.command import declare
+from loom.cli.running import run, write
+from loom.cli.target import Target
+from loom.model import quote_id
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
 
 
-Expires = Annotated[
-    str,
-    typer.Option(
-        "--expires", metavar="TIME", help="For how long: 90s, 30m, 24h, 7d or 4w; 366 days at most."
-    ),
-]
-Name = Annotated[str, typer.Option("--name", help="Who will hold it; stands in the server's log.")]
+def limits(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a signed token: --expires and --name."""
+    expires = click.option(
+        "--expires",
+        metavar="TIME",
+        default="24h",
+        type=options.duration,
+        show_default=True,
+        help="Lifetime: 90s, 30m, 24h, 7d or 4w; at most 366 days.",
+    )
+    name = click.option("--name", metavar="NAME", default="", help="Holder's name, for the server's log.")
+    return expires(name(function))
 
-SHARE_EPILOG = options.epilog("loom share build/42 --expires 7d")
-TOKEN_EPILOG = options.epilog("loom token --write --prefix build-42/ --expires 2h")
 
+@declare("share", "loom share build/42 --expires 7d")
+@options.stream
+@limits
+@options.target
+def command(id: str, expires: int, name: str, target: Target) -> int | None:
+    """Create a read-only link to one stream.
 
-def share(
-    id: Annotated[str, typer.Argument(metavar="ID", help="The stream; it need not exist yet.")],
-    expires: Expires = "24h",
-    name: Name = "",
-    server: options.Server = None,
-    token: options.Token = None,
-) -> None:
-    """Print a link with which whoever has it may read one stream, and nothing else, for a while.
-
-    The link opens the stream's page. Its token stands behind the #, which browsers do not send. A link cannot
-    be taken back by itself: another signing key of the server ends all of them. Where the server needs no
-    token, the link has none.
+    The link opens the stream's page; the stream need not exist yet. The token follows the #, which browsers
+    do not send. A single link cannot be revoked: a new signing key of the server revokes all of them. If the
+    server needs no token, the link has none.
     """
 
     async def work(client: "AsyncClient") -> None:
-        wanted = {"scopes": ["read"], "id": _id(id), "expires_in": _seconds(expires), "name": name}
-        signed = await _sign(client, wanted)
+        signed = await sign(client, {"scopes": ["read"], "id": id, "expires_in": expires, "name": name})
         page = client.session.url(f"/ui/stream/{quote_id(id)}").with_user(None)
-        running.write((f"{page}\n" if signed is None else f"{page}#token={signed}\n").encode())
+        write((f"{page}\n" if signed is None else f"{page}#token={signed}\n").encode())
 
-    running.run("loom share", server, token, work)
-
-
-def token(
-    write: Annotated[bool, typer.Option("--write", help="Create streams and go on with them.")] = False,
-    read: Annotated[bool, typer.Option("--read", help="Read, list and follow.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite and delete.")] = False,
-    id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Of this stream only.")] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", help="Of streams whose ids begin so.")] = None,
-    expires: Expires = "24h",
-    name: Name = "",
-    server: options.Server = None,
-    token: options.Token = None,
-) -> None:
-    """Print a token that allows no more than is said here, for a while.
-
-    For a job that is not trusted: with --write it writes its own streams, reads none of others and erases
-    nothing. It never allows more than the token it is made with, nor for longer.
-    """
-    scopes = [word for word, given in (("read", read), ("write", write), ("replace", replace)) if given]
-
-    async def work(client: "AsyncClient") -> None:
-        if not scopes:
-            raise ConfigError("Say what it allows: some of --read, --write and --replace.")
-        if (id is None) == (prefix is None):
-            raise ConfigError('Say of which streams: --id or --prefix; --prefix "" means all.')
-        only = {"prefix": prefix} if id is None else {"id": _id(id)}
-        wanted = {"scopes": scopes, **only, "expires_in": _seconds(expires), "name": name}
-        signed = await _sign(client, wanted)
-        if signed is None:
-            raise ConfigError("This server lets everyone in: there is nothing that a token could open.")
-        running.write(f"{signed}\n".encode())
-
-    running.run("loom token", server, token, work)
+    return run(target, work)
 
 
-async def _sign(client: "AsyncClient", wanted: Mapping[str, object]) -> str | None:
-    """The token the server signs; None where it needs none. Raises ClientError."""
+async def sign(client: "AsyncClient", wanted: Mapping[str, object]) -> str | None:
+    """Have the server sign a token. Return None if the server needs none. Raises ClientError."""
     from loom.client.errors import Conflict
 
     session = client.session
@@ -96,27 +61,3 @@ async def _sign(client: "AsyncClient", wanted: Mapping[str, object]) -> str | No
             return str((await answer.json())["token"])
     except Conflict:
         return None
-
-
-def _id(text: str) -> str:
-    try:
-        return check_id(text)
-    except InvalidId as error:
-        raise ConfigError(str(error)) from None
-
-
-def _seconds(text: str) -> int:
-    try:
-        return options.seconds(text)
-    except ValueError as error:
-        raise ConfigError(f"--expires {error}") from None
-
-
-def main(arguments: list[str], name: str) -> None:
-    """The command of that name with these arguments; leaves with its exit code."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    if name == "share":
-        app.command(epilog=SHARE_EPILOG)(share)
-    else:
-        app.command(epilog=TOKEN_EPILOG)(token)
-    app(arguments, prog_name=f"loom {name}")

@@ -4,17 +4,17 @@ Owns how many streams are woven into one output. Of one stream the bytes are wri
 and with --grep, lines, each behind the name of its stream.
 """
 
-import asyncio
 import re
 from contextlib import aclosing
 from itertools import cycle
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-import typer
+import click
 
-from loom.cli import options
-from loom.cli.options import Color, Server, Token, Wait
-from loom.cli.running import STDOUT, colored, exit_code, is_terminal, run, tell, write
+from loom.cli import exit_codes, options
+from loom.cli.command import declare, tell
+from loom.cli.running import STDOUT, colored, is_terminal, run, write
+from loom.cli.target import Target
 from loom.cli.terminal import Shown, printable
 from loom.errors import LoomError
 
@@ -27,14 +27,6 @@ LINES = 10
 COLORS = 36, 32, 33, 35, 34, 96, 92, 93, 95, 94
 UNFINISHED = ("live", "interrupted", "open")
 
-EPILOG = options.epilog(
-    "loom tail build/42                   the last 10 lines, and what comes, to its end",
-    "loom tail -n 100 build/42 test/42    two streams, their lines behind their names",
-    "loom tail --prefix build/            all that are not finished, and each that begins",
-    "loom tail --since 10m --grep ERROR build/42",
-    "loom tail --wait build/43            as soon as it is there",
-)
-
 
 class _Place(TypedDict, total=False):
     """Where following begins, as AsyncClient.follow takes it."""
@@ -43,64 +35,81 @@ class _Place(TypedDict, total=False):
     since: str
 
 
-def tail(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", autocompletion=options.complete_id)] = None,
-    prefix: Annotated[
-        str | None,
-        typer.Option(metavar="PREFIX", help="All unfinished streams whose ids begin so; new ones join."),
-    ] = None,
-    lines: Annotated[
-        int | None,
-        typer.Option("--lines", "-n", metavar="N", min=0, help=f"Begin N lines before the end [{LINES}]."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Begin with what came since then: 10m, 2h, 2026-01-31T12:00:00Z."),
-    ] = None,
-    grep: Annotated[
-        str | None, typer.Option(metavar="RE", help="Only lines in which this regular expression is found.")
-    ] = None,
-    wait: Wait = False,
-    color: Color = "auto",
-    raw: Annotated[
-        bool, typer.Option("--raw", help="On a terminal, obey control sequences instead of showing them.")
-    ] = False,
-    server: Server = None,
-    token: Token = None,
-) -> None:
-    """Write the end of streams and what comes to standard output, until they are complete.
+@declare(
+    "tail",
+    "loom tail build/42                   the last 10 lines, and what follows, to the end",
+    "loom tail -n 100 build/42 test/42    two streams, each line after the name of its stream",
+    "loom tail --prefix build/            all unfinished streams, and each new one",
+    "loom tail --since 10m --grep ERROR build/42",
+    "loom tail --wait build/43            as soon as it exists",
+)
+@options.streams
+@click.option(
+    "--prefix",
+    metavar="PREFIX",
+    help="All unfinished streams whose ids start with PREFIX; new ones join.",
+)
+@click.option(
+    "--lines",
+    "-n",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help=f"Start N lines before the end.  [default: {LINES}]",
+)
+@click.option(
+    "--since", metavar="TIME", help="Start with the bytes that arrived since: 10m, 2h, 2026-01-31T12:00:00Z."
+)
+@click.option("--grep", metavar="RE", help="Only lines that match this regular expression.")
+@options.wait
+@options.color
+@click.option("--raw", is_flag=True, help="Obey control sequences on a terminal instead of showing them.")
+@options.target
+def command(
+    ids: tuple[str, ...],
+    prefix: str | None,
+    lines: int | None,
+    since: str | None,
+    grep: str | None,
+    wait: bool,
+    color: str,
+    raw: bool,
+    target: Target,
+) -> int | None:
+    """Follow the end of streams until they are complete.
 
-    A connection that breaks is made anew, and goes on at the very byte; a server that restarts is waited for.
-    With --prefix it runs until it is stopped. On a terminal, control sequences other than colours are shown.
+    After a disconnect or a restart of the server it resumes at the exact byte. With --prefix it runs until
+    you stop it. On a terminal, control sequences other than colours are shown, not obeyed.
     """
     if bool(ids) == (prefix is not None):
-        raise typer.BadParameter("Name streams, or give --prefix.")
+        raise click.UsageError("Name streams, or give --prefix.")
     if wait and prefix is not None:
-        raise typer.BadParameter("--prefix waits anyway: give one of them.")
+        raise click.UsageError("--prefix waits anyway: give one of them.")
     if lines is not None and since is not None:
-        raise typer.BadParameter("Give --lines or --since, not both.")
-    if color not in ("auto", "always", "never"):
-        raise typer.BadParameter("--color is one of auto, always, never.")
+        raise click.UsageError("Give --lines or --since, not both.")
     try:
         pattern = None if grep is None else re.compile(grep.encode())
     except re.error as error:
-        raise typer.BadParameter(f"--grep is no regular expression: {error}.") from None
+        raise click.UsageError(f"--grep is not a regular expression: {error}.") from None
     place: _Place = {"since": since} if since else {"lines": LINES if lines is None else lines}
 
     async def work(client: "AsyncClient") -> int:
-        weave = _Weave(pattern, names=prefix is not None or len(ids or ()) > 1, color=colored(color), raw=raw)
+        import asyncio
+
+        weave = _Weave(pattern, names=prefix is not None or len(ids) > 1, color=colored(color), raw=raw)
         if prefix is not None:
             return await _follow_prefix(client, weave, prefix, place)
         codes = await asyncio.gather(
-            *(weave.show(id, client.follow(id, wait=wait, **place)) for id in dict.fromkeys(ids or ()))
+            *(weave.show(id, client.follow(id, wait=wait, **place)) for id in dict.fromkeys(ids))
         )
         return max(codes)
 
-    run(PROG, server, token, work)
+    return run(target, work)
 
 
 async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, place: _Place) -> int:
     """Show each unfinished stream, and from its first byte each that begins from now on."""
+    import asyncio
+
     shown: set[str] = set()
     async with asyncio.TaskGroup() as tasks:
 
@@ -119,7 +128,7 @@ async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, pl
                     first = False
                 elif change.kind == "created" and change.info is not None:
                     join(change.info.id, change.info.key, {})
-    return options.OK
+    return exit_codes.OK
 
 
 class _Weave:
@@ -148,8 +157,8 @@ class _Weave:
                     write(shown.rest())
         except LoomError as error:
             tell(PROG, f"{id}: {error}" if self._names else str(error))
-            return exit_code(error)
-        return options.OK
+            return exit_codes.of(error)
+        return exit_codes.OK
 
     def _line(self, line: bytes) -> bytes:
         """A line that ends, and whose colours end with it."""

@@ -1,31 +1,28 @@
-"""The command `loom verify`: look for damage in a data directory that no server is using."""
+"""The command `loom verify`."""
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
+from loom.cli import exit_codes, options
+from loom.cli.command import Stop, declare
+from loom.cli.running import write
 from loom.errors import LoomError
 from loom.model import steady_clock
 
-GOOD, DAMAGED, CANNOT = 0, 1, 2
-
-EXITS = f"""Exit codes: {GOOD} no damage, {DAMAGED} damage, {CANNOT} the directory cannot be looked at: it is
-none, or a server is using it."""
+GOOD, DAMAGED, CANNOT = exit_codes.OK, exit_codes.REFUSED, exit_codes.USAGE
 
 
-def command(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The data directory.", show_default=True)
-    ] = Path("./data"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Look for damage in a data directory that no server is using.
+@declare("verify", "loom verify /var/lib/loom")
+@click.argument("directory", metavar="[DIR]", default="./data", type=click.Path(path_type=Path))
+@options.json
+def command(directory: Path, as_json: bool) -> int:
+    """Check a data directory that no server uses for damage.
 
-    Does what a start does first: replays the commit log. Then all bytes of complete streams are compared with
-    their SHA-256; of the others, and of those that ended just before a crash, only the length can be.
+    DIR is ./data by default. The commit log is replayed, as a start of the server does. Then complete streams
+    are compared with their SHA-256. Of other streams, and of those that ended just before a crash, only the
+    length can be checked.
     """
     from loom.store.files.verify import verify
 
@@ -37,30 +34,19 @@ def command(
             compared += each.whole
             size += each.info.size
             if each.fault:
-                found: dict[str, object] = {
-                    "id": each.info.id,
-                    "key": each.info.key,
-                    "file": each.file,
-                    "fault": each.fault,
-                }
-                damaged.append(found)
+                damaged.append(
+                    {"id": each.info.id, "key": each.info.key, "file": each.file, "fault": each.fault}
+                )
                 if not as_json:
-                    typer.echo(f"damaged: {each.info.id} ({each.file}): {each.fault}")
+                    write(f"damaged: {each.info.id} ({each.file}): {each.fault}\n".encode())
     except LoomError as error:
-        sys.stderr.write(f"loom verify: {error}\n")
-        raise typer.Exit(CANNOT) from None
+        raise Stop(CANNOT, str(error)) from None
     if as_json:
-        typer.echo(json.dumps({"streams": streams, "bytes": size, "compared": compared, "damaged": damaged}))
+        report = json.dumps({"streams": streams, "bytes": size, "compared": compared, "damaged": damaged})
     else:
-        typer.echo(
+        report = (
             f"{streams} streams, {size} bytes: {len(damaged)} damaged, "
             f"{compared} compared with their digest, {streams - compared - len(damaged)} by length only"
         )
-    raise typer.Exit(DAMAGED if damaged else GOOD)
-
-
-def main(arguments: list[str]) -> None:
-    """The command with these arguments; leaves with its exit code."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    app.command(epilog=EXITS)(command)
-    app(arguments, prog_name="loom verify")
+    write(f"{report}\n".encode())
+    return DAMAGED if damaged else GOOD

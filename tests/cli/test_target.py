@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from loom.cli.options import DEFAULT_SERVER, Target, config_path, resolve
+from loom.cli.target import DEFAULT_SERVER, Target, config_path, resolve
 from loom.errors import ConfigError
 
 URL = "http://loom.example:8080/base"

@@ -1,0 +1,79 @@
+"""How a command of `loom` and `stream` is declared, run and ended. Owns the form of help and errors."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import click
+
+from loom.cli import exit_codes
+from loom.cli.terminal import printable
+from loom.errors import LoomError
+
+STDERR = 2
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class Stop(Exception):
+    """End the command with this exit code, and report `sentence` unless it is empty."""
+
+    def __init__(self, code: int, sentence: str = "") -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Command(click.Command):
+    """A command whose function returns its exit code, None for success, or raises Stop or a LoomError."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the function. Return the exit code."""
+        try:
+            return super().invoke(ctx) or exit_codes.OK
+        except KeyboardInterrupt:
+            return exit_codes.INTERRUPTED
+        except Exception as raised:
+            error: BaseException = raised
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            if not isinstance(error, Stop | LoomError):
+                raise
+            if str(error):
+                tell(ctx.command_path, str(error))
+            return error.code if isinstance(error, Stop) else exit_codes.of(error)
+
+
+def declare(
+    name: str, *examples: str, cls: type[Command] = Command
+) -> Callable[[Callable[..., Any]], Command]:
+    """Declare a function as the command `name`; its docstring is the help text."""
+    return click.command(name, cls=cls, epilog=_epilog(examples), context_settings=HELP_OPTIONS)
+
+
+def launch(command: click.Command, prog: str) -> NoReturn:
+    """Run `command` with the arguments of this process and exit with its code."""
+    try:
+        code = command.main(prog_name=prog, standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else prog
+        tell(path, f"{error.format_message()} See '{path} --help'.")
+        code = exit_codes.USAGE
+    for output in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+            output.flush()
+    # Everything is written and closed. An interpreter shutdown would only add time, and change
+    # the code if the reader of an output is gone.
+    os._exit(code)
+
+
+def tell(prog: str, sentence: str) -> None:
+    """Write a line to standard error, if that is open."""
+    with suppress(OSError):
+        os.write(STDERR, f"{prog}: {printable(sentence)}\n".encode())
+
+
+def _epilog(examples: tuple[str, ...]) -> str:
+    # A \b keeps click from wrapping the paragraph.
+    shown = "\b\n" + "\n".join(["Examples:", *(f"  {each}" for each in examples)]) + "\n\n"
+    return f"{shown if examples else ''}Exit codes: loom help exit-codes. Variables: loom help environment."

@@ -1,0 +1,96 @@
+"""The command `loom ls`."""
+
+import json
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from loom.cli import options
+from loom.cli.command import declare
+from loom.cli.running import colored, run, write
+from loom.cli.target import Target
+from loom.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from loom.client.client import AsyncClient
+    from loom.client.info import StreamInfo
+
+STATE_COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31}
+
+
+@declare(
+    "ls",
+    "loom ls build/ --state live,interrupted",
+    "loom ls --meta commit=3f2a91c --json | jq -r .id",
+)
+@click.argument("prefix", metavar="[PREFIX]", default="", shell_complete=options.complete_id)
+@click.option(
+    "--state",
+    "states",
+    metavar="STATE",
+    multiple=True,
+    help="Only streams in this state: live, interrupted, open, complete, aborted; repeatable.",
+)
+@click.option(
+    "--meta",
+    metavar="KEY=VALUE",
+    multiple=True,
+    type=options.pair,
+    help="Only streams with this in their metadata; repeatable.",
+)
+@click.option("--limit", "-n", metavar="N", type=click.IntRange(min=1), help="List no more than N streams.")
+@options.json
+@options.color
+@options.target
+def command(
+    prefix: str,
+    states: tuple[str, ...],
+    meta: tuple[tuple[str, str], ...],
+    limit: int | None,
+    as_json: bool,
+    color: str,
+    target: Target,
+) -> int | None:
+    """List streams, newest first: state, size, age, id."""
+
+    async def work(client: "AsyncClient") -> None:
+        found = client.streams(
+            prefix,
+            states=[word for each in states for word in each.split(",")],
+            metadata=dict(meta),
+            limit=limit,
+        )
+        now = datetime.now(UTC)
+        colors = colored(color)
+        async with aclosing(found):
+            async for info in found:
+                line = json.dumps(info.row) if as_json else _row(info, now, colors)
+                write(f"{line}\n".encode())
+
+    return run(target, work)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in the largest unit that fits."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _row(info: "StreamInfo", now: datetime, colors: bool) -> str:
+    state = f"{info.state:<11}"
+    if colors and (number := STATE_COLORS.get(info.state)):
+        state = f"\x1b[{number}m{state}\x1b[0m"
+    age = _age((now - info.created).total_seconds())
+    return f"{state} {size(info.size):>9} {age:>4}  {printable(info.id)}"
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f}{unit}"
+    return f"{max(0.0, seconds):.0f}s"

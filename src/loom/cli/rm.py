@@ -1,0 +1,64 @@
+"""The command `loom rm`."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from loom.cli import exit_codes, options
+from loom.cli.command import Stop, declare
+from loom.cli.running import is_terminal, run, write
+from loom.cli.target import Target
+from loom.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from loom.client.client import AsyncClient
+
+
+@declare(
+    "rm",
+    "loom rm build/42",
+    "loom rm --prefix build/ --dry-run    how many would be deleted",
+    "loom rm --prefix build/ --yes        delete them without a question",
+)
+@options.streams
+@click.option("--prefix", metavar="PREFIX", help="Delete all streams whose ids start with PREFIX.")
+@click.option("--yes", "-y", is_flag=True, help="Delete the streams of a prefix without a question.")
+@click.option("--dry-run", is_flag=True, help="Only print how many streams have the prefix.")
+@options.target
+def command(ids: tuple[str, ...], prefix: str | None, yes: bool, dry_run: bool, target: Target) -> int | None:
+    """Delete streams for good.
+
+    A live stream is deleted too: its producer and its readers are disconnected.
+    """
+    if bool(ids) == (prefix is not None):
+        raise click.UsageError("Name streams, or give --prefix.")
+    if dry_run and prefix is None:
+        raise click.UsageError("--dry-run needs --prefix.")
+
+    async def work(client: "AsyncClient") -> None:
+        for id in ids:
+            await client.delete(id)
+        if prefix is None:
+            return
+        count = await client.count(prefix)
+        which = f"streams that begin with {printable(prefix)!r}"
+        if dry_run or not count:
+            write(f"{count} streams begin with {printable(prefix)!r}.\n".encode())
+        elif yes or _confirmed(f"Delete {count} {which}, for good? [y/N] "):
+            deleted = await client.delete_all(prefix, confirm=count)
+            write(f"{deleted} streams deleted.\n".encode())
+        else:
+            raise Stop(exit_codes.REFUSED, "Nothing was deleted.")
+
+    return run(target, work)
+
+
+def _confirmed(question: str) -> bool:
+    if not is_terminal(0):
+        raise Stop(
+            exit_codes.USAGE, "Standard input is not a terminal: give --yes to delete without a question."
+        )
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,51 @@
+"""The command `loom show`."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from loom.cli import options
+from loom.cli.command import declare
+from loom.cli.ls import size
+from loom.cli.running import run, write
+from loom.cli.target import Target
+from loom.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from loom.client.client import AsyncClient
+    from loom.client.info import StreamInfo
+
+
+@declare("show", "loom show build/42", "loom show --json build/42 | jq .metadata.exit_code")
+@options.stream
+@options.json
+@options.target
+def command(id: str, as_json: bool, target: Target) -> int | None:
+    """Show state, size, times and metadata of a stream."""
+
+    async def work(client: "AsyncClient") -> None:
+        info = await client.info(id)
+        text = json.dumps(info.row) if as_json else "\n".join(_facts(info))
+        write(f"{text}\n".encode())
+
+    return run(target, work)
+
+
+def _facts(info: "StreamInfo") -> Iterator[str]:
+    facts = {
+        "id": info.id,
+        "state": f"{info.state} ({info.reason})" if info.reason else info.state,
+        "size": f"{info.size} bytes ({size(info.size)})",
+        "type": info.content_type,
+        "created": info.created.isoformat(),
+        "ended": info.ended and info.ended.isoformat(),
+        "expires": info.expires and info.expires.isoformat(),
+        "key": info.key,
+    }
+    for name, value in facts.items():
+        if value:
+            yield f"{name + ':':<10} {printable(str(value))}"
+    if info.metadata not in ({}, None):
+        yield "metadata:"
+        for line in json.dumps(info.metadata, indent=2, ensure_ascii=False).splitlines():
+            yield f"  {printable(line)}"
