@@ -1,15 +1,19 @@
-"""With commits held back in the memory store: what nobody may be told before it is durable."""
+"""Nothing is reported before it is durable: tests that hold commits back in the memory store."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from tests.contract.tools import (
+
+from loom.errors import Fenced, OffsetMismatch, StoreStopped, StreamExists, StreamGone, StreamNotFound
+from loom.model import NewStream, Patch, State
+from loom.store.memory import MemoryStore
+from loom.testing.tools import (
     ABORTED,
     COMPLETE,
     INTERRUPTED,
-    Now,
+    ManualClock,
     Reader,
     follow,
     ids,
@@ -19,18 +23,14 @@ from tests.contract.tools import (
     watch,
 )
 
-from loom.errors import Fenced, OffsetMismatch, StoreStopped, StreamExists, StreamGone, StreamNotFound
-from loom.model import NewStream, Patch, State
-from loom.store.memory import MemoryStore
-
 
 @pytest.fixture
-def store(clock: Now) -> MemoryStore:
+def store(clock: ManualClock) -> MemoryStore:
     return MemoryStore(clock)
 
 
 async def asked(ask: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """A task that has got as far as it can without a commit."""
+    """Return a task that has run as far as it can without a commit."""
     task = asyncio.create_task(ask)
     for _ in range(5):
         await asyncio.sleep(0)
@@ -54,7 +54,7 @@ async def test_bytes_are_neither_shown_nor_acknowledged_before_they_are_durable(
     assert reader.data == late.data == b"held"
 
 
-async def test_stream_is_not_there_before_its_creation_is_durable(store: MemoryStore):
+async def test_stream_is_not_found_before_its_creation_is_durable(store: MemoryStore):
     watcher = watch(store)
     with store.held():
         first = await asked(store.create(NewStream(id="a")))
@@ -70,7 +70,7 @@ async def test_stream_is_not_there_before_its_creation_is_durable(store: MemoryS
         await second
 
 
-async def test_end_is_not_told_before_it_is_durable(store: MemoryStore):
+async def test_end_is_not_shown_before_it_is_durable(store: MemoryStore):
     writer = await stream(store, "a", b"bytes")
     reader, watcher = await follow(store, writer.key), watch(store)
     with store.held():
@@ -83,7 +83,7 @@ async def test_end_is_not_told_before_it_is_durable(store: MemoryStore):
     assert reader.states == [State.COMPLETE]
 
 
-async def test_stream_is_there_until_its_deletion_is_durable(store: MemoryStore):
+async def test_stream_is_found_until_its_deletion_is_durable(store: MemoryStore):
     writer = await stream(store, "a", b"bytes")
     reader, lost = await follow(store, writer.key), losses(writer)
     with store.held():
@@ -144,7 +144,7 @@ async def test_wrong_offset_is_answered_once_it_no_longer_moves(store: MemorySto
     assert error.value.offset == 8
 
 
-async def test_room_is_waited_for_until_bytes_are_durable(clock: Now):
+async def test_wait_for_room_waits_until_bytes_are_durable(clock: ManualClock):
     store = MemoryStore(clock, writer_bound=100, total_bound=150)
     full, other = [await store.create(NewStream(id=id)) for id in ("a", "b")]
     with store.held():
@@ -158,8 +158,8 @@ async def test_room_is_waited_for_until_bytes_are_durable(clock: Now):
 
 
 @pytest.mark.parametrize("cancelled", ["create", "resume"])
-async def test_asker_cancelled_before_the_commit_leaves_the_stream_interrupted(
-    store: MemoryStore, clock: Now, cancelled: str
+async def test_caller_cancelled_before_the_commit_leaves_the_stream_interrupted(
+    store: MemoryStore, clock: ManualClock, cancelled: str
 ):
     old = await stream(store, "resumed", b"", INTERRUPTED)
     with store.held():
@@ -172,7 +172,7 @@ async def test_asker_cancelled_before_the_commit_leaves_the_stream_interrupted(
     assert (info.state, info.deadline) == (State.INTERRUPTED, clock.time + 30.0)
 
 
-async def test_commit_makes_changes_in_the_order_they_were_asked_for(store: MemoryStore):
+async def test_commit_applies_changes_in_the_order_of_their_submission(store: MemoryStore):
     writer = await stream(store, "a", b"", INTERRUPTED)
     with store.held():
         resumed = await asked(store.resume(writer.key, 0))
@@ -212,7 +212,7 @@ async def test_bytes_appended_in_a_callback_of_the_commit_that_ends_their_writer
     assert reader.data == b"bytes"
 
 
-async def test_failed_store_tells_everyone_and_shows_nothing_more(store: MemoryStore):
+async def test_failed_store_notifies_everyone_and_shows_nothing_more(store: MemoryStore):
     writer = await stream(store, "a", b"durable ")
     reader, lost = await follow(store, writer.key), losses(writer)
     stopped = await asked(store.wait_stopped())

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.tools import Now
 from tests.files.disks import FaultyDisk, start
 
 from loom.store.files import FilesStore
 from loom.store.files.disk import Disk
+from loom.testing.tools import ManualClock
 
 MEMORY = Path("/dev/shm")
 
@@ -28,8 +28,8 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def clock() -> Now:
-    return Now()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def disk(place: Path) -> FaultyDisk:
 
 
 @pytest.fixture
-async def starter(disk: FaultyDisk, clock: Now) -> AsyncIterator[Starter]:
+async def starter(disk: FaultyDisk, clock: ManualClock) -> AsyncIterator[Starter]:
     """Starts the store in `disk`'s directory, after closing the one before."""
     stores: list[FilesStore] = []
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.contract.tools import Now, stream
-
 from loom.model import Patch
 from loom.store.files import FilesStore
 from loom.store.files.disk import Disk, FlushFailed
 from loom.store.files.writer import FilesWriter
+from loom.testing.tools import ManualClock, stream
 
 SEGMENT = 64 << 10
 
@@ -75,10 +74,10 @@ def failing(
     return fault
 
 
-async def start(disk: Disk, clock: Now | None = None, **options: Any) -> FilesStore:
+async def start(disk: Disk, clock: ManualClock | None = None, **options: Any) -> FilesStore:
     """A store with a small log and no demands on the space that is left."""
     options = {"min_free_bytes": 0, "min_free_inodes": 0, "segment_size": SEGMENT, **options}
-    return await FilesStore.start(disk.root, clock=clock or Now(), disk=disk, **options)
+    return await FilesStore.start(disk.root, clock=clock or ManualClock(), disk=disk, **options)
 
 
 async def written(store: FilesStore, id: str, data: bytes = b"", patch: Patch | None = None) -> FilesWriter:

@@ -6,12 +6,12 @@ import time
 from dataclasses import replace
 
 import pytest
-from tests.contract.tools import COMPLETE, ids, stored
 from tests.files.disks import until, written
 
 from loom.errors import Busy, ConfigError, StreamNotFound
 from loom.model import Info, NewStream, Query, State, number_of
 from loom.store.files.catalog import ADDED, COLUMNS, PAGE, Catalog, CatalogReader, behind, values
+from loom.testing.tools import COMPLETE, ids, stored
 
 MILLION = 1_000_000
 

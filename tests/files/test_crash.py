@@ -7,7 +7,6 @@ import struct
 from pathlib import Path
 
 import pytest
-from tests.contract.tools import Now
 from tests.files.crash import CrashDisk, Snapshot
 from tests.files.disks import SEGMENT, QuickDisk, start
 from tests.files.history import History, Life, check
@@ -15,10 +14,11 @@ from tests.files.history import History, Life, check
 from loom.errors import ConfigError, LoomError
 from loom.model import Info
 from loom.store.files.parts import Parts, open_parts
+from loom.testing.tools import ManualClock
 
 
 def recover(disk: QuickDisk | CrashDisk) -> Parts:
-    return open_parts(disk, Now(), flush=True, segment_size=SEGMENT)
+    return open_parts(disk, ManualClock(), flush=True, segment_size=SEGMENT)
 
 
 async def lives(root: Path, history: History, seed: int, *, lies: str = "-", steps: int = 60) -> CrashDisk:

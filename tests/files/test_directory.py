@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.contract.tools import COMPLETE, stored
 from tests.files.disks import FaultyDisk, QuickDisk, failing, start, written
 
 from loom.errors import ConfigError, StoreStopped
 from loom.model import NewStream
 from loom.store.files import directory
 from loom.store.files.disk import Disk
+from loom.testing.tools import COMPLETE, stored
 
 MOUNTS = r"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:26 / /home rw - nfs4 server:/home rw
@@ -217,7 +217,7 @@ def test_few_descriptors_are_enough_and_given_back(place):
 import asyncio, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 from pathlib import Path
-from tests.contract.tools import COMPLETE, stored
+from loom.testing.tools import COMPLETE, stored
 from tests.files.disks import QuickDisk, start, written
 
 async def main():

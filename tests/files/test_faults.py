@@ -6,7 +6,6 @@ import os
 import time
 
 import pytest
-from tests.contract.tools import COMPLETE, follow, losses, outcomes, stored, watch
 from tests.files.disks import SEGMENT, FaultyDisk, QuickDisk, failing, start, until, written
 
 from loom.errors import (
@@ -23,6 +22,7 @@ from loom.store.files.content import content_name
 from loom.store.files.disk import FlushFailed
 from loom.streams.hub import Hub
 from loom.streams.service import Service
+from loom.testing.tools import COMPLETE, follow, losses, outcomes, stored, watch
 
 LARGE = SEGMENT // 4
 

@@ -5,7 +5,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.contract.tools import COMPLETE, INTERRUPTED, Now, stream
 from tests.files.conftest import Starter
 from tests.files.disks import FaultyDisk, until
 
@@ -13,6 +12,7 @@ from loom.model import Info, NewStream, State
 from loom.store.files import FilesStore
 from loom.store.files.catalog import Catalog, CatalogReader
 from loom.store.places import GAP, MAX_LINE, LinePlace, Mark, Moment
+from loom.testing.tools import COMPLETE, INTERRUPTED, ManualClock, stream
 
 LINES = b"".join(b"%d\n" % number for number in range(300_000))  # 2 MB
 
@@ -28,7 +28,9 @@ def rows(place: Path) -> dict[str, int]:
         }
 
 
-async def test_what_a_crash_leaves_is_true_and_leaves_nothing_out(place: Path, store: FilesStore, clock: Now):
+async def test_what_a_crash_leaves_is_true_and_leaves_nothing_out(
+    place: Path, store: FilesStore, clock: ManualClock
+):
     writer = await store.create(NewStream(id="a"))
     arrivals = []
     for at in range(0, len(LINES), 40_000):
@@ -84,7 +86,7 @@ def test_a_start_drops_what_the_index_says_of_bytes_that_are_not_there(place: Pa
 
 
 async def test_nothing_is_kept_of_what_is_short_or_deleted(
-    starter: Starter, disk: FaultyDisk, store: FilesStore, clock: Now
+    starter: Starter, disk: FaultyDisk, store: FilesStore, clock: ManualClock
 ):
     for number in range(20):
         await stream(store, f"short {number}", b"one\ntwo\n", COMPLETE)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contract.tools import COMPLETE, INTERRUPTED, OPEN, collect, follow, stored, watch
 from tests.files.disks import SEGMENT, Gate, QuickDisk, failing, start, until, written
 
 from loom.errors import LoomError, StoreStopped, StreamExists, StreamFinal, StreamGone, StreamNotFound
@@ -25,6 +24,7 @@ from loom.store.files.listing import listing
 from loom.store.files.records import encode
 from loom.store.files.stream import Op
 from loom.store.files.writer import FilesWriter
+from loom.testing.tools import COMPLETE, INTERRUPTED, OPEN, collect, follow, stored, watch
 
 LARGE = SEGMENT // 4
 

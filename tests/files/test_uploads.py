@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 
 import pytest
-from tests.contract.tools import COMPLETE, stored
 from tests.files.conftest import Starter
 from tests.files.disks import SEGMENT, FaultyDisk, Gate, failing, until, written
 
 from loom.errors import StoreStopped
 from loom.model import NewStream
 from loom.store.files import FilesStore
+from loom.testing.tools import COMPLETE, stored
 
 LARGE = bytes(range(256)) * (SEGMENT // 1024)
 

@@ -1,4 +1,4 @@
-"""What the tests of stores look with: a clock set by hand, recorders of callbacks, short ways to ask."""
+"""A clock set by hand, recorders of callbacks, and short calls that tests of stores share."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -18,8 +18,8 @@ INTERRUPTED = Patch(state=State.INTERRUPTED, reason="lost", deadline=2_000.0)
 NOT_LIVE = [COMPLETE, ABORTED, OPEN, INTERRUPTED]
 
 
-class Now:
-    """A clock that stands still until it is set."""
+class ManualClock:
+    """A clock that stands still; a test sets its `time`."""
 
     def __init__(self) -> None:
         self.time = 1_000.0
@@ -29,7 +29,7 @@ class Now:
 
 
 class Recorder(Generic[T]):
-    """Keeps what it is called back with, in order, and lets a test wait for it."""
+    """Keep the arguments of callbacks, in order, and let a test wait for them."""
 
     def __init__(self) -> None:
         self.events: list[T] = []
@@ -45,24 +45,26 @@ class Recorder(Generic[T]):
             await self._moved.wait()
 
     async def count(self, count: int) -> list[T]:
-        """The events, once there are so many."""
+        """Return the events once there are at least `count`."""
         await self.until(lambda: len(self.events) >= count)
         return self.events
 
 
 @dataclass(frozen=True)
-class Grown:
+class Piece:
+    """Bytes that a sink was fed."""
+
     offset: int
     data: bytes
 
 
-class Reader(Recorder[Grown | Info | LoomError]):
-    """A sink. Reads nothing but what it is fed, and checks that it fits."""
+class Reader(Recorder[Piece | Info | LoomError]):
+    """A sink that keeps what it is fed and checks that it has no gap and no repeat."""
 
     following: Following
 
     def on_bytes(self, offset: int, data: bytes) -> None:
-        self.add(Grown(offset, data))
+        self.add(Piece(offset, data))
 
     def on_change(self, info: Info) -> None:
         self.add(info)
@@ -71,41 +73,42 @@ class Reader(Recorder[Grown | Info | LoomError]):
         self.add(error)
 
     @property
-    def grown(self) -> list[Grown]:
-        return [event for event in self.events if isinstance(event, Grown)]
+    def pieces(self) -> list[Piece]:
+        return [event for event in self.events if isinstance(event, Piece)]
 
     @property
     def data(self) -> bytes:
-        """The bytes fed: each piece right behind the one before, the first where the following began."""
+        """The bytes fed: the first piece starts where the subscription began, each other where the one before
+        ended."""
         data = b""
-        for piece in self.grown:
+        for piece in self.pieces:
             assert piece.data
             assert piece.offset == self.following.info.size + len(data)
             data += piece.data
         return data
 
     @property
-    def turns(self) -> list[Info]:
+    def infos(self) -> list[Info]:
         return [event for event in self.events if isinstance(event, Info)]
 
     @property
     def states(self) -> list[State]:
-        return [info.state for info in self.turns]
+        return [info.state for info in self.infos]
 
     @property
     def errors(self) -> list[LoomError]:
         return [event for event in self.events if isinstance(event, LoomError)]
 
     async def size(self, size: int) -> bytes:
-        """What was fed, once it reaches to `size`."""
+        """Return what was fed once the stream is `size` bytes long."""
         await self.until(
-            lambda: self.following.info.size + sum(len(piece.data) for piece in self.grown) >= size
+            lambda: self.following.info.size + sum(len(piece.data) for piece in self.pieces) >= size
         )
         return self.data
 
     async def state(self, state: State) -> Info:
         await self.until(lambda: state in self.states)
-        return self.turns[-1]
+        return self.infos[-1]
 
     async def error(self) -> LoomError:
         await self.until(lambda: bool(self.errors))
@@ -133,14 +136,14 @@ def watch(store: Store) -> Watcher:
 
 
 def losses(writer: Writer) -> Recorder[LoomError]:
-    """What the writer's `on_lost` is called with."""
+    """Return a recorder of the errors that `on_lost` reports."""
     recorder = Recorder[LoomError]()
     writer.on_lost(recorder.add)
     return recorder
 
 
 async def stream(store: Store, id: str, data: bytes = b"", patch: Patch | None = None) -> Writer:
-    """A stream with these bytes durable, closed with `patch` or still live."""
+    """Create a stream of these bytes, all durable; close it with `patch`, or leave it live."""
     writer = await store.create(NewStream(id=id))
     writer.append(data)
     await writer.wait_durable(len(data))
@@ -154,7 +157,7 @@ async def collect(content: Content, start: int, stop: int) -> bytes:
 
 
 async def stored(store: Store, id: str) -> bytes:
-    """All bytes of a stream."""
+    """Return all bytes of a stream."""
     info = await store.info(id)
     async with await store.open(info.key) as content:
         return await collect(content, 0, info.size)
@@ -169,14 +172,14 @@ async def ids(store: Store, **query: Any) -> list[str]:
 
 
 async def settled(store: Store) -> None:
-    """What was asked of the store before this has been told: changes come in order."""
+    """Wait until every change requested before this one was announced: changes are ordered."""
     writer = await store.create(NewStream(id="settled"))
     await writer.close(COMPLETE)
     await store.delete(writer.key)
 
 
 async def outcomes(*asked: Coroutine[Any, Any, T]) -> tuple[list[T], list[LoomError]]:
-    """Ask all at once: results, and what was raised."""
+    """Run all at once; return the results and the errors."""
     answers = await asyncio.gather(*asked, return_exceptions=True)
     errors = [answer for answer in answers if isinstance(answer, BaseException)]
     assert all(isinstance(error, LoomError) for error in errors), errors

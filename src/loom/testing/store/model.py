@@ -1,4 +1,4 @@
-"""Random operations on a store, compared step by step with a model of a few lines."""
+"""Random operations on a store, compared after each step with a model of a few lines."""
 
 import asyncio
 import functools
@@ -19,8 +19,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.contract.conftest import PERSISTENT, STORES
-from tests.contract.tools import NOT_LIVE, Now, Reader, collect, follow, ids
 
 from loom.errors import (
     Conflict,
@@ -34,6 +32,8 @@ from loom.errors import (
 )
 from loom.model import TRANSITIONS, NewStream, Patch, State
 from loom.store.base import Content, Store, Writer
+from loom.testing.store.fixtures import StoreFixtures
+from loom.testing.tools import NOT_LIVE, ManualClock, Reader, collect, follow, ids
 
 IDS = st.sampled_from(["a", "b", "c/d"])
 DATA = st.binary(max_size=20) | st.sampled_from([b"x" * 70_000, b"y" * 300_000])
@@ -42,7 +42,7 @@ PATCHES = st.sampled_from(NOT_LIVE)
 
 @dataclass(eq=False)
 class Model:
-    """One stream as it should be: its producer, its state, every byte accepted, and who looks at it."""
+    """One stream as it should be: its producer, its state, every accepted byte, and its readers."""
 
     writer: Writer
     metadata: str
@@ -56,7 +56,7 @@ class Model:
 
 
 def on_loop(step: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Hypothesis calls functions; the store lives on one loop."""
+    """Run a step on the loop of the store: Hypothesis calls plain functions."""
 
     @functools.wraps(step)
     def run(self: "Comparison", **drawn: Any) -> None:
@@ -66,14 +66,16 @@ def on_loop(step: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 
 class Comparison(RuleBasedStateMachine):
-    """What is asked of the store is done to `streams` too: those that are there, by id, the oldest first."""
+    """Apply each operation to the store and to `streams`: the existing ones by id, the oldest first."""
 
-    name: str
+    tests: StoreFixtures
+    """The test class, which knows how the store is opened."""
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
-        self.opener = STORES[self.name](Path(self.directory.name) / "data", Now())
+        path = Path(self.directory.name) / "data"
+        self.opener = functools.partial(self.tests.open_store, path, ManualClock())
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.store: Store = self.runner.run(self.opener())
         self.streams: dict[str, Model] = {}
@@ -169,12 +171,12 @@ class Comparison(RuleBasedStateMachine):
     @rule(id=IDS)
     @on_loop
     async def look(self, id: str) -> None:
-        """Follow a stream and open its content, for as long as the store is open."""
+        """Follow a stream and open its content until the store is closed."""
         if stream := self.streams.get(id):
             stream.readers.append(await follow(self.store, stream.writer.key))
             stream.contents.append(await self.store.open(stream.writer.key))
 
-    @precondition(lambda self: self.name in PERSISTENT)
+    @precondition(lambda self: self.tests.survives_restart)
     @rule()
     @on_loop
     async def reopen(self) -> None:
@@ -229,7 +231,7 @@ class Comparison(RuleBasedStateMachine):
         self.gone.append(self.streams.pop(id))
 
     async def close_store(self) -> None:
-        """Every follower has been fed every byte, and knows how the stream ended."""
+        """Close the store: every follower has every byte, and knows how its stream ended."""
         for stream in [*self.streams.values(), *self.gone]:
             for content in stream.contents:
                 content.close()
@@ -250,12 +252,11 @@ class Comparison(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
-@pytest.mark.parametrize(("name", "examples"), [("memory", 60), ("files", 15)])
-def test_store_does_as_the_model(name: str, examples: int):
-    class Named(Comparison):
-        pass
+class ModelTests(StoreFixtures):
+    def test_store_does_as_the_model(self) -> None:
+        class Run(Comparison):
+            tests = self
 
-    Named.name = name
-    run_state_machine_as_test(
-        Named, settings=settings(max_examples=examples, stateful_step_count=30, deadline=None)
-    )
+        run_state_machine_as_test(
+            Run, settings=settings(max_examples=self.model_runs, stateful_step_count=30, deadline=None)
+        )
