@@ -13,7 +13,7 @@ The only place that picks a store. Embed Loom in a program of your own like this
                 await loom.store.wait_stopped()  # or whatever else this program does
 
 Any other ASGI server may run `loom.app`. Owns the order in which the parts start and stop. Knows nothing of
-the process: signals, exit codes and output belong to `loom.cli.serve`.
+the process: signals, exit codes and output belong to `loom.cli.serving`.
 """
 
 import asyncio

@@ -15,9 +15,8 @@ from tests.support.program import BIN, environment, program, run
 from tests.support.server import until
 from tests.support.wire import Cut, Wire
 
-from loom.cli.exit_codes import CONFLICT, INTERRUPTED, LOST, UNAUTHORIZED
-from loom.cli.serve import CANNOT_START, OK, STORE_FAILED
-from loom.cli.serve import run as run_server
+from loom.cli.exit_codes import CONFLICT, INTERRUPTED, LOST, OK, STORE_FAILED, UNAUTHORIZED, USAGE
+from loom.cli.serving import run as run_server
 from loom.config import Settings
 from loom.store.memory import MemoryStore
 
@@ -169,7 +168,7 @@ async def test_stopping_with_producer_and_follower_is_prompt_and_keeps_every_byt
 async def refused(*arguments, env=None, cwd=None):
     """The one sentence with which the server does not start."""
     code, out, err = await run("loom", "serve", "--port", "0", *arguments, env=env, cwd=cwd)
-    assert (code, out) == (CANNOT_START, "")
+    assert (code, out) == (USAGE, "")
     assert err.startswith("loom serve: ")
     assert err.count("\n") == 1
     return err

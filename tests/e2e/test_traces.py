@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.cli.test_serve import served
 
-from loom.cli.serve import OK
+from loom.cli.exit_codes import OK
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from loom import config, logs
-from loom.cli.serve import run
+from loom.cli.serving import run
 from loom.config import Settings
 from loom.errors import LoomError
 from loom.metrics import Metrics

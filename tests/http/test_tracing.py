@@ -106,6 +106,6 @@ def test_what_is_asked_for_and_not_installed_is_said_in_a_sentence(monkeypatch):
 
 
 def test_nothing_of_opentelemetry_is_imported_where_nobody_asks():
-    code = "import sys, loom.cli.serve; print([each for each in sys.modules if 'opentelemetry' in each])"
+    code = "import sys, loom.cli.serving; print([each for each in sys.modules if 'opentelemetry' in each])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -29,7 +29,7 @@ FORBIDDEN = [
     ("loom.client", "loom.streams.service", "The client knows nothing"),
     ("loom.streams.service", "loom.store.files", "Only the assembly picks a store"),
     ("loom.store.memory", "loom.store.files", "Only the assembly picks a store"),
-    ("loom.cli.serve", "loom.store.files", "Only the assembly picks a store"),
+    ("loom.cli.serving", "loom.store.files", "Only the assembly picks a store"),
     ("loom.http.app", "loom.assembly", "Imports go downwards"),
     ("loom.http.stream.read", "loom.config", "Settings are seen by"),
     ("loom.http.server", "loom.config", "Settings are seen by"),

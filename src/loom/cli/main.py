@@ -10,7 +10,7 @@ from loom.cli import completion, exit_codes
 from loom.cli.command import HELP_OPTIONS, launch
 
 MODULES = {
-    "serve": "loom.cli.flags",
+    "serve": "loom.cli.serve",
     "push": "loom.cli.push",
     "run": "loom.cli.run",
     "share": "loom.cli.share",

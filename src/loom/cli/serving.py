@@ -1,0 +1,147 @@
+"""The process of `loom serve`: signals, its limits, its one line of output, and its exit codes.
+
+The server itself is built by `loom.assembly`. Standard output gets one line, once the server listens; the
+rest is logged.
+"""
+
+import asyncio
+import ctypes
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+import uvloop
+
+from loom import logs
+from loom.access.auth import Auth
+from loom.access.keys import reload_auth
+from loom.assembly import Opener, assemble, open_store
+from loom.cli import systemd
+from loom.cli.exit_codes import OK, STORE_FAILED
+from loom.config import Settings
+from loom.errors import LoomError
+from loom.http.middleware import tracing
+from loom.http.middleware.guard import is_loopback
+from loom.http.server import Server
+
+# glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+logger = structlog.get_logger("loom")
+
+Reread = Callable[[], Settings]
+
+
+def serve(read: Reread) -> int:
+    """Serve with the settings that `read` returns; return the exit code. Raises ConfigError."""
+    settings = read()
+    logs.configure(settings.log_level, settings.log_format, settings.secrets)
+    keep_large_buffers()
+    raise_file_limit()
+    gc.freeze()  # spares every later collection the modules loaded so far
+    listening = systemd.inherited(os.environ)
+    if listening is not None:
+        host, port = listening.getsockname()[:2]
+        settings = settings.model_copy(update={"host": host, "port": port})
+    return uvloop.run(run(settings, read, listening))
+
+
+async def run(
+    settings: Settings,
+    read: Reread,
+    listening: socket.socket | None = None,
+    *,
+    opener: Opener = open_store,
+) -> int:
+    """Serve until a signal or a failure of the store, then return the exit code.
+
+    `listening` is a socket that already listens, in place of the settings' address. `opener` is for tests.
+    """
+    spans = tracing.provider(os.environ)
+    try:
+        async with assemble(settings, opener=opener, spans=spans) as loom:
+            failing = asyncio.create_task(loom.store.wait_stopped())
+            _reload_on_hangup(loom.auth, read)
+
+            async def drain() -> None:
+                systemd.notify("STOPPING=1")
+                await loom.drain()
+
+            server = Server(
+                loom.app,
+                host=settings.host,
+                port=settings.port,
+                on_listening=lambda url: _announce(url, settings),
+                on_stop=drain,
+                shutdown_timeout=settings.shutdown_timeout,
+                listening=listening,
+            )
+            failing.add_done_callback(lambda _: server.stop())
+            await server.serve()
+    finally:
+        if spans is not None:
+            await tracing.close(spans)
+    # The last flush may have failed during the close; a turn of the event loop delivers that.
+    await asyncio.wait({failing}, timeout=0)
+    if failing.done():
+        logger.error("The store failed, so the server stopped.", reason=str(failing.result()))
+        return STORE_FAILED
+    failing.cancel()
+    logger.info("The server stopped.")
+    return OK
+
+
+def _reload_on_hangup(auth: Auth, read: Reread) -> None:
+    """Reload the tokens at each SIGHUP, one that arrived earlier and is held back included."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def reload(auth: Auth, read: Reread) -> None:
+    """Replace tokens and signing key by those now in the settings; other settings wait for the next start."""
+    try:
+        settings = read()
+        reload_auth(auth, settings)
+    except LoomError as error:
+        logger.error("The tokens stay as they are.", reason=str(error))
+        return
+    logs.configure(settings.log_level, settings.log_format, settings.secrets)
+    logger.info("The tokens were read again.", tokens=len(settings.tokens))
+
+
+def _announce(url: str, settings: Settings) -> None:
+    """Print where the server listens, for people and scripts, and warn of what may surprise."""
+    durable = f"data in {settings.directory}, durability {settings.durability}"
+    with suppress(OSError):
+        sys.stdout.write(f"Loom listens on {url} ({durable if settings.directory else 'in memory'})\n")
+        sys.stdout.flush()
+    systemd.notify("READY=1")
+    if not settings.tokens and not is_loopback(settings.host):
+        logger.warning(
+            "ANYONE WHO REACHES THIS ADDRESS CAN READ, WRITE AND REPLACE EVERY STREAM: no tokens are set.",
+            host=settings.host,
+        )
+    if settings.directory and settings.durability == "os":
+        logger.warning("Power loss can lose acknowledged bytes: durability is os.")
+
+
+def keep_large_buffers() -> None:
+    """Let glibc's malloc reuse large buffers instead of returning each to the system."""
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 64 << 20)
+
+
+def raise_file_limit() -> None:
+    """Raise the limit of open files to its maximum: each connection and each stream being read needs one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
