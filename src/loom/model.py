@@ -1,4 +1,4 @@
-"""The words of Loom as frozen values: ids, states, infos. Owns the rules that hold everywhere; no I/O."""
+"""Loom's terms as frozen values: ids, keys, states, rows, queries. No I/O."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from loom.errors import InvalidId
 MAX_ID_CHARS = 255
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 AMEND_WINDOW = 60.0
-"""Seconds after a stream's end in which its metadata may be changed once more, for an exit code say."""
+"""Seconds after a stream's end in which its metadata may change once more, to add an exit code say."""
 
 Clock = Callable[[], float]
-"""Seconds since the Unix epoch; never goes back and never jumps while the process lives."""
+"""Returns seconds since the Unix epoch; never goes back or jumps during the life of the process."""
 
 
 class State(StrEnum):
-    """Where a stream stands. `complete` and `aborted` are final."""
+    """The state of a stream. `complete` and `aborted` are final."""
 
     LIVE = "live"
     INTERRUPTED = "interrupted"
@@ -33,7 +33,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """No byte, end or state changes any more."""
+        """True if bytes, end and state never change again."""
         return not TRANSITIONS[self]
 
 
@@ -44,16 +44,16 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.COMPLETE: frozenset(),
     State.ABORTED: frozenset(),
 }
-"""From each state, the states a stream may go to. `live` to `live` is a takeover by another producer."""
+"""From each state, the states that may follow. `live` to `live` is a takeover by another producer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStream:
-    """What a creation asks for. `metadata` is JSON text in ASCII; `resume_window` is in seconds.
+    """The parameters of a creation. `metadata` is JSON text in ASCII; `resume_window` is in seconds.
 
-    `idempotency_key` names the request that creates: whoever repeats it means the same stream. `length` is
-    how many bytes the producer says it will be in all. `ttl` is in seconds from the stream's end, 0 for one
-    that is kept; `expires` is a time; without both it is kept, unless the service says otherwise.
+    `idempotency_key` names the creating request: a request with the same key means the same stream. `length`
+    is the announced number of bytes in all. `ttl` is in seconds from the stream's end, 0 to keep the stream;
+    `expires` is a time. Without both the service decides how long the stream is kept.
     """
 
     id: str
@@ -70,11 +70,11 @@ class NewStream:
 class Info:
     """One stream as it durably is. Times are seconds since the Unix epoch.
 
-    `size` is the durable size in bytes. `version` rises with every change but growth; `epoch` with every
-    producer. `deadline` is when the sweeper has to act on a stream without a producer. `amended`: its
-    metadata was changed after its end. `expires`: from then on the sweeper deletes it, once it is final; with
-    a `ttl` that is known from its end on. `digest` is the SHA-256 of all bytes of a complete stream in
-    base64, None while nobody has computed it.
+    `size` is the durable size in bytes. `version` rises with every change except growth, `epoch` with every
+    producer. `deadline` is when the sweeper acts on a stream without a producer. `amended` means that the
+    metadata was changed after the end. `expires` is when the sweeper deletes the stream, if it is final by
+    then; a `ttl` sets it at the end. `digest` is the SHA-256 of all bytes of a complete stream in base64,
+    None until it is computed.
     """
 
     key: str
@@ -100,10 +100,10 @@ class Info:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
-    """A change to a stream, all of it or nothing; None leaves a field alone.
+    """A change to a stream, applied as a whole. None leaves a field as it is.
 
-    With `state`, `reason` and `deadline` are taken as they are. A `digest` comes with the state `complete`,
-    or alone after it.
+    With a `state`, `reason` and `deadline` are stored as given. A `digest` goes with the state `complete`, or
+    alone after it.
     """
 
     state: State | None = None
@@ -114,7 +114,7 @@ class Patch:
 
 
 class ChangeKind(StrEnum):
-    """What happened to a stream as a whole."""
+    """What a watcher is notified of."""
 
     CREATED = "created"
     CLOSED = "closed"
@@ -123,7 +123,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One durable change; `info` as it is after it, of a deleted stream as it was before."""
+    """One durable change. `info` is the stream after it; of a deleted stream, the stream before."""
 
     kind: ChangeKind
     info: Info
@@ -133,9 +133,9 @@ class Change:
 class Query:
     """Which streams to list, newest first. An empty `states` means any state.
 
-    `metadata` are top-level members and what `member_text` gives for them; `created_after` is a time; `below`
-    the number of a stream, there or not, behind which the listing begins. `undigested` are those without a
-    digest.
+    `metadata` holds names of top-level members with the text that `member_text` returns for them.
+    `created_after` is a time. `below` is a stream's number: the listing begins after that stream, which need
+    not exist. `undigested` selects streams without a digest.
     """
 
     states: frozenset[State] = field(default_factory=frozenset)
@@ -146,7 +146,7 @@ class Query:
     undigested: bool = False
 
     def matches(self, info: Info) -> bool:
-        """True if the listing holds this stream."""
+        """Return True if the listing includes this stream."""
         return (
             (not self.states or info.state in self.states)
             and info.id.startswith(self.prefix)
@@ -158,7 +158,7 @@ class Query:
 
 
 def repeats(new: NewStream, info: Info) -> bool:
-    """True if this creation is the one that made the stream, asked for again."""
+    """Return True if `new` repeats the request that created the stream."""
     return new.idempotency_key != "" and new.idempotency_key == info.idempotency_key
 
 
@@ -166,13 +166,13 @@ FINAL_STATES = frozenset(state for state in State if state.final)
 
 
 def steady_clock() -> Clock:
-    """The wall clock of now, carried on by the monotonic one, so that no window jumps with the time."""
+    """Return a clock that reads the wall clock once and then follows the monotonic one, so it never jumps."""
     offset = time.time() - time.monotonic()
     return lambda: offset + time.monotonic()
 
 
 def new_id(now: float) -> str:
-    """A UUID version 7 (RFC 9562 section 5.7): sorts by creation in milliseconds, 74 random bits."""
+    """Return a UUID version 7 (RFC 9562 section 5.7): sorts by creation in milliseconds, 74 random bits."""
     random = int.from_bytes(os.urandom(10))
     value = int(now * 1000) << 80 | random
     value = value & ~(0xF << 76) | 0x7 << 76
@@ -181,13 +181,16 @@ def new_id(now: float) -> str:
 
 
 def new_key(number: int) -> str:
-    """A key: the stream's number, which rises with every creation in a store and is never given twice, and
-    enough chance that a store that was set back does not give a key out twice either."""
+    """Return a key: the stream's number and a random part.
+
+    The number rises with every creation in a store and is used once. The random part keeps keys unique after
+    a store was restored from a backup.
+    """
     return f"{number:x}-{secrets.token_hex(6)}"
 
 
 def number_of(key: str) -> int:
-    """The number in a key, 0 if it is none of ours."""
+    """Return the number in a key, 0 if this is no key of Loom's."""
     number, _, chance = key.partition("-")
     try:
         return int(number, 16) if chance and len(number) < 16 else 0
@@ -196,8 +199,11 @@ def number_of(key: str) -> int:
 
 
 def member_text(metadata: str, name: str) -> str | None:
-    """A top-level member of JSON metadata as text, None if there is none: of a string the string itself, of a
-    number, true, false and null what stands there, of anything else its shortest JSON."""
+    """Return a top-level member of JSON metadata as text, None if there is none.
+
+    The text of a string is the string itself; of a number, true, false or null its literal; of anything else
+    its shortest JSON.
+    """
     value = json.loads(metadata, parse_int=_Literal, parse_float=_Literal)
     if not isinstance(value, dict) or name not in value:
         return None
@@ -208,11 +214,11 @@ def member_text(metadata: str, name: str) -> str | None:
 
 
 class _Literal(str):
-    """A JSON number as it is written."""
+    """A JSON number, as it is written."""
 
 
 def parse_id(raw: bytes) -> str:
-    """The id in a raw, still percent-encoded URL path. Raises InvalidId."""
+    """Return the id in a raw, percent-encoded URL path. Raises InvalidId."""
     if not raw.isascii():
         raise InvalidId("The stream ID in the URL has bytes outside ASCII; percent-encode them.")
     try:
@@ -222,7 +228,7 @@ def parse_id(raw: bytes) -> str:
 
 
 def check_id(id: str) -> str:
-    """The id itself, if it may name a stream. Raises InvalidId with what is wrong."""
+    """Return `id` if it may name a stream. Raises InvalidId, which says what is wrong."""
     if not id:
         raise InvalidId("The stream ID is empty.")
     if len(id) > MAX_ID_CHARS:
@@ -235,5 +241,5 @@ def check_id(id: str) -> str:
 
 
 def quote_id(id: str) -> str:
-    """The id for a URL path or a header: ASCII, percent-encoded but for RFC 3986's pchar and the slash."""
+    """Return the id for a URL path or a header: ASCII, with all but RFC 3986's pchar and slashes encoded."""
     return quote(id, safe="/!$&'()*+,;=:@~")

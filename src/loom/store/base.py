@@ -1,8 +1,18 @@
-"""The store contract. Owns what every store promises; knows no concrete store and no HTTP.
+"""The store contract: what every store promises. Knows no concrete store and no HTTP.
 
-A store belongs to one event loop: all methods are called there, and all callbacks happen there. Nothing is
-told before it is durable: a coroutine that changes something returns, and callbacks are made, only once the
-change would survive power loss (`durability: disk`). Every method may raise StoreStopped.
+A store belongs to one event loop. All methods are called on it, and all callbacks run on it.
+
+Durability: a change is durable once it survives power loss (setting `durability: disk`). Nothing is visible
+before: a coroutine that changes something returns, and callbacks run, only after the change is durable. A
+caller that is cancelled does not undo its change, which may still be stored.
+
+Order: the changes of one stream take effect one after the other, each after the bytes that were accepted
+before it. Every caller, follower and watcher sees them in this order.
+
+Errors: every method may raise StoreStopped, once the store is closed or a flush has failed. The methods of a
+Store may raise Busy while a limit of the machine is reached, open files for one. The docstrings name what a
+method raises besides. What a change does to a stream's row, and when
+it is refused, stands in `loom.store.rules`.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +28,7 @@ from loom.store.places import LinePlace
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a store is. `ready` is False once it has stopped; `detail` then says why."""
+    """The health of a store. `ready` is False once it has stopped; `detail` then says why."""
 
     store: str
     durability: str
@@ -28,7 +38,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a store holds: streams in each state, and bytes of them all; `free` is None without a disk."""
+    """What a store holds: the number of streams in each state, and the bytes of all streams.
+
+    `free` is the free space in bytes, None for a store without a disk.
+    """
 
     streams: Mapping[State, int]
     size: int
@@ -36,42 +49,46 @@ class Usage:
 
 
 class Sink(Protocol):
-    """What a subscription feeds. Called on the event loop; must return at once and not raise."""
+    """The receiver of a subscription to one stream.
+
+    Its methods run on the event loop. They must return at once and must not raise.
+    """
 
     def on_bytes(self, offset: int, data: bytes) -> None:
-        """`data` became durable at `offset`, right behind what came before."""
+        """`data` is durable at `offset`, directly after the bytes of the call before."""
 
     def on_change(self, info: Info) -> None:
-        """The state changed; in a final state nothing follows."""
+        """The stream has a new state. After a final state nothing follows."""
 
     def on_gone(self, error: LoomError) -> None:
-        """The key was deleted or replaced, or the store stopped: nothing follows."""
+        """The stream was deleted or replaced, or the store stopped. Nothing follows."""
 
 
 class Subscription(Protocol):
     """A running `follow` or `watch`."""
 
     def close(self) -> None:
-        """Nothing is called any more. May be repeated."""
+        """End the subscription: no callback runs after this. May be repeated."""
 
 
 class Following(Subscription, Protocol):
-    """A running `follow`. `info` is the stream as it was when it began: the first byte fed is `info.size`."""
+    """A running `follow`. `info` is the stream at its start: the first byte fed has offset `info.size`."""
 
     info: Info
 
 
 class Writer(ABC):
-    """The one producer of a stream. Offsets count from the start of the stream.
+    """The right of one producer to append to one stream. Offsets count from the start of the stream.
 
-    Between looking at its right to write and queueing bytes nothing is awaited, so a fenced writer can
-    never slip bytes in.
+    A writer is lost when another producer takes the stream over, the stream is deleted, replaced, changed to
+    another state or failed, or the store stops. Between the check of this right and the queueing of bytes
+    nothing is awaited, so a writer that was fenced never adds a byte.
     """
 
     info: Info
-    """The stream as it was when this writer came to it."""
+    """The stream as it was when this writer was created."""
     replaced: bool = False
-    """The creation replaced an earlier stream of that id."""
+    """True if the creation replaced an earlier stream of that id."""
 
     @property
     def key(self) -> str:
@@ -80,61 +97,72 @@ class Writer(ABC):
 
     @property
     def epoch(self) -> int:
-        """This writer's epoch: any higher one fences it."""
+        """This writer's epoch. A higher epoch fences this writer."""
         return self.info.epoch
 
     @property
     @abstractmethod
     def accepted(self) -> int:
-        """The offset behind the last byte taken by `append`; of no meaning once the writer is lost."""
+        """The offset after the last byte that `append` accepted. Meaningless once the writer is lost."""
 
     @property
     @abstractmethod
     def durable(self) -> int:
-        """The offset behind the last durable byte."""
+        """The offset after the last durable byte."""
 
     @abstractmethod
     def append(self, data: bytes) -> None:
-        """Take bytes, in order; keeps the object. Raises WriterLost, and RuntimeError once closed."""
+        """Accept bytes, to be stored in this order. The object is kept, not copied.
+
+        The bytes are not durable when this returns: see `wait_durable`. Raises WriterLost, and RuntimeError
+        after `close`.
+        """
 
     @abstractmethod
     async def wait_for_room(self) -> None:
-        """Wait until this producer, and all of them together, hold less than their bounds in flight.
+        """Wait until the bytes in flight, of this producer and of all, are below their bounds.
 
-        Raises WriterLost.
+        Bytes are in flight from their acceptance until they are durable. Raises WriterLost.
         """
 
     @abstractmethod
     async def wait_durable(self, offset: int) -> int:
-        """Wait until bytes [0, offset) are durable; returns the durable size. Raises WriterLost."""
+        """Wait until bytes [0, offset) are durable, and return the durable size. Raises WriterLost."""
 
     @abstractmethod
     async def close(self, patch: Patch) -> Info:
-        """Store what was accepted, then `patch` (its `state` is required, and not `live`), in that order.
+        """Store all accepted bytes, then `patch`, and return the stream as it then durably is.
 
-        Returns the stream as it then durably is; the writer is over. Raises WriterLost.
+        The patch needs a `state` other than `live`. The writer cannot be used after this. Raises WriterLost;
+        RuntimeError if `close` was called before; ValueError for a patch without such a state.
         """
 
     @abstractmethod
     def on_lost(self, callback: Callable[[LoomError], None]) -> None:
-        """Call back once, at once if it already is so, when this writer is fenced, its stream is gone or
-        failed, or the store stopped. Not called after `close` has returned."""
+        """Call `callback` once, when this writer is lost; immediately if it already is.
+
+        The error is the one that the methods of this writer raise from then on. The callback does not run
+        after `close` has returned.
+        """
 
 
 class Content(ABC):
-    """The bytes of one key, readable through replace and delete until closed. An async context manager."""
+    """The bytes of one key. They stay readable through replace and delete until this is closed.
+
+    An async context manager.
+    """
 
     key: str
 
     @abstractmethod
     def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Bytes [start, stop) in pieces of 256 KiB at most; `stop` within the durable size.
+        """Yield bytes [start, stop) in pieces of at most 256 KiB. `stop` is within the durable size.
 
-        Raises StreamDamaged where stored bytes are missing; never makes any up.
+        Raises StreamDamaged where stored bytes are missing; it never makes any up.
         """
 
     def fileno(self) -> int | None:
-        """A descriptor for zero-copy reads, or None. Belongs to the content; valid until it is closed."""
+        """Return a descriptor for zero-copy reads, or None. It belongs to the content, until `close`."""
         return None
 
     @property
@@ -144,7 +172,7 @@ class Content(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the bytes. May be repeated."""
+        """Release the bytes. May be repeated."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,115 +184,138 @@ class Content(ABC):
 
 
 class Store(ABC):
-    """Streams by id and key, keys being those of `model.new_key`. See the module for what holds of every
-    method."""
+    """Streams by id and by key. The docstring of the module holds for every method."""
 
     @abstractmethod
     async def create(self, new: NewStream, *, replace: bool = False) -> Writer:
-        """Create a `live` stream; of two at once exactly one wins.
+        """Create a `live` stream and return its writer. Of several creations of one id exactly one succeeds.
 
-        With `replace` an existing stream of that id goes in the same change: its writer and followers are
-        told StreamGone, its bytes stay readable for who has them open. If the caller is cancelled the
-        stream may come to be all the same; it is then `interrupted`. Raises StorageFull, and StreamExists:
-        with `replace` too, where the stream that is there came of the same creation (model.repeats).
+        With `replace` an existing stream of that id is deleted in the same change: its writer and its
+        followers get StreamGone. If the caller is cancelled, a stream that was created nevertheless becomes
+        `interrupted`.
+
+        Raises StorageFull. Raises StreamExists if the id is taken; with `replace` only if the existing stream
+        came of the same creation (`model.repeats`).
         """
 
     @abstractmethod
     async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
-        """Take a stream over at its end: fence, wait for what was accepted, compare, in that order.
+        """Take a stream over at its end and return its new writer, with a higher epoch.
 
-        Raises StreamNotFound, StreamFinal, StorageFull; EpochMismatch, and nobody is fenced, if it is not the
-        `epoch` given; OffsetMismatch with an offset that no longer moves. After the latter a stream that was
-        `live` is `interrupted`, its deadline a resume window from now, as it is if the caller is cancelled.
+        Steps, in this order: refuse, fence the old writer, wait until its accepted bytes are durable, compare
+        `offset` with the durable size. A fenced writer gets Fenced.
+
+        Raises StreamNotFound, StreamFinal, StorageFull, and EpochMismatch unless the stream has the `epoch`
+        given: all before any writer is fenced. Raises OffsetMismatch with the durable size, which no longer
+        moves. After that, or if the caller is cancelled, a stream that was `live` is `interrupted`.
         """
 
     @abstractmethod
     async def info(self, id: str) -> Info:
-        """The stream of that id. Raises StreamNotFound."""
+        """Return the stream of an id. Raises StreamNotFound."""
 
     @abstractmethod
     async def change(self, key: str, patch: Patch, *, version: int) -> Info:
-        """Apply `patch` if the stream still has that version, else VersionMismatch.
+        """Apply `patch` if the stream still has that version, and return the stream after it.
 
-        A new state takes the stream from its writer, who is told Fenced. Raises Conflict for one that
-        model.TRANSITIONS does not allow, and for `live`; StreamNotFound; StreamFinal for a patch that
-        Info.takes says a final stream does not take.
+        A new state takes the stream from its writer, who gets Fenced; accepted bytes are stored first.
+
+        Raises StreamNotFound; StreamFinal for a patch that a final stream does not take (`rules.takes`);
+        VersionMismatch; Conflict for a state that `model.TRANSITIONS` does not allow, and for `live`. Nothing
+        changes then.
         """
 
     @abstractmethod
     async def delete(self, key: str) -> None:
-        """Delete the stream: its writer and followers are told StreamGone. Raises StreamNotFound."""
+        """Delete a stream. Its writer and its followers get StreamGone. Raises StreamNotFound."""
 
     @abstractmethod
     def find(self, query: Query) -> AsyncIterator[Info]:
-        """The streams that match, newest first; one that changes meanwhile may be missed."""
+        """Yield the streams that match, newest first and each once.
+
+        A stream that changes during the iteration may be missed.
+        """
 
     @abstractmethod
     async def due(self, now: float) -> list[Info]:
-        """Streams whose deadline is at or before `now`, some hundreds at most, the earliest first."""
+        """Return streams whose deadline is at or before `now`: the earliest `rules.AT_ONCE`, in order."""
 
     @abstractmethod
     async def expired(self, now: float) -> list[Info]:
-        """Final streams that expire at or before `now`, some hundreds at most, the earliest first."""
+        """Return final streams that expire at or before `now`: the earliest `rules.AT_ONCE`, in order."""
 
     @abstractmethod
     async def open(self, key: str) -> Content:
-        """The bytes of a key. Raises StreamNotFound, StreamDamaged, Busy (no descriptor left)."""
+        """Open the bytes of a key. Raises StreamNotFound, StreamDamaged."""
 
     @abstractmethod
     async def place(self, key: str, line: int) -> LinePlace:
-        """A place in the stream from which a line is found soon: the line's start, or the last place known
-        before it. Raises StreamNotFound, Busy."""
+        """Return the start of a line, or the last known place before it.
+
+        The index may lag the bytes. Raises StreamNotFound.
+        """
 
     @abstractmethod
     async def places(self, key: str, lines: tuple[int, int], count: int) -> list[LinePlace]:
-        """Starts of lines that are known, with their times: `count` or so, evenly from the first to the last
-        of `lines`, and the last known among them. Raises StreamNotFound, Busy."""
+        """Return known starts of lines with their times: about `count`, spread evenly over `lines`.
+
+        `lines` is the first and the last line; the last known start among them is included. The index may lag
+        the bytes. Raises StreamNotFound.
+        """
 
     @abstractmethod
     async def offset_at(self, key: str, when: float) -> int:
-        """The first byte that arrived at that time or later; where that is not known so exactly, one a little
-        before it, never one behind. The durable size if none has. Raises StreamNotFound, Busy."""
+        """Return the offset of the first byte that arrived at or after `when`.
+
+        Where the time is not known exactly, the offset is a little smaller, never larger. It is the durable
+        size if no byte has arrived since. Raises StreamNotFound.
+        """
 
     @abstractmethod
     async def follow(self, key: str, sink: Sink) -> Following:
-        """Feed `sink` with what becomes durable from now on: in order, no gap, no repeat.
+        """Feed `sink` with all that becomes durable from now on: in order, without gap or repeat.
 
-        Raises StreamNotFound. Following a final stream feeds nothing.
+        A state is reported after the bytes that were accepted before it. A final stream feeds nothing. Raises
+        StreamNotFound.
         """
 
     @abstractmethod
     def watch(self, callback: Callable[[Change], None]) -> Subscription:
-        """Call back for every stream created, closed (final) or deleted from now on; not for bytes.
+        """Call `callback` for every stream that is created, ended or deleted from now on, in that order.
 
-        A replaced stream is deleted, then created.
+        A replaced stream is deleted, then created. Bytes and other states are not reported. The callback must
+        return at once and must not raise.
         """
 
     @abstractmethod
     def health(self) -> Health:
-        """How the store is, without waiting."""
+        """Return the health of the store, without waiting. Never raises."""
 
     @abstractmethod
     async def usage(self) -> Usage:
-        """What it holds. Raises Busy."""
+        """Return what the store holds: the sums of what `find` yields."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """Bytes of all streams, those on their way to the disk too. Counted as they come and go."""
+        """The bytes of all streams, those in flight included."""
 
     @property
     @abstractmethod
     def full(self) -> bool:
-        """The disk has too little space left to take more bytes."""
+        """True while too little disk space is left to accept more bytes."""
 
     @abstractmethod
     async def wait_stopped(self) -> LoomError:
-        """Wait until a failure has stopped the store; returns it. Never returns on an ordinary `close`."""
+        """Wait until a failure has stopped the store, and return that failure.
+
+        Never returns after an ordinary `close`.
+        """
 
     @abstractmethod
     async def close(self) -> None:
-        """Store what was accepted, make it durable, and let go. Streams that are `live` become `interrupted`.
+        """Store all accepted bytes, make `live` streams `interrupted`, and release all resources.
 
-        May be repeated. Raises nothing that a stopped store has already told.
+        Writers and followers get StoreStopped. May be repeated. Raises nothing: a failure that has stopped
+        the store was reported already.
         """

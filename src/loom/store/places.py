@@ -1,8 +1,8 @@
-"""Where lines begin in a stream, and when its bytes arrived: the sparse index that a store keeps beside its
-bytes. Pure; knows no store.
+"""The sparse index of a stream: where lines begin, and when bytes arrived. Pure; knows no store.
 
-Of lines it has a place each GAP bytes or so, found while bytes are written. Of time it has moments: all that
-arrived within `grain` seconds of one stands behind its offset, and there are never more than MOMENTS.
+For lines the index has a place every GAP bytes or so, found while the bytes are written. For times it has
+moments: the bytes that arrive within `grain` seconds of a moment follow its offset. A stream has at most
+MOMENTS of them; to stay below, the grain doubles.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,8 +17,10 @@ MAX_LINE = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class LinePlace:
-    """`offset` lies in this line, 1 being the first; with `start` it is where the line begins. `time` is when
-    the bytes there arrived, None if nobody asked."""
+    """A known offset in a line; the first line is 1. With `start` the line begins there.
+
+    `time` is when the byte at `offset` arrived; only Store.places fills it in.
+    """
 
     line: int
     offset: int
@@ -31,7 +33,7 @@ ORIGIN = LinePlace(1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The bytes from `offset` on to the next moment's arrived in [time, time + grain)."""
+    """The bytes from `offset` up to the next moment arrived in [time, time + grain)."""
 
     time: float
     offset: int
@@ -43,14 +45,14 @@ Mark = LinePlace | Moment
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Bytes [0, offset) hold `lines` line ends; the last place that was kept is at `placed`."""
+    """Bytes [0, offset) hold `lines` line ends; the last place of the index is at `placed`."""
 
     offset: int = 0
     lines: int = 0
     placed: int = 0
 
     def after(self, chunks: Iterable[bytes]) -> "tuple[Count, list[LinePlace]]":
-        """The count behind these bytes, which stand at `offset`, and the places to keep."""
+        """Count the lines of `chunks`, which begin at `offset`; return the new count and the places found."""
         offset, lines, placed = self.offset, self.lines, self.placed
         places = []
         for chunk in chunks:
@@ -58,7 +60,7 @@ class Count:
                 end = min(at + GAP, len(chunk))
                 lines += chunk.count(b"\n", at, end)
                 if offset + end - placed >= GAP:
-                    # Behind the last line end of the piece; within a very long line at the end of the piece.
+                    # After the last line end of the piece, or, if a long line fills it, at the piece's end.
                     last = chunk.rfind(b"\n", at, end)
                     placed = offset + (end if last < 0 else last + 1)
                     places.append(LinePlace(lines + 1, placed, start=last >= 0))
@@ -67,7 +69,7 @@ class Count:
 
 
 def place_of(places: Sequence[LinePlace], line: int) -> LinePlace:
-    """The last of these places, which are in order, that is not behind the start of a line."""
+    """Return the last of `places`, which are in order, at or before the start of `line`."""
     at = bisect_left(places, line, key=lambda each: each.line)
     if at < len(places) and places[at].line == line and places[at].start:
         return places[at]
@@ -75,8 +77,10 @@ def place_of(places: Sequence[LinePlace], line: int) -> LinePlace:
 
 
 def offset_of(moments: Iterable[Moment], when: float, size: int) -> int:
-    """The first byte that arrived at a time or later, or one somewhat before it, never one behind; `size` if
-    none has. The moments have to hold those next to the time on both sides."""
+    """Return the offset of the first byte that arrived at or after `when`, or a smaller one, never a larger.
+
+    It is `size` if no byte has arrived since. `moments` has to include the nearest ones before and after.
+    """
     moments = list(moments)
     around = [each.offset for each in moments if each.time <= when < each.time + each.grain]
     return min(around or [each.offset for each in moments if each.time > when], default=size)
@@ -89,11 +93,12 @@ def sample(
     lines: tuple[int, int],
     count: int,
 ) -> list[LinePlace]:
-    """See Store.places; `place` gives the last place before a line, `moments` are all there are."""
+    """Return what Store.places does. `place` finds the last place before a line; `moments` are complete."""
     last = place(MAX_LINE)
     first, stop = lines[0], min(lines[1], last.line) + 1
     step = max(1, -(-(stop - first) // count))
     found = dict.fromkeys([*map(place, range(first, stop, step)), last])
+    # A byte arrived with the last moment at or before its offset.
     return [
         replace(each, time=moments[at - 1].time if at else created)
         for each in found
@@ -103,7 +108,7 @@ def sample(
 
 
 def thinned(moments: Sequence[Moment], grain: float) -> list[Moment]:
-    """Fewer moments that tell the same, more coarsely: none within `grain` of the one before."""
+    """Merge moments until none is within `grain` of the one before."""
     kept: list[Moment] = []
     for each in moments:
         if kept and each.time < kept[-1].time + grain:
@@ -115,8 +120,10 @@ def thinned(moments: Sequence[Moment], grain: float) -> list[Moment]:
 
 
 class Dates:
-    """When the bytes of one stream arrive: which moments are to be kept. `since` is its creation, or None
-    where earlier moments are not at hand."""
+    """Decides which moments of one stream to keep as its bytes arrive.
+
+    `since` is the creation of the stream, or None if its earlier moments are not at hand.
+    """
 
     __slots__ = ("_kept", "_until", "grain")
 
@@ -126,7 +133,7 @@ class Dates:
         self._kept = 0
 
     def arrived(self, now: float, offset: int) -> Moment | None:
-        """A moment to keep for bytes at `offset`, unless the one before covers them."""
+        """Return the moment to keep for bytes at `offset`; None if the one before covers them."""
         if now < self._until:
             return None
         self._until = now + self.grain
@@ -134,7 +141,7 @@ class Dates:
         return Moment(now, offset, self.grain)
 
     def coarser(self) -> bool:
-        """True if so many moments were kept that they have to be thinned, to `grain`, which has doubled."""
+        """Double `grain` and return True if so many moments were kept that they have to be thinned to it."""
         if self._kept < MOMENTS:
             return False
         self.grain *= 2
