@@ -31,6 +31,8 @@ from loom.config import Settings
 from loom.errors import ConfigError
 from loom.http.app import build_app
 from loom.http.service.listing import row
+from loom.jobs.digests import Digests
+from loom.jobs.scrub import Scrub
 from loom.jobs.sweeper import Sweeper
 from loom.metrics import Metrics
 from loom.model import Clock, steady_clock
@@ -123,7 +125,9 @@ async def assemble(
     try:
         auth = await asyncio.to_thread(open_auth, settings, time.time)
         hub = Hub(store)
-        service = _service(settings, store, hub, clock)
+        digests = Digests(store)
+        scrub = Scrub(store, interval=settings.scrub_interval, rate=settings.scrub_rate)
+        service = _service(settings, store, hub, clock, digests, scrub)
         app = build_app(service, Spy(store, hub), auth, settings, metrics, spans)
         jobs = [asyncio.create_task(each) for each in _jobs(settings, store, service, clock, sleep)]
         try:
@@ -133,15 +137,20 @@ async def assemble(
                 job.cancel()
             await asyncio.wait(jobs)
             await service.close()
+            await digests.close()
     finally:
         await store.close()
 
 
-def _service(settings: Settings, store: Store, hub: Hub, clock: Clock) -> Service:
+def _service(
+    settings: Settings, store: Store, hub: Hub, clock: Clock, digests: Digests, scrub: Scrub
+) -> Service:
     return Service(
         store,
         hub,
         clock,
+        digests,
+        scrub,
         resume_window=settings.resume_window,
         open_window=settings.open_window,
         retention=settings.retention,
@@ -151,8 +160,6 @@ def _service(settings: Settings, store: Store, hub: Hub, clock: Clock) -> Servic
             streams_live=settings.max_streams_live,
             followers=settings.max_followers,
         ),
-        scrub_interval=settings.scrub_interval,
-        scrub_rate=settings.scrub_rate,
     )
 
 

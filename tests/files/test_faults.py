@@ -17,6 +17,8 @@ from loom.errors import (
     StreamFailed,
     StreamNotFound,
 )
+from loom.jobs.digests import Digests
+from loom.jobs.scrub import Scrub
 from loom.model import NewStream, Patch, State
 from loom.store.files.content import content_name
 from loom.store.files.disk import FlushFailed
@@ -383,7 +385,7 @@ async def one_failure(root, operation, number, turn):
 
 async def test_who_is_producing_is_ended_before_the_disk_is_full(disk, starter):
     store = await starter(min_free_bytes=1)
-    service = Service(store, Hub(store), time.time)
+    service = Service(store, Hub(store), time.time, Digests(store), Scrub(store, interval=1, rate=1))
     producer = await service.create(NewStream(id="a"))
     await producer.take(b"some")
     disk.free = lambda: (0, None)

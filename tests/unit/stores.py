@@ -5,9 +5,19 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from loom.model import NewStream
-from loom.store.base import Content, Following, Sink, Subscription, Writer
+from loom.jobs.digests import Digests
+from loom.jobs.scrub import Scrub
+from loom.model import Clock, NewStream
+from loom.store.base import Content, Following, Sink, Store, Subscription, Writer
 from loom.store.memory import MemoryStore
+from loom.streams.hub import Hub
+from loom.streams.service import Service
+
+
+def service_on(store: Store, hub: Hub | None = None, clock: Clock | None = None, **policy: Any) -> Service:
+    """A service without the jobs that run beside it."""
+    scrub = Scrub(store, interval=1, rate=1)
+    return Service(store, hub or Hub(store), clock or ManualClock(), Digests(store), scrub, **policy)
 
 
 class ManualClock:

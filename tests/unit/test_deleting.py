@@ -3,12 +3,11 @@
 import asyncio
 
 import pytest
-from tests.unit.stores import ManualClock, TestStore, created
+from tests.unit.stores import ManualClock, TestStore, created, service_on
 
 from loom.errors import StreamNotFound
 from loom.model import NewStream
 from loom.store.base import Writer
-from loom.streams.hub import Hub
 from loom.streams.service import Service
 
 
@@ -19,7 +18,7 @@ def store() -> TestStore:
 
 @pytest.fixture
 async def service(store: TestStore) -> Service:
-    return Service(store, Hub(store), ManualClock())
+    return service_on(store)
 
 
 async def test_a_stream_replaced_between_two_looks_is_deleted_as_it_stands(

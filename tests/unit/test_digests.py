@@ -73,9 +73,9 @@ async def test_streams_that_ended_before_and_while_it_runs_get_their_digests(sto
 async def test_a_stream_that_grows_is_hashed_before_its_end(store, digests):
     writer = await created(store, "a", DATA)
     for size in (len(DATA), STEP + len(DATA)):
-        digests.grown(writer.key, size - 1)
+        digests.on_durable(writer.key, size - 1)
         await fed(writer, bytes(size - writer.durable))
-        digests.grown(writer.key, writer.durable)
+        digests.on_durable(writer.key, writer.durable)
     await settled()
     info = await writer.close(COMPLETE)
     assert (await digests.known(info)).digest == digest(DATA + bytes(STEP))
@@ -143,7 +143,7 @@ async def test_closing_ends_what_is_under_way(store):
     await digests.close()
     with pytest.raises(StoreStopped):
         await reader
-    digests.grown(info.key, info.size)
+    digests.on_durable(info.key, info.size)
     assert store.idle
 
 

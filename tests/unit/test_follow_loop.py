@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.stores import ManualClock, TestStore, created, settled
+from tests.unit.stores import ManualClock, TestStore, created, service_on, settled
 
 from loom.errors import LoomError, StreamAborted, StreamGone
 from loom.model import NewStream, Patch, State
@@ -16,7 +16,6 @@ from loom.store.base import Writer
 from loom.streams.hub import Hub
 from loom.streams.ranges import FromOffset, LastBytes
 from loom.streams.reading import FileSlice, Reading
-from loom.streams.service import Service
 
 BYTES = random.Random(0).randbytes(40 * 300_000)
 """What the stream holds: whatever is taken from another place is seen."""
@@ -78,7 +77,7 @@ class World:
         self.store = TestStore(self.clock)
         self.store.filed = filed
         self.hub = Hub(self.store, budget, tail_limit=tail_limit)
-        self.service = Service(self.store, self.hub, self.clock)
+        self.service = service_on(self.store, self.hub, self.clock)
         self.readers: list[Reader] = []
         self.holds = ExitStack()
         self.writer: Writer

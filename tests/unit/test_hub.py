@@ -114,7 +114,7 @@ async def test_growth_wakes_everyone_once_and_carries_all_since(store: TestStore
     seen: list[bytes | None] = []
 
     async def follow() -> None:
-        await tail.grown(0)
+        await tail.wait_for_bytes(0)
         seen.append(tail.take(0))
 
     followers = [asyncio.create_task(follow()) for _ in range(3)]
@@ -128,8 +128,8 @@ async def test_growth_wakes_everyone_once_and_carries_all_since(store: TestStore
 async def test_grown_returns_at_once_where_there_is_something(store: TestStore, hub: Hub):
     writer = await created(store, data=b"abc")
     tail = await hub.attach(writer.key)
-    await tail.grown(2)
-    waiting = asyncio.create_task(tail.grown(5))
+    await tail.wait_for_bytes(2)
+    waiting = asyncio.create_task(tail.wait_for_bytes(5))
     await fed(writer, b"d", b"e")
     await settled()
     assert not waiting.done(), "there are bytes up to offset 5, and none at it"
@@ -141,7 +141,7 @@ async def test_grown_returns_at_once_where_there_is_something(store: TestStore, 
 async def test_end_of_the_stream_wakes(store: TestStore, hub: Hub, state: State):
     writer = await created(store)
     tail = await hub.attach(writer.key)
-    waiting = asyncio.create_task(tail.grown(0))
+    waiting = asyncio.create_task(tail.wait_for_bytes(0))
     await settled()
     await writer.close(Patch(state=state))
     await waiting
@@ -152,7 +152,7 @@ async def test_end_of_the_stream_wakes(store: TestStore, hub: Hub, state: State)
 async def test_interruption_is_no_end(store: TestStore, hub: Hub):
     writer = await created(store)
     tail = await hub.attach(writer.key)
-    waiting = asyncio.create_task(tail.grown(0))
+    waiting = asyncio.create_task(tail.wait_for_bytes(0))
     await writer.close(Patch(state=State.INTERRUPTED))
     await settled()
     assert not waiting.done()
@@ -164,7 +164,7 @@ async def test_interruption_is_no_end(store: TestStore, hub: Hub):
 
 async def test_delete_and_stop_wake_with_what_happened(store: TestStore, hub: Hub):
     a, b = [await hub.attach((await created(store, id)).key) for id in "ab"]
-    waiting = [asyncio.create_task(tail.grown(0)) for tail in (a, b)]
+    waiting = [asyncio.create_task(tail.wait_for_bytes(0)) for tail in (a, b)]
     await store.delete(a.key)
     store.fail("the disk is gone")
     await asyncio.gather(*waiting)
@@ -175,7 +175,7 @@ async def test_delete_and_stop_wake_with_what_happened(store: TestStore, hub: Hu
 async def test_cancelled_waiter_leaves_nothing_and_harms_nobody(store: TestStore, hub: Hub):
     writer = await created(store)
     tail = await hub.attach(writer.key)
-    leaving, staying = [asyncio.create_task(tail.grown(0)) for _ in range(2)]
+    leaving, staying = [asyncio.create_task(tail.wait_for_bytes(0)) for _ in range(2)]
     await settled()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
@@ -288,7 +288,7 @@ async def test_bytes_fed_before_the_attach_returns_are_not_lost(store: TestStore
 async def test_closed_hub_ends_every_tail_and_takes_nobody_in(store: TestStore, hub: Hub):
     writer = await created(store)
     tail = await hub.attach(writer.key)
-    waiting = asyncio.create_task(tail.grown(0))
+    waiting = asyncio.create_task(tail.wait_for_bytes(0))
     closed: list[bool] = []
     hub.listeners.add(lambda: closed.append(True))
     await settled()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from tests.unit.stores import ManualClock, TestStore, created, fed, settled
+from tests.unit.stores import ManualClock, TestStore, created, fed, service_on, settled
 
 from loom.errors import (
     Busy,
@@ -44,7 +44,7 @@ async def hub(store: TestStore) -> Hub:
 
 @pytest.fixture
 async def service(store: TestStore, hub: Hub, clock: ManualClock) -> AsyncIterator[Service]:
-    service = Service(store, hub, clock, resume_window=20)
+    service = service_on(store, hub, clock, resume_window=20)
     yield service
     await service.close()
     await settled()
@@ -171,7 +171,7 @@ async def test_fenced_producer_is_told_and_cannot_complete(service: Service, sto
 
 async def test_take_waits_for_room(clock: ManualClock):
     store = TestStore(clock, writer_bound=4)
-    service = Service(store, Hub(store), clock)
+    service = service_on(store, clock=clock)
     producer = await service.create(NewStream(id="a"))
     with store.held():
         taking = asyncio.create_task(producer.take(b"12345"))
@@ -367,7 +367,7 @@ async def test_unknown_id(service: Service):
 async def test_follower_that_waits_for_a_line_and_lags_finds_it_all_the_same(clock: ManualClock):
     store = TestStore(clock)
     store.filed = 1_000_000
-    service = Service(store, Hub(store, tail_limit=100), clock)
+    service = service_on(store, Hub(store, tail_limit=100), clock)
     producer = await begun(service, b"one\ntw")
     reading = await service.read("a", chosen(FromLine(4)))
     late = os.urandom(200_000).replace(b"\n", b"")
@@ -608,7 +608,7 @@ class FullStore(TestStore):
 
 async def test_a_disk_that_gets_full_ends_who_is_producing_and_lets_in_no_other(clock):
     store = FullStore(clock)
-    service = Service(store, Hub(store), clock)
+    service = service_on(store, clock=clock)
     producer, late = [await service.create(NewStream(id=id)) for id in ("a", "late")]
     await producer.take(b"some")
     store.short = True

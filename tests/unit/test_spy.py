@@ -73,8 +73,8 @@ class Spying:
         self.longest = max(self.longest, len(piece))
 
 
-async def joined(store: TestStore, hub: Hub, *, color: bool = False, untold: int = 100) -> Spying:
-    return await Spying(Spy(store, hub, untold=untold).weave(color)).join()
+async def joined(store: TestStore, hub: Hub, *, color: bool = False, pending: int = 100) -> Spying:
+    return await Spying(Spy(store, hub, pending=pending).weave(color)).join()
 
 
 async def ended(writer: Writer, state: State = State.COMPLETE) -> None:
@@ -280,7 +280,7 @@ async def test_ids_in_any_script(store: TestStore, hub: Hub):
 
 async def test_spy_too_far_behind_is_cut_and_lets_go_of_everything_at_once(store: TestStore, hub: Hub):
     live = [await created(store, f"live{number}") for number in range(5)]
-    spy = await joined(store, hub, untold=3)
+    spy = await joined(store, hub, pending=3)
     for writer in live:
         await fed(writer, b"x")
     for number in range(3):
@@ -295,7 +295,7 @@ async def test_spy_too_far_behind_is_cut_and_lets_go_of_everything_at_once(store
 
 
 async def test_spy_given_up_while_it_attaches_leaves_nothing(store: TestStore, hub: Hub):
-    spy = await joined(store, hub, untold=2)
+    spy = await joined(store, hub, pending=2)
     await created(store, "slow")
     store.gate.clear()
     store.entered.clear()

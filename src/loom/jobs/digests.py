@@ -62,7 +62,7 @@ class Digests:
         self._jobs: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def grown(self, key: str, durable: int) -> None:
+    def on_durable(self, key: str, durable: int) -> None:
         """So many bytes of a stream that is not final are durable: hash on, if it is worth it."""
         if durable < STEP:
             return

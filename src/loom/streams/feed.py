@@ -1,8 +1,8 @@
-"""The feed: what happened to streams as a whole, for consumers who come and go and must miss nothing.
+"""The feed of changes: which streams were created, closed and deleted, for consumers that reconnect.
 
-Owns a ring of the newest changes, bounded in bytes, and their ids, `<epoch>:<number>`: numbers count from 1,
-the epoch is of this process, so that an id of another is not mistaken. Nothing is queued for a consumer: it
-holds a number, and one that falls behind the ring is told so. Knows the store by its contract.
+Owns a ring of the newest changes, bounded in bytes, and their ids. Nothing is queued for a consumer: it holds
+a position and takes changes from the ring. A consumer whose position has left the ring is notified of that.
+Knows the store by its contract.
 """
 
 import asyncio
@@ -15,12 +15,17 @@ from loom.store.base import Store, Subscription
 
 BUDGET = 16 << 20
 COST = 1 << 10
-"""What a change costs in memory beside its texts."""
+"""Memory that a change needs besides its texts, in bytes."""
 BATCH = 100
+"""The most changes that a consumer takes at once."""
 
 
 class Feed:
-    """The newest changes since the first consumer came, as many as cost `budget` bytes together."""
+    """The newest changes since the first consumer joined, up to `budget` bytes of them.
+
+    Changes are numbered from 1. The id of a change is `<epoch>:<number>`. The epoch belongs to this process,
+    so an id that another process gave out is recognized as unknown.
+    """
 
     def __init__(self, store: Store, budget: int = BUDGET) -> None:
         self._store = store
@@ -29,31 +34,34 @@ class Feed:
         self._latest = 0
         self._held = 0
         self._changes: deque[Change] = deque()
-        self._news = asyncio.Event()  # each change has its own
+        self._next = asyncio.Event()  # set by the next change, which then puts a new event here
         self._watching: Subscription | None = None
         self._error: LoomError | None = None
 
-    def join(self, last: str = "") -> "Place":
-        """A place behind the change with the id `last`; without one at the present. Raises StoreStopped."""
+    def join(self, last: str = "") -> "Position":
+        """Return the position after the change with the id `last`, by default after the newest.
+
+        Raises StoreStopped.
+        """
         self.check()
         if self._watching is None:
-            self._watching = self._store.watch(self._changed)
-        return Place(self, self._number(last) if last else self._latest)
+            self._watching = self._store.watch(self._on_change)
+        return Position(self, self._number(last) if last else self._latest)
 
     def close(self, error: LoomError) -> None:
-        """Nothing comes any more, and who waits is told `error`. May be repeated."""
+        """End the feed: `error` is raised for every consumer. May be repeated."""
         self._error = self._error or error
         if self._watching is not None:
             self._watching.close()
-        self._news.set()
+        self._next.set()
 
     def check(self) -> None:
-        """Raise what has closed the feed."""
+        """Raise the error that closed the feed."""
         if self._error is not None:
             raise self._error.with_traceback(None)
 
     def id(self, number: int) -> str:
-        """The id of a change."""
+        """Return the id of a change."""
         return f"{self._epoch}:{number}"
 
     def _number(self, id: str) -> int | None:
@@ -62,8 +70,8 @@ class Feed:
             return None
         return int(number) if int(number) <= self._latest else None
 
-    def behind(self, number: int | None) -> list[tuple[int, Change]] | None:
-        """The next changes and their numbers, none if there are none yet; None if some are forgotten."""
+    def after(self, number: int | None) -> list[tuple[int, Change]] | None:
+        """Return the next changes with their numbers, or None if some have left the ring."""
         first = self._latest - len(self._changes) + 1
         if number is None or number + 1 < first:
             return None
@@ -75,22 +83,27 @@ class Feed:
         """The number of the newest change."""
         return self._latest
 
-    async def news(self) -> None:
-        """Wait for the next change, or the end."""
-        await self._news.wait()
+    async def wait_for_change(self) -> None:
+        """Wait until the next change happens or the feed is closed."""
+        await self._next.wait()
 
-    def _changed(self, change: Change) -> None:
+    def _on_change(self, change: Change) -> None:
         self._latest += 1
         self._changes.append(change)
         self._held += _cost(change.info)
         while self._held > self._budget:
             self._held -= _cost(self._changes.popleft().info)
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        # Consumers that wait hold the old event. Those that come later wait for the next change.
+        happened, self._next = self._next, asyncio.Event()
+        happened.set()
 
 
-class Place:
-    """Where one consumer is. `number` is of the change it has seen last, None where that is not known."""
+class Position:
+    """The position of one consumer: the `number` of the last change it took, None if that is unknown.
+
+    A consumer may stop between two calls and resume from `id` with another Position. It then misses nothing,
+    because the ring keeps changes whether or not anyone waits for them.
+    """
 
     def __init__(self, feed: Feed, number: int | None) -> None:
         self._feed = feed
@@ -98,22 +111,26 @@ class Place:
 
     @property
     def id(self) -> str | None:
-        """From which to go on at another time, None where that is not known."""
+        """The id to resume from, None if unknown."""
         return None if self.number is None else self._feed.id(self.number)
 
     async def next(self) -> list[tuple[str, Change]] | None:
-        """Some changes and their ids, as soon as there are any; or None, once: this place is not known or not
-        any more, and what comes follows on the present. Raises StoreStopped."""
+        """Wait for changes and return some with their ids.
+
+        Returns None if the position is unknown or has left the ring. It is then moved to the newest change,
+        from which the next call continues. Raises StoreStopped.
+        """
         while True:
+            # Nothing is awaited between looking for changes and waiting, so no change is missed.
             self._feed.check()
-            found = self._feed.behind(self.number)
+            found = self._feed.after(self.number)
             if found is None:
                 self.number = self._feed.latest
                 return None
             if found:
                 self.number = found[-1][0]
                 return [(self._feed.id(number), change) for number, change in found]
-            await self._feed.news()
+            await self._feed.wait_for_change()
 
 
 def _cost(info: Info) -> int:

@@ -1,8 +1,8 @@
-"""Tails: the recent durable bytes of each followed stream, shared by all who follow it.
+"""Tails: the newest durable bytes of each followed stream, shared by all its followers.
 
-Owns the only buffer of shown bytes and the wake-up of followers. Fed by `Store.follow` alone; knows no
+Owns the only buffer of visible bytes and the wake-up of followers. `Store.follow` alone feeds it. Knows no
 concrete store, no HTTP, and nothing of who follows or why. Nothing is queued for a follower: it holds an
-offset and takes what it finds there, so one that stands still costs nothing but its place.
+offset and takes bytes from there, so a stuck follower costs no memory.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from loom.store.base import Following, Store
 BUDGET = 64 << 20
 TAIL_LIMIT = 1 << 20
 CHUNK = 256 << 10
-"""No chunk is longer; what comes longer is cut up once, for everyone."""
+"""The longest chunk. Longer data is split once, for all followers."""
 JOINED = 64 << 10
-"""Smaller chunks are joined up to this for a follower that lags among them."""
+"""A follower that lags takes smaller chunks joined, up to this size."""
 CHUNK_COST = 64
-"""What a chunk costs in memory beside its bytes: counted, so that a ring of single bytes is bounded too."""
+"""Memory that a chunk needs besides its bytes. It is counted, so a ring of single bytes is bounded too."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubStatistics:
-    """`held` is what all rings hold, in bytes; at most `budget`."""
+    """`held` is the memory of all rings in bytes; at most `budget`."""
 
     tails: int
     followers: int
@@ -35,7 +35,7 @@ class HubStatistics:
 
 
 class Tail:
-    """The end of one stream: bytes [start, end) are at hand, `end` is the durable size.
+    """The end of one stream. The ring holds bytes [start, end); `end` is the durable size.
 
     Valid from `Hub.attach` to `Hub.detach`. It is the sink of its subscription; only the store feeds it.
     """
@@ -47,7 +47,7 @@ class Tail:
         self.error: LoomError | None = None
         """Set once nothing follows because the stream is gone or the store stopped."""
         self.listeners: set[Callable[[Tail], None]] = set()
-        """Called at every growth, turn and end: for those who follow many tails at once."""
+        """Called after new bytes, a change of state and the end, for consumers of many tails at once."""
         self.held = 0
         self.users = 0
         self.following: asyncio.Task[Following]
@@ -58,7 +58,7 @@ class Tail:
 
     @property
     def info(self) -> Info:
-        """The stream as it was at its latest turn; its `size` may be behind `end`."""
+        """The stream as it was at its latest change of state. Its `size` may be less than `end`."""
         assert self._info is not None, "not attached yet"
         return self._info
 
@@ -68,15 +68,18 @@ class Tail:
         return self.error is not None or (self._info is not None and self._info.state.final)
 
     def take(self, offset: int, limit: int = JOINED) -> bytes | None:
-        """Bytes from `offset` on, which must be below `end`; None if the ring does not go back that far.
+        """Return bytes from `offset` on, which must be less than `end`; None if they have left the ring.
 
-        Where a chunk begins at `offset` this is that very object, unless the next ones fit into `limit` too.
+        The result is one chunk or its rest, joined with the next chunks while all of it fits into `limit`. A
+        whole chunk is returned as the object that the store passed, not as a copy.
         """
         if offset < self.start or not self._chunks:
             return None
+        # The usual case: the follower is up to date and takes the newest chunk.
         newest = self._chunks[-1]
         if offset == self.end - len(newest):
             return newest
+        # Look for the chunk backwards: followers are mostly near the end.
         later = []
         begin = self.end
         for chunk in reversed(self._chunks):
@@ -91,7 +94,7 @@ class Tail:
             taken.append(later.pop())
         return b"".join(taken)
 
-    async def grown(self, offset: int) -> None:
+    async def wait_for_bytes(self, offset: int) -> None:
         """Wait until there are bytes at `offset` or nothing follows."""
         while self.end <= offset and not self.ended:
             waiter = asyncio.get_running_loop().create_future()
@@ -102,13 +105,14 @@ class Tail:
                 self._waiters.pop(waiter, None)
 
     def begin(self, info: Info) -> None:
-        """The subscription stands; it may have been fed before we hear of that."""
+        """Set where the ring starts, unless the store fed this sink before it returned the subscription."""
         if self._info is None:
             self._info = info
         if self.end < 0:
             self.start = self.end = info.size
 
     def on_bytes(self, offset: int, data: bytes) -> None:
+        # An abandoned or ended tail must not grow: nobody would free its memory.
         if not self.users or self.error is not None:
             return
         if self.end < 0:
@@ -119,19 +123,20 @@ class Tail:
             self._chunks.append(data[at : at + CHUNK])
             self.held += len(self._chunks[-1]) + CHUNK_COST
         self.end += len(data)
-        self._hub.grew(self, self.held - before)
-        self._tell()
+        # Keep the limits before notifying: a listener runs at once and may take bytes.
+        self._hub.account(self, self.held - before)
+        self._notify()
 
     def on_change(self, info: Info) -> None:
         self._info = info
-        self._tell()
+        self._notify()
 
     def on_gone(self, error: LoomError) -> None:
         self.error = self.error or error
-        self._tell()
+        self._notify()
 
     def evict(self) -> int:
-        """Let the oldest chunk go; returns what that frees."""
+        """Drop the oldest chunk; return the memory freed. A follower that is not past it lags from now on."""
         chunk = self._chunks.popleft()
         self.start += len(chunk)
         freed = len(chunk) + CHUNK_COST
@@ -139,16 +144,17 @@ class Tail:
         return freed
 
     def close(self) -> None:
-        """End the subscription, also one that is still on its way, and free what is held."""
+        """End the subscription, even one that is still being made, and free the ring."""
         self._chunks.clear()
         self.start = self.end
         if self.following.done():
             _unsubscribe(self.following)
         else:
+            # Cancelling may come too late: if the subscription is made all the same, it is closed.
             self.following.add_done_callback(_unsubscribe)
             self.following.cancel()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
@@ -158,7 +164,7 @@ class Tail:
 
 
 class Hub:
-    """The tails of all followed streams, one for each key, within one budget of bytes."""
+    """The tails of all followed streams, one per key, within one budget of memory."""
 
     def __init__(self, store: Store, budget: int = BUDGET, *, tail_limit: int = TAIL_LIMIT) -> None:
         self.closed: LoomError | None = None
@@ -169,22 +175,24 @@ class Hub:
         self._tail_limit = tail_limit
         self._held = 0
         self._tails: dict[str, Tail] = {}
-        self._grown: OrderedDict[Tail, None] = OrderedDict()  # those that hold bytes, the longest quiet first
+        self._grown: OrderedDict[Tail, None] = OrderedDict()  # tails that hold bytes, longest quiet first
 
     async def attach(self, key: str) -> Tail:
-        """Join the tail of a stream; each success needs one `detach`.
+        """Attach to the tail of a stream; each success needs one `detach`.
 
-        Raises StreamNotFound, or what has ended the tail before its time: StreamGone, StoreStopped.
+        Raises StreamNotFound, or the error that ended the tail early: StreamGone, StoreStopped.
         """
         if self.closed is not None:
             raise self.closed.with_traceback(None)
+        # The first follower subscribes. Those that arrive before the subscription stands await the same task.
         tail = self._tails.get(key)
         if tail is None:
             tail = self._tails[key] = Tail(key, self)
             tail.following = asyncio.create_task(self._follow(tail))
+        # Count before waiting, so that the tail is kept, and takes bytes, while this follower waits.
         tail.users += 1
         try:
-            # Shared and shielded: whoever asked first may leave while others wait for the same subscription.
+            # Shielded: the follower that subscribed may disconnect while others wait for its task.
             await asyncio.shield(tail.following)
             if tail.error is not None:
                 raise tail.error.with_traceback(None)
@@ -194,7 +202,7 @@ class Hub:
         return tail
 
     def detach(self, tail: Tail) -> None:
-        """Leave a tail; the last to go ends its subscription and frees its bytes."""
+        """Detach from a tail. The last follower ends its subscription and frees its bytes."""
         tail.users -= 1
         if not tail.users:
             del self._tails[tail.key]
@@ -203,7 +211,7 @@ class Hub:
             tail.close()
 
     def close(self, error: LoomError) -> None:
-        """End every tail with `error`, which also meets whoever attaches from now on. May be repeated."""
+        """End every tail with `error`, and refuse to attach with it from now on. May be repeated."""
         self.closed = self.closed or error
         for tail in tuple(self._tails.values()):
             tail.on_gone(error)
@@ -211,17 +219,18 @@ class Hub:
             listener()
 
     def statistics(self) -> HubStatistics:
-        """How full it is."""
+        """Return how full the hub is."""
         users = sum(tail.users for tail in self._tails.values())
         return HubStatistics(len(self._tails), users, self._held, self._budget)
 
-    def grew(self, tail: Tail, size: int) -> None:
-        """Keep the limits: first the tail's own, then that of all, for which the longest quiet pay first."""
+    def account(self, tail: Tail, size: int) -> None:
+        """Add `size` to the memory of a tail that grew, then evict chunks until the limits hold again."""
         self._held += size
         self._grown[tail] = None
         self._grown.move_to_end(tail)
         while tail.held > self._tail_limit:
             self._held -= tail.evict()
+        # For the budget of all, the tails that have been quiet longest pay first.
         while self._held > self._budget:
             quietest = next(iter(self._grown))
             self._held -= quietest.evict()

@@ -1,4 +1,4 @@
-"""One connection that writes. Owns how it ends: complete, left open, lost or cut, once and for good.
+"""One connection that appends to a stream. Owns how it ends: complete, left open, lost or cut; exactly once.
 
 Knows the store by its contract; nothing of HTTP.
 """
@@ -18,33 +18,34 @@ from loom.store.base import Writer
 from loom.streams.limits import REASON, Room
 
 HASHED_HERE = 64 << 10
-"""Up to so many bytes a stream is hashed as they come, some tens of microseconds in all: the many small ones
-have their digest with their end, and need neither a look back nor a commit of its own."""
+"""A stream up to this size is hashed as its bytes are appended, which takes some tens of microseconds. Its
+digest is then stored with its end. A longer one is read back by a job, and its digest needs a commit of its
+own."""
 
-MISMATCH = "its bytes do not have the digest that its producer told"
+MISMATCH = "its bytes do not match the digest that its producer sent"
 
 logger = structlog.get_logger("loom")
 
 
 class Producer:
-    """One connection that writes. It ends once, by whichever of `complete` and `lose` comes first."""
+    """One connection that appends. The first of `complete`, `leave_open`, `lose` and `cut` ends it."""
 
     def __init__(
         self,
         writer: Writer,
         clock: Clock,
-        ended: Callable[["Producer"], None],
+        on_end: Callable[["Producer"], None],
         digests: Digests,
         *,
         room: Room,
         open_window: float,
     ) -> None:
         self.info = writer.info
-        """The stream as it was when this producer came to it."""
+        """The stream as it was when this producer attached to it."""
         self.replaced = writer.replaced
         self._writer = writer
         self._clock = clock
-        self._ended = ended
+        self._on_end = on_end
         self._digests = digests
         self._room = room
         self._open_window = open_window
@@ -55,76 +56,78 @@ class Producer:
         writer.on_lost(self._stop)
 
     async def take(self, data: bytes) -> None:
-        """Append, then wait until there is room for more.
+        """Append bytes, then wait until there is room for more.
 
-        Where a limit is reached, bytes up to it are kept and the stream is aborted; for want of space in the
-        store it is left as it is if this producer has brought nothing yet. Raises WriterLost, StoreStopped,
-        and at a limit SizeLimit, StorageFull.
+        At a limit, the bytes up to the limit are kept and the stream is aborted. If only the store is full
+        and this producer has appended nothing, the stream stays as it is. Raises WriterLost, StoreStopped,
+        and at a limit SizeLimit or StorageFull.
         """
         self._check()
         size, limit = self._room.fits(self._writer.accepted, len(data))
         self._writer.append(data[:size])
         if limit is not None:
             if self._writer.accepted > self.info.size or isinstance(limit, SizeLimit):
-                await self._closed_by(self._writer.close(Patch(state=State.ABORTED, reason=REASON)))
+                await self._end_with(self._writer.close(Patch(state=State.ABORTED, reason=REASON)))
             raise limit
         if self._writer.accepted > HASHED_HERE:
             self._sha = None
         if self._sha is not None:
             self._sha.update(data)
         await self._writer.wait_for_room()
-        self._digests.grown(self._writer.key, self._writer.durable)
+        self._digests.on_durable(self._writer.key, self._writer.durable)
 
     async def complete(self, digest: str | None = None) -> Info:
-        """The producer said it is done: returns once every byte and the end are durable.
+        """Complete the stream; return once every byte and the end are durable.
 
-        If its bytes do not have the digest that is given, the stream is aborted. Goes on where the caller is
-        cancelled. Raises WriterLost, StoreStopped, DigestMismatch; it is not complete then.
+        If the bytes do not match `digest`, the stream is aborted instead. A cancelled caller does not stop
+        the end. Raises WriterLost, StoreStopped, DigestMismatch; the stream is not complete then.
         """
         self._check()
-        info = await self._closed_by(self._complete(digest))
+        info = await self._end_with(self._complete(digest))
         if info.state is State.ABORTED:
-            raise DigestMismatch("The stored bytes do not have this Stream-Digest; send them all again.")
+            raise DigestMismatch("The stored bytes do not match the digest. Send the whole stream again.")
         return info
 
     async def leave_open(self) -> Info:
-        """The producer is done for now, and the stream waits for the next one; otherwise as `complete`."""
+        """End this producer and leave the stream open for the next one. Otherwise as `complete`."""
         self._check()
         deadline = self._clock() + self._open_window
-        return await self._closed_by(self._writer.close(Patch(state=State.OPEN, deadline=deadline)))
+        return await self._end_with(self._writer.close(Patch(state=State.OPEN, deadline=deadline)))
 
     @property
     def offset(self) -> int:
-        """The offset behind the last byte taken."""
+        """The offset after the last byte taken."""
         return self._writer.accepted
 
-    async def durable(self, *, beyond: int) -> int:
-        """Wait until more than `beyond` bytes are durable; returns how many. Raises as `take`."""
+    async def wait_durable(self, *, beyond: int) -> int:
+        """Wait until more than `beyond` bytes are durable; return the durable size. Raises as `take`."""
         return await self._writer.wait_durable(beyond + 1)
 
     async def lose(self, reason: str) -> Info | None:
-        """The producer vanished: keep every byte taken; it may come back within the stream's resume window.
+        """Interrupt the stream because its producer disconnected; every byte taken is kept.
 
-        Waits for the end that is already under way, if there is one. Returns what came of it. Never raises
+        If another end is already under way, wait for that. Returns the stream as it ended. Never raises
         WriterLost or StoreStopped.
         """
         try:
-            return await self._closed_by(self._writer.close(self._interrupted(reason)))
+            return await self._end_with(self._writer.close(self._interrupted(reason)))
         except (Fenced, StreamGone):
             pass
         except LoomError as error:
-            logger.warning("the loss of a producer is not stored", stream=self.info.id, error=str(error))
+            logger.warning(
+                "The loss of a producer could not be stored.", stream=self.info.id, error=str(error)
+            )
         return None
 
     def on_lost(self, callback: Callable[[LoomError], None]) -> None:
-        """Call back once, at once if it already is so, when this producer may not go on."""
+        """Call `callback` once when this producer must stop; immediately if that is already so."""
         if self._error is not None:
             callback(self._error)
         else:
             self._callbacks.append(callback)
 
     async def cut(self, error: LoomError, reason: str) -> None:
-        """End it from our side, unless it is ending by itself: its connection is told, its bytes are kept."""
+        """Stop this producer with `error` and interrupt the stream, unless it is already ending."""
         if self._closing is None:
             self._stop(error)
         await self.lose(reason)
@@ -139,33 +142,36 @@ class Producer:
     def _stop(self, error: LoomError) -> None:
         if self._error is None:
             self._error = error
-            self._ended(self)
+            self._on_end(self)
             for callback in self._callbacks:
                 callback(error)
 
-    async def _closed_by(self, end: Coroutine[Any, Any, Info]) -> Info:
-        """What the first end comes to; any other is dropped."""
+    async def _end_with(self, end: Coroutine[Any, Any, Info]) -> Info:
+        """Run `end` unless the producer is already ending; return that first outcome."""
         if self._closing is None:
-            self._closing = asyncio.create_task(self._finish(end))
+            self._closing = asyncio.create_task(self._run(end))
         else:
             end.close()
+        # A request that is cancelled must not stop the end: what was accepted is stored either way.
         return await asyncio.shield(self._closing)
 
-    async def _finish(self, end: Coroutine[Any, Any, Info]) -> Info:
+    async def _run(self, end: Coroutine[Any, Any, Info]) -> Info:
         try:
             return await end
         finally:
-            self._ended(self)
+            self._on_end(self)
 
     async def _complete(self, wanted: str | None) -> Info:
-        """Store the end. Only who wants the bytes compared waits until they are hashed."""
+        """Store the end, with the digest if it is known. Compare with `wanted` first, if given."""
         digest = None if self._sha is None else text_of(self._sha.digest())
         if wanted is not None and digest is None:
+            # Only a producer that sent a digest waits until a long stream is hashed.
             size = self._writer.accepted
             await self._writer.wait_durable(size)
             try:
                 digest = await self._digests.of(self._writer.key, size)
-            except LoomError:  # its producer may come back to end it
+            except LoomError:
+                # Nothing is known to be wrong with the bytes: let the producer resume and end the stream.
                 await self._writer.close(self._interrupted("its bytes could not be compared"))
                 raise
         if wanted not in (None, digest):

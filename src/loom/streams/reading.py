@@ -1,4 +1,4 @@
-"""One consumer's way through a stream. Owns the follow loop from stored bytes to live ones.
+"""Read one part of a stream. Owns the follow loop, from stored bytes to live ones.
 
 Knows the store and the hub by their contracts; nothing of HTTP.
 """
@@ -17,14 +17,14 @@ from loom.streams.ranges import Part
 
 PIECE = 256 << 10
 SHORTEST_SLICE = 64 << 10
-"""Setting up zero-copy for less costs more than it saves."""
+"""Below this, setting up a zero-copy send costs more than it saves."""
 LONGEST_SLICE = 4 << 20
-"""A longer one would keep a follower from seeing that it is cut."""
+"""Sending a longer slice would delay the follower's next check whether it has to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """Bytes [start, stop) of an open descriptor; valid until the next piece is asked for."""
+    """Bytes [start, stop) of an open descriptor; valid until the next piece is requested."""
 
     fileno: int
     start: int
@@ -35,11 +35,11 @@ Piece = bytes | FileSlice
 
 
 class Reading:
-    """One consumer's way through a part of a stream; an async context manager.
+    """A reader of one part of a stream; an async context manager.
 
-    Ends at the part's `stop`; where that is None it follows the stream to its end. Content is held open by
-    who has a `stop`, so that neither replace nor delete can shorten the answer, and by a follower only while
-    it is behind the ring of its tail: a thousand followers of a live stream hold no descriptor.
+    It ends at the part's `stop`. With `stop` None it is a follower and reads to the end of the stream. A
+    reader with a `stop` holds the content open, so that neither replace nor delete can shorten its response.
+    A follower opens the content only while it lags: a thousand followers of a live stream need no descriptor.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Reading:
         store: Store,
         hub: Hub,
         source: Content | Tail,
-        ended: Callable[["Reading"], None] = lambda _: None,
+        on_close: Callable[["Reading"], None] = lambda _: None,
     ) -> None:
         self.info = info
         """The stream as it was when opened."""
@@ -57,35 +57,35 @@ class Reading:
         self._offset = part.start
         self._store = store
         self._hub = hub
-        self._ended = ended
+        self._on_close = on_close
         self._tail = source if isinstance(source, Tail) else None
         self._content = None if isinstance(source, Tail) else source
 
     @property
     def offset(self) -> int:
-        """Behind the last byte given."""
+        """The offset after the last byte returned."""
         return self._offset
 
     @property
     def latest(self) -> Info:
-        """The stream as it was at its latest turn; its `size` may be behind."""
+        """The stream as it was at its latest change of state. Its `size` may be out of date."""
         return self.info if self._tail is None else self._tail.info
 
     @property
     def lag(self) -> int:
-        """Durable bytes that a follower has still to be given."""
+        """How many durable bytes a follower has not received yet."""
         return 0 if self._tail is None else max(0, self._tail.end - self._offset)
 
     @property
-    def behind(self) -> bool:
-        """A follower that cannot be served from the ring of its tail."""
+    def lagging(self) -> bool:
+        """True if the follower's next byte has left the ring of its tail."""
         return self._tail is not None and self._offset < self._tail.start
 
     async def pieces(self, *, slices: bool = False) -> AsyncGenerator[Piece, None]:
-        """The bytes in order; with `slices` those that are on file as slices of a descriptor.
+        """Yield the bytes in order; with `slices`, yield stored bytes as slices of a descriptor.
 
-        Ends at the part's `stop`, or with a stream that is complete. Raises StreamAborted, StreamGone,
-        StoreStopped, StreamDamaged or Busy where the answer must be cut, but first gives the bytes at hand.
+        Ends at the part's `stop`, or when the stream is complete. Raises StreamAborted, StreamGone,
+        StoreStopped, StreamDamaged or Busy if the response must be cut, after the bytes that are available.
         """
         skip = self.part.skip
         while (piece := await self._next(slices and not skip)) is not None:
@@ -96,17 +96,17 @@ class Reading:
                 yield piece
 
     async def prepare(self) -> None:
-        """Open the content now if that is needed first, so that a failure comes in time to be told."""
-        if self._tail is not None and self._offset < self._tail.start:
+        """Open the content now if it is needed first, so that an error can still be reported as a status."""
+        if self.lagging:
             self._content = await self._store.open(self.info.key)
 
     def close(self) -> None:
-        """Let go of the stream. May be repeated."""
+        """Release the stream. May be repeated."""
         self._close_content()
         if self._tail is not None:
             self._hub.detach(self._tail)
             self._tail = None
-            self._ended(self)
+            self._on_close(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,26 +117,32 @@ class Reading:
         self.close()
 
     async def _next(self, slices: bool) -> Piece | None:
+        """Return the next piece, or None at the end. This is one step of the follow loop."""
         tail = self._tail
         if tail is None:
             stop = self.part.stop
             assert stop is not None, "closed"
             return await self._stored(stop, slices) if self._offset < stop else None
+        # Wait for the next byte. Bytes come before the end: an ended tail is read to its last byte.
         while self._offset >= tail.end:
             if tail.ended:
                 _check_end(tail)
                 return None
-            await tail.grown(self._offset)
+            await tail.wait_for_bytes(self._offset)
+        # The usual case: the byte is in the ring. Content that was opened to catch up is not needed any more.
         chunk = tail.take(self._offset)
         if chunk is not None:
             self._close_content()
             return chunk
+        # The follower lags: its byte has left the ring. The content of a stream that is gone may be gone too.
         if tail.error is not None:
             raise tail.error.with_traceback(None)
+        # Read what lies before the ring. While that happens the ring may move on; the next step checks again.
+        # There is neither gap nor repeat, because both sources are read from the same offset.
         return await self._stored(tail.start, slices)
 
     async def _stored(self, stop: int, slices: bool) -> Piece:
-        """Some of the stored bytes between here and `stop`."""
+        """Return some stored bytes between the offset and `stop`."""
         if self._content is None:
             try:
                 self._content = await self._store.open(self.info.key)
@@ -155,14 +161,14 @@ class Reading:
 
 
 async def read_exactly(content: Content, start: int, stop: int) -> bytes:
-    """Bytes [start, stop) of the content as one piece. Raises StreamDamaged."""
+    """Return bytes [start, stop) of the content as one object. Raises StreamDamaged."""
     data = b"".join([piece async for piece in content.read(start, stop)])
-    assert len(data) == stop - start, "the content gave less"
+    assert len(data) == stop - start, "the content returned too few bytes"
     return data
 
 
 def _check_end(tail: Tail) -> None:
-    """Everything is shown: raise what became of the stream, unless it is complete."""
+    """Raise unless the stream is complete. All its bytes have been returned."""
     if tail.info.state is State.ABORTED:
         raise StreamAborted(f"The stream was aborted: {tail.info.reason or 'no reason was given'}.")
     if tail.info.state is not State.COMPLETE:

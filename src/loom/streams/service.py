@@ -1,10 +1,10 @@
-"""The use cases: create, resume, read, find, delete. Owns policy and the order of the stop.
+"""The use cases of one stream: create, resume, read, amend, delete. Owns policy and the order of the stop.
 
 Knows the store and the hub by their contracts; nothing of HTTP, tokens or settings.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from dataclasses import replace as updated
@@ -22,40 +22,23 @@ from loom.errors import (
 )
 from loom.jobs.digests import Digests
 from loom.jobs.scrub import Scrub
-from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch, Query, number_of
+from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch
 from loom.store import rules
 from loom.store.base import Health, Store, Usage, Writer
-from loom.store.places import MAX_LINE, ORIGIN, LinePlace
-from loom.streams.feed import Feed, Place
+from loom.streams.feed import Feed, Position
 from loom.streams.hub import Hub
-from loom.streams.limits import NO_LIMITS, Limits, Places, Room
+from loom.streams.index import Index, read_index
+from loom.streams.limits import NO_LIMITS, Limits, Room, Slots
+from loom.streams.listing import Listing
 from loom.streams.producer import Producer
 from loom.streams.ranges import WHOLE, Lookup, Part
-from loom.streams.reading import Reading, read_exactly
+from loom.streams.reading import Reading
 from loom.streams.search import Finder
 
 Choose = Callable[[Info], Part | Lookup]
-"""Says which part of a stream is meant, as the stream is now; may refuse it with an error of its own."""
+"""Returns the part of a stream to read, given the stream as it is now. May raise an error of its own."""
 
 T = TypeVar("T")
-
-DELETED_AT_ONCE = 500
-
-STOPPED = "the server stopped"
-
-
-COUNTED = 1 << 20
-"""Bytes behind the last place in which lines are counted for who asks for the index."""
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """Where lines begin in a stream: some places, and that bytes [0, indexed) hold `lines` line ends."""
-
-    info: Info
-    places: list[LinePlace]
-    lines: int
-    indexed: int
 
 
 def _whole(info: Info) -> Part:
@@ -64,62 +47,64 @@ def _whole(info: Info) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Who is here: `behind` followers read content to catch up, the slowest has `lag` bytes still to get;
-    `held` is the memory of all tails."""
+    """The connections of this moment. `lagging` followers read from disk to catch up. `lag` is the number of
+    durable bytes that the slowest follower has not received yet, `held` the memory of all tails in bytes.
+    """
 
     producers: int
     followers: int
-    behind: int
+    lagging: int
     lag: int
     held: int
 
 
 class Service:
-    """What one may do with streams."""
+    """Everything that a client may do with streams."""
 
     def __init__(
         self,
         store: Store,
         hub: Hub,
         clock: Clock,
+        digests: Digests,
+        scrub: Scrub,
         *,
         resume_window: float = 30.0,
         open_window: float = 86400.0,
         retention: float = 0.0,
         limits: Limits = NO_LIMITS,
-        scrub_interval: float = 7 * 86400.0,
-        scrub_rate: int = 8 << 20,
     ) -> None:
         self._store = store
         self._hub = hub
         self._clock = clock
-        self.digests = Digests(store)
-        self.scrub = Scrub(store, interval=scrub_interval, rate=scrub_rate)
+        self.digests = digests
+        self.scrub = scrub
         self._resume_window = resume_window
         self._open_window = open_window
         self._retention = retention
         self.limits = limits
         self._room = Room(store, limits)
-        self._live = Places(limits.streams_live, "live streams")
-        self._following = Places(limits.followers, "followers")
+        self._producer_slots = Slots(limits.streams_live, "live streams")
+        self._follower_slots = Slots(limits.followers, "followers")
         self._producers: set[Producer] = set()
         self._followers: set[Reading] = set()
         self._stopping: StoreStopped | None = None
         self._finder = Finder(store, self._check)
         self._feed = Feed(store)
+        self.listing = Listing(store, self._check)
 
     def check_length(self, length: int | None) -> None:
-        """Raise SizeLimit if no stream may be so long."""
+        """Raise SizeLimit if `length` exceeds the maximum size of a stream."""
         self._room.check_length(length)
 
     def now(self) -> float:
-        """The time that deadlines are meant in."""
+        """Return the time, on the clock that deadlines use."""
         return self._clock()
 
     async def create(
         self, new: NewStream, *, replace: bool = False, resume_window: float | None = None
     ) -> Producer:
-        """Create a stream to write to; unless told otherwise with this service's resume window and retention.
+        """Create a stream and return its producer. Resume window and retention default to this service's.
 
         Raises StreamExists, SizeLimit, StorageFull, TooMany, Busy, StoreStopped.
         """
@@ -130,15 +115,16 @@ class Service:
             new = updated(new, ttl=self._retention)
         try:
             self._room.check()
-            with self._live.one(len(self._producers)):
+            with self._producer_slots.take(len(self._producers)):
                 writer = await self._store.create(new, replace=replace)
         except (StorageFull, TooMany):
-            if not replace and await self._stands(new.id):
-                raise StreamExists(new.id) from None  # as it is with all the room there is
+            # An id in use is refused as such, whether or not there is room for another stream.
+            if not replace and await self._exists(new.id):
+                raise StreamExists(new.id) from None
             raise
-        return await self._producing(writer)
+        return await self._start_producer(writer)
 
-    async def _stands(self, id: str) -> bool:
+    async def _exists(self, id: str) -> bool:
         try:
             await self._store.info(id)
         except StreamNotFound:
@@ -153,22 +139,25 @@ class Service:
         *,
         epoch: int | None = None,
     ) -> Producer:
-        """Take a stream over, from its producer if it has one, and go on at its end: at `offset` or nowhere.
+        """Take a stream over, from its producer if it has one, and resume it at its end, which is `offset`.
 
-        `check` may refuse the stream that stands there; with `epoch` it is taken over from that epoch only.
-        Raises StreamNotFound, StreamFinal, EpochMismatch, OffsetMismatch, StorageFull, Busy, StoreStopped.
+        `check` may raise to refuse the stream. With `epoch`, the stream is only taken over from that epoch.
+        Raises StreamNotFound, StreamFinal, EpochMismatch, OffsetMismatch, TooMany, StorageFull, Busy,
+        StoreStopped.
         """
 
         async def resumed(info: Info) -> Writer:
+            # Refuse before the store fences the present producer: a refused takeover must not hurt it.
             check(info)
+            # That producer does not count against the limit, since the takeover ends it.
             others = [each for each in self._producers if each.info.key != info.key]
-            with self._live.one(len(others)):
+            with self._producer_slots.take(len(others)):
                 return await self._store.resume(info.key, offset, epoch=epoch)
 
         self._check()
-        return await self._producing(await self._standing(id, resumed))
+        return await self._start_producer(await self._with_current(id, resumed))
 
-    async def _producing(self, writer: Writer) -> Producer:
+    async def _start_producer(self, writer: Writer) -> Producer:
         producer = Producer(
             writer,
             self._clock,
@@ -178,17 +167,18 @@ class Service:
             open_window=self._open_window,
         )
         self._producers.add(producer)
+        # `drain` may have begun while the store worked, and cannot have seen this producer.
         if self._stopping is not None:
-            await producer.cut(self._stopping, STOPPED)
+            await producer.cut(self._stopping, rules.SERVER_STOPPED)
             self._check()
         return producer
 
     async def info(self, id: str) -> Info:
-        """The stream of that id. Raises StreamNotFound, StoreStopped."""
+        """Return the stream with this id. Raises StreamNotFound, StoreStopped."""
         return await self._store.info(id)
 
     async def locate(self, id: str, choose: Choose = _whole) -> tuple[Info, Part]:
-        """The stream of that id and which part of it `choose` means; nothing is opened for reading.
+        """Return the stream with this id and the part that `choose` returns, without opening it for reading.
 
         Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
         """
@@ -196,202 +186,26 @@ class Service:
         async def located(info: Info) -> tuple[Info, Part]:
             return info, await self._finder.locate(info, choose(info))
 
-        return await self._standing(id, located)
+        return await self._with_current(id, located)
 
     async def read(self, id: str, choose: Choose = _whole) -> Reading:
-        """Read the part of a stream that `choose` means; unless told otherwise all of it, to its end.
+        """Open the part of a stream that `choose` returns; by default the whole stream, to its end.
 
-        Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
+        Raises StreamNotFound, StreamDamaged, TooMany, Busy, StoreStopped.
         """
 
         async def opened(info: Info) -> Reading:
             return await self._open(info, await self._finder.locate(info, choose(info)))
 
         self._check()
-        return await self._standing(id, opened)
-
-    async def amend(self, id: str, metadata: Callable[[Info], str]) -> Info:
-        """Change the metadata of a stream to what `metadata` makes of it; who produces it goes on.
-
-        `metadata` may refuse with an error of its own. What changes nothing is never refused. Raises
-        StreamNotFound, StoreStopped, and StreamFinal as `rules.takes` says.
-        """
-
-        async def amended(info: Info) -> Info:
-            patch = Patch(metadata=metadata(info))
-            if patch.metadata == info.metadata:
-                return info
-            if not rules.takes(info, patch, self._clock()):
-                raise StreamFinal(
-                    f"The stream with ID {info.id} is {info.state}: metadata is changed once more after the "
-                    f"end, within {AMEND_WINDOW:g} seconds."
-                )
-            return await self._store.change(info.key, patch, version=info.version)
-
-        while True:
-            self._check()
-            try:
-                return await self._standing(id, amended)
-            except VersionMismatch:
-                continue  # changed between the two looks: the next one merges with that
-
-    async def index(self, id: str, lines: tuple[int, int], count: int) -> Index:
-        """Where lines begin in a stream; see Store.places. Raises StreamNotFound, StreamDamaged, Busy,
-        StoreStopped."""
-
-        async def indexed(info: Info) -> Index:
-            places = await self._store.places(info.key, lines, count)
-            last = await self._store.place(info.key, MAX_LINE)
-            if last.offset > info.size:
-                last = ORIGIN
-            ends, covered = last.line - 1, last.offset
-            if info.size - covered <= COUNTED:
-                async with await self._store.open(info.key) as content:
-                    ends += (await read_exactly(content, covered, info.size)).count(b"\n")
-                covered = info.size
-            return Index(info, [each for each in places if each.offset <= info.size], ends, covered)
-
-        self._check()
-        return await self._standing(id, indexed)
-
-    async def delete(self, id: str) -> Info:
-        """Delete the stream of that id, durably; its producer and its followers are cut.
-
-        Returns it as it was. Raises StreamNotFound, StoreStopped.
-        """
-        while True:
-            self._check()
-            info = await self._store.info(id)
-            try:
-                await self._store.delete(info.key)
-            except StreamNotFound:
-                continue  # replaced between the two looks, or deleted: the next look tells
-            return info
-
-    async def find(self, query: Query, limit: int) -> tuple[list[Info], int | None]:
-        """Up to `limit` of the streams that match, newest first, and the number to go on `below`, None if
-        there are no more.
-
-        Raises StoreStopped, Busy.
-        """
-        self._check()
-        found: list[Info] = []
-        async for info in self._store.find(query):
-            if len(found) == limit:
-                return found, number_of(found[-1].key)
-            found.append(info)
-        return found, None
-
-    async def count(self, query: Query) -> tuple[int, int]:
-        """How many streams match, and the number that is `below` for them but for none created later.
-
-        Raises StoreStopped, Busy.
-        """
-        self._check()
-        count = below = 0
-        async for info in self._store.find(query):
-            below = below or number_of(info.key) + 1
-            count += 1
-        return count, below
-
-    async def delete_all(self, query: Query) -> int:
-        """Delete the streams that match, some at a time; returns how many, once all of it is durable.
-
-        Who creates such streams meanwhile has to be kept out by `query.below`. Raises StoreStopped, Busy.
-        """
-        deleted = 0
-        while True:  # a listing may miss what changes meanwhile
-            found = 0
-            batch: list[str] = []
-            async for info in self._store.find(query):
-                found += 1
-                batch.append(info.key)
-                if len(batch) == DELETED_AT_ONCE:
-                    deleted += await self._delete_batch(batch)
-                    batch.clear()
-            deleted += await self._delete_batch(batch)
-            if not found:
-                return deleted
-
-    async def _delete_batch(self, keys: Iterable[str]) -> int:
-        self._check()
-        told = await asyncio.gather(*map(self._store.delete, keys), return_exceptions=True)
-        for error in told:
-            if error is not None and not isinstance(error, StreamNotFound):
-                raise error
-        return told.count(None)
-
-    def changes(self, last: str = "") -> Place:
-        """A place in the feed of all changes, behind the one with the id `last`. Raises StoreStopped."""
-        return self._feed.join(last)
-
-    def following(self) -> AbstractContextManager[None]:
-        """Someone who stays for what comes, counted in here with all the others. Raises TooMany."""
-        return self._following.one(len(self._followers))
-
-    def health(self) -> Health:
-        """How the store is; not ready once draining."""
-        health = self._store.health()
-        if self._stopping is None or not health.ready:
-            return health
-        return updated(health, ready=False, detail=str(self._stopping))
-
-    def load(self) -> Load:
-        """Who is here now."""
-        followers = self._followers
-        return Load(
-            producers=len(self._producers),
-            followers=len(followers),
-            behind=sum(each.behind for each in followers),
-            lag=max((each.lag for each in followers), default=0),
-            held=self._hub.statistics().held,
-        )
-
-    async def usage(self) -> Usage:
-        """What is stored. Raises Busy, StoreStopped."""
-        return await self._store.usage()
-
-    async def drain(self, deadline: float) -> None:
-        """Refuse new work, end producers (their streams are `interrupted`), then cut followers.
-
-        `deadline` is a time of this service's clock; what is not durable then is left to the store's close.
-        """
-        error = self._stopping = StoreStopped("The server is stopping.")
-        cuts = [asyncio.create_task(producer.cut(error, STOPPED)) for producer in self._producers]
-        if cuts:
-            _, late = await asyncio.wait(cuts, timeout=max(0.0, deadline - self._clock()))
-            for cut in late:
-                cut.cancel()
-        self._hub.close(error)
-        self._feed.close(error)
-
-    async def close(self) -> None:
-        """End what is left, without waiting. The store is closed by who opened it."""
-        await self.drain(self._clock())
-        await self.digests.close()
-
-    def _check(self) -> None:
-        if self._stopping is not None:
-            raise self._stopping.with_traceback(None)
-
-    async def _standing(self, id: str, use: Callable[[Info], Awaitable[T]]) -> T:
-        """Use the stream that stands under that id."""
-        tried = ""
-        while True:
-            info = await self._store.info(id)
-            try:
-                return await use(info)
-            except (StreamNotFound, StreamGone):
-                # Replaced between the two looks: what stands there now is what was asked for.
-                if info.key == tried:
-                    raise StreamNotFound(id) from None
-                tried = info.key
+        return await self._with_current(id, opened)
 
     async def _open(self, info: Info, part: Part) -> Reading:
         self.scrub.check(info)
         if part.stop is not None:
             return Reading(info, part, self._store, self._hub, await self._store.open(info.key))
-        with self.following():
+        # The slot is held until the reading is counted in `_followers`, so that none slips in between.
+        with self.follower_slot():
             tail = await self._hub.attach(info.key)
             reading = Reading(info, part, self._store, self._hub, tail, self._followers.discard)
             self._followers.add(reading)
@@ -401,3 +215,124 @@ class Service:
             reading.close()
             raise
         return reading
+
+    async def amend(self, id: str, metadata: Callable[[Info], str]) -> Info:
+        """Replace a stream's metadata by what `metadata` returns; a producer is not disturbed.
+
+        `metadata` may raise an error of its own. Metadata that stays the same is never refused. Raises
+        StreamNotFound, StoreStopped, and StreamFinal as `rules.takes` says.
+        """
+
+        async def amended(info: Info) -> Info:
+            patch = Patch(metadata=metadata(info))
+            if patch.metadata == info.metadata:
+                return info
+            if not rules.takes(info, patch, self._clock()):
+                raise StreamFinal(
+                    f"The stream with ID {info.id} is {info.state}. Its metadata can be changed once after "
+                    f"the end, within {AMEND_WINDOW:g} seconds."
+                )
+            return await self._store.change(info.key, patch, version=info.version)
+
+        while True:
+            self._check()
+            try:
+                return await self._with_current(id, amended)
+            except VersionMismatch:
+                continue  # changed meanwhile: merge with the new metadata
+
+    async def index(self, id: str, lines: tuple[int, int], count: int) -> Index:
+        """Return where lines begin in a stream; see Store.places.
+
+        Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
+        """
+        self._check()
+        return await self._with_current(id, lambda info: read_index(self._store, info, lines, count))
+
+    async def delete(self, id: str) -> Info:
+        """Delete the stream with this id, durably, and return it as it was.
+
+        Its producer and followers are disconnected. Raises StreamNotFound, StoreStopped.
+        """
+        while True:
+            self._check()
+            info = await self._store.info(id)
+            try:
+                await self._store.delete(info.key)
+            except StreamNotFound:
+                continue  # replaced or deleted meanwhile: look again
+            return info
+
+    def changes(self, last: str = "") -> Position:
+        """Return the position after the change with the id `last`, by default after the newest.
+
+        Raises StoreStopped.
+        """
+        return self._feed.join(last)
+
+    def follower_slot(self) -> AbstractContextManager[None]:
+        """Count one more follower inside the context. Raises TooMany."""
+        return self._follower_slots.take(len(self._followers))
+
+    def health(self) -> Health:
+        """Return the health of the store; not ready once this service is stopping."""
+        health = self._store.health()
+        if self._stopping is None or not health.ready:
+            return health
+        return updated(health, ready=False, detail=str(self._stopping))
+
+    def load(self) -> Load:
+        """Return the connections of this moment."""
+        followers = self._followers
+        return Load(
+            producers=len(self._producers),
+            followers=len(followers),
+            lagging=sum(each.lagging for each in followers),
+            lag=max((each.lag for each in followers), default=0),
+            held=self._hub.statistics().held,
+        )
+
+    async def usage(self) -> Usage:
+        """Return what the store holds. Raises Busy, StoreStopped."""
+        return await self._store.usage()
+
+    async def drain(self, deadline: float) -> None:
+        """Refuse new work, interrupt all producers, then disconnect followers.
+
+        `deadline` is a time on this service's clock. Bytes that are not durable then are left to the store's
+        `close`.
+        """
+        # First refuse: every use case that begins from here on raises this error.
+        error = self._stopping = StoreStopped("The server is stopping.")
+        # Then the producers, all at once. Each stream becomes `interrupted` after its last accepted byte.
+        cuts = [
+            asyncio.create_task(producer.cut(error, rules.SERVER_STOPPED)) for producer in self._producers
+        ]
+        if cuts:
+            _, late = await asyncio.wait(cuts, timeout=max(0.0, deadline - self._clock()))
+            for cut in late:
+                cut.cancel()
+        # Followers come last, so that they receive the last bytes and changes that producers caused.
+        self._hub.close(error)
+        self._feed.close(error)
+
+    async def close(self) -> None:
+        """Drain without waiting. The owner of store, hub, digests and scrub closes those."""
+        await self.drain(self._clock())
+
+    def _check(self) -> None:
+        if self._stopping is not None:
+            raise self._stopping.with_traceback(None)
+
+    async def _with_current(self, id: str, use: Callable[[Info], Awaitable[T]]) -> T:
+        """Call `use` with the stream that has this id, and once more if it was replaced meanwhile."""
+        tried = ""
+        while True:
+            info = await self._store.info(id)
+            try:
+                return await use(info)
+            except (StreamNotFound, StreamGone):
+                # The key is gone. If the id has a new key by now, the request means that stream.
+                if info.key == tried:
+                    raise StreamNotFound(id) from None
+                tried = info.key

@@ -1,13 +1,13 @@
-"""Spying: many followers woven into one output, whose format this module owns.
+"""Follow many streams at once, interleaved into one output. Owns the format of that output.
 
     START: build/1          a stream that is not final when the spy joins, or one that is created later
-    build/1:                from here on its bytes, until another line like these
+    build/1:                its bytes follow, until the next line of one of these kinds
     ...bytes...
     END: build/1            complete, aborted, deleted or replaced
 
-Such a line always begins on a new line of the output. Bytes are passed through unchanged and in order; only
-the start of a UTF-8 character at the end of what is there waits for its rest. Nothing is queued for a spy but
-which streams are new or have grown: it pulls, from the tail of a stream or, behind that, from its content.
+Such a line always begins on a new line of the output. Bytes are passed on unchanged and in order. Only an
+incomplete UTF-8 character is held back until the rest of it arrives. Nothing is queued for a spy except which
+streams are new or have grown. It takes bytes from the tail of a stream or, if it lags, from the content.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from loom.streams.hub import Hub, Tail
 from loom.wire.text import Whole
 
 RUN = 64 << 10
-"""Bytes a stream shows, give or take a chunk, before the next one has its turn."""
-UNTOLD = 10_000
-"""Streams a spy may have still to announce or to end before it is given up as too slow."""
+"""After about this many bytes of one stream it is the next stream's turn."""
+PENDING = 10_000
+"""The most streams whose START or END a spy may have to write still. A slower spy is disconnected."""
 
 UNFINISHED = Query(states=frozenset(State) - FINAL_STATES)
 COLORS = 32, 33, 34, 35, 36, 92, 93, 94, 95, 96
@@ -32,22 +32,22 @@ RESET = "\x1b[0m"
 
 
 class Spy:
-    """Where spies are let in."""
+    """Creates spies on one store."""
 
-    def __init__(self, store: Store, hub: Hub, *, untold: int = UNTOLD) -> None:
+    def __init__(self, store: Store, hub: Hub, *, pending: int = PENDING) -> None:
         self._store = store
         self._hub = hub
-        self._untold = untold
+        self._pending = pending
 
     async def weave(
         self, color: bool = False, shown: Callable[[str], bool] = lambda _: True
     ) -> AsyncGenerator[bytes, None]:
-        """What all live and new streams give whose id is `shown`, until it is closed. The first piece, maybe
-        an empty one, comes as soon as the spy has joined.
+        """Yield the output of all present and new streams whose id is `shown`, until closed.
 
-        Raises StoreStopped, or Busy where the spy is too far behind or no descriptor is left.
+        The first piece, which may be empty, is yielded once the spy has joined. Raises StoreStopped, or Busy
+        if the spy lags too far or no descriptor is left.
         """
-        weave = _Weave(self._store, self._hub, self._untold, color, shown)
+        weave = _Weave(self._store, self._hub, self._pending, color, shown)
         try:
             yield await weave.join()
             while True:
@@ -58,23 +58,23 @@ class Spy:
 
 
 class _Strand:
-    """One stream as a spy has seen it: all before `offset` is shown, but for what `whole` holds."""
+    """What a spy has written of a stream: all bytes before `offset`, except those that `whole` holds."""
 
     def __init__(self, key: str, id: str, color: int) -> None:
         self.key = key
         self.id = id
         self.color = color
         self.tail: Tail | None = None
-        """None until it is announced."""
+        """None until the stream is announced."""
         self.offset = 0
         self.whole = Whole()
         self.over = False
-        """Nothing more comes; its end is still to be told."""
+        """The stream has ended, or cannot be read; END is still to be written."""
         self.queued = False
 
 
 class _Page:
-    """The output so far, as far as it matters for what comes next. Pure."""
+    """The state of the output that the next piece depends on. Pure."""
 
     def __init__(self, colored: bool) -> None:
         self._colored = colored
@@ -82,12 +82,12 @@ class _Page:
         self._at_line_start = True
 
     def announce(self, word: str, strand: _Strand) -> bytes:
-        """A line that tells of the stream as a whole."""
+        """Return the line START or END of a stream."""
         self._running = None
         return self._line(f"{word}: {self._name(strand)}")
 
     def show(self, strand: _Strand, data: bytes) -> bytes:
-        """Some bytes of a stream, behind its line if another one was shown before."""
+        """Return bytes of a stream, after its line if the output showed another stream before."""
         line = b"" if self._running is strand else self._line(f"{self._name(strand)}:")
         self._running = strand
         self._at_line_start = data.endswith(b"\n")
@@ -105,7 +105,7 @@ class _Page:
 
 
 class _Weave:
-    """One spy: the streams it knows, and those of them that have something to show, in the order of turns."""
+    """One spy: the streams it knows, and a queue of those that have something to write."""
 
     def __init__(
         self, store: Store, hub: Hub, limit: int, colored: bool, shown: Callable[[str], bool]
@@ -117,19 +117,19 @@ class _Weave:
         self._page = _Page(colored)
         self._colors = cycle(COLORS)
         self._strands: dict[str, _Strand] = {}
-        self._growing = 0  # strands that are announced and not over
+        self._growing = 0  # strands with a tail that are not over
         self._ready: deque[_Strand] = deque()
-        self._stirred = asyncio.Event()
+        self._woken = asyncio.Event()
         self._error: LoomError | None = None
-        self._watching = store.watch(self._changed)
-        hub.listeners.add(self._stirred.set)
+        self._watching = store.watch(self._on_change)
+        hub.listeners.add(self._woken.set)
 
     async def join(self) -> bytes:
-        """Begin with every stream that is not final, each at its end of this moment; announces them."""
+        """Join every stream that is not final at its present end; return their START lines."""
         started = []
         for info in [info async for info in self._store.find(UNFINISHED)]:
             if info.key in self._strands or not self._shown(info.id):
-                continue  # if created since we watch, its turn comes, and from its first byte
+                continue  # created after `watch`: already queued, and shown from its first byte
             strand = self._add(info.key, info.id)
             await self._attach(strand)
             if strand.tail is None:
@@ -140,7 +140,7 @@ class _Weave:
         return b"".join(started)
 
     async def turn(self) -> bytes:
-        """What the next stream that has something to show shows in one run."""
+        """Wait for the next stream that has something to write; return one run of it."""
         strand = await self._next()
         shown = []
         if strand.tail is None:
@@ -158,9 +158,9 @@ class _Weave:
         return b"".join(shown)
 
     def leave(self) -> None:
-        """Let go of everything. May be repeated."""
+        """Release everything. May be repeated."""
         self._watching.close()
-        self._hub.listeners.discard(self._stirred.set)
+        self._hub.listeners.discard(self._woken.set)
         for strand in tuple(self._strands.values()):
             self._release(strand)
         self._ready.clear()
@@ -175,11 +175,11 @@ class _Weave:
                 if strand.key in self._strands:
                     return strand
             else:
-                self._stirred.clear()
-                await self._stirred.wait()
+                self._woken.clear()
+                await self._woken.wait()
 
     async def _take(self, strand: _Strand) -> bytes:
-        """Some of the bytes that are there, or none."""
+        """Return some of the bytes after the strand's offset, or none."""
         tail = strand.tail
         if tail is None or strand.offset >= tail.end:
             return b""
@@ -190,7 +190,7 @@ class _Weave:
         return data
 
     async def _stored(self, strand: _Strand, stop: int) -> bytes:
-        """Bytes from the content, which is open only here: streams without end may be behind at once."""
+        """Return bytes of the content. It is open only during this call: any number of strands may lag."""
         try:
             async with await self._store.open(strand.key) as content:
                 return b"".join([part async for part in content.read(strand.offset, stop)])
@@ -215,20 +215,20 @@ class _Weave:
         except (StreamNotFound, StreamGone):
             strand.over = True
             return
-        if strand.key not in self._strands:  # given up meanwhile
+        if strand.key not in self._strands:  # released during the await
             self._hub.detach(tail)
             return
         strand.tail = tail
         self._growing += 1
-        tail.listeners.add(self._grown)
+        tail.listeners.add(self._on_tail)
         if tail.ended:
-            self._grown(tail)
+            self._on_tail(tail)
 
     def _detach(self, strand: _Strand) -> None:
-        """No more of it is shown."""
+        """Stop reading the stream; END is still to be written."""
         if strand.tail is not None:
             self._growing -= not strand.over
-            strand.tail.listeners.discard(self._grown)
+            strand.tail.listeners.discard(self._on_tail)
             self._hub.detach(strand.tail)
         strand.tail = None
         strand.over = True
@@ -241,15 +241,15 @@ class _Weave:
         if not strand.queued:
             strand.queued = True
             self._ready.append(strand)
-            self._stirred.set()
+            self._woken.set()
 
-    def _changed(self, change: Change) -> None:
+    def _on_change(self, change: Change) -> None:
         info = change.info
         if change.kind is ChangeKind.CREATED and info.key not in self._strands and self._shown(info.id):
             self._queue(self._add(info.key, info.id))
             self._check_limit()
 
-    def _grown(self, tail: Tail) -> None:
+    def _on_tail(self, tail: Tail) -> None:
         strand = self._strands[tail.key]
         if tail.ended and not strand.over:
             strand.over = True
@@ -259,6 +259,6 @@ class _Weave:
 
     def _check_limit(self) -> None:
         if len(self._strands) - self._growing > self._limit:
-            self._error = Busy(f"This spy is more than {self._limit} streams behind.")
+            self._error = Busy(f"This spy lags by more than {self._limit} streams. Reconnect to continue.")
             self.leave()
-            self._stirred.set()
+            self._woken.set()

@@ -18,7 +18,7 @@ from loom.http.exchange import Exchange, body_part
 from loom.http.service.listing import once, row
 from loom.http.stream.sse import BEAT, EVENT_HEADERS, RETRY, beating
 from loom.model import Info
-from loom.streams.feed import Place
+from loom.streams.feed import Position
 from loom.streams.service import Service
 from loom.wire.sse import encode, encode_id, encode_retry
 
@@ -43,32 +43,32 @@ class FeedEvents:
         def wanted(info: Info) -> bool:
             return info.id.startswith(prefix) and visible(info.id)
 
-        place = self._service.changes(b",".join(exchange.all(b"last-event-id")).decode("latin-1").strip())
+        position = self._service.changes(b",".join(exchange.all(b"last-event-id")).decode("latin-1").strip())
         if exchange.head:
             await exchange.respond(200, EVENT_HEADERS)
             return
-        with self._service.following():
+        with self._service.follower_slot():
             # Who leaves before anything has happened can go on from here too.
-            await exchange.begin(200, EVENT_HEADERS, encode_id(place.id) if place.id else b"")
-            await exchange.relay(beating(feed_events(place, wanted), self._beat), body_part)
+            await exchange.begin(200, EVENT_HEADERS, encode_id(position.id) if position.id else b"")
+            await exchange.relay(beating(feed_events(position, wanted), self._beat), body_part)
 
 
-async def feed_events(place: Place, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+async def feed_events(position: Position, wanted: Wanted) -> AsyncGenerator[bytes, None]:
     """The changes that are wanted, as events; ends when the server stops."""
     untold = 0
     try:
         while True:
-            changes = await place.next()
+            changes = await position.next()
             if changes is None:
-                yield encode("{}", name="reset", id=place.id or "")
+                yield encode("{}", name="reset", id=position.id or "")
                 continue
             for id, change in changes:
                 untold += 1
                 if wanted(change.info):
                     untold = 0
                     yield encode(row(change.info), name=change.kind, id=id)
-            if untold >= UNTOLD and place.id:
+            if untold >= UNTOLD and position.id:
                 untold = 0
-                yield encode_id(place.id)
+                yield encode_id(position.id)
     except StoreStopped:
         yield encode_retry(random.randint(*RETRY))

@@ -31,7 +31,7 @@ class Listing:
         infos: list[Info] = []
         below = None
         if prefix is not None:
-            infos, below = await self._service.find(replace(query, prefix=prefix), limit)
+            infos, below = await self._service.listing.find(replace(query, prefix=prefix), limit)
         rows = ",\n".join(row(info) for info in infos if visible(info.id))
         cursor = json.dumps(None if below is None else f"{below:x}")
         await answer_json(exchange, f'{{"streams": [\n{rows}\n], "cursor": {cursor}}}\n')
@@ -46,14 +46,14 @@ class Listing:
         if not (exchange.principal.may(Action.REPLACE) and exchange.principal.covers_all(given["prefix"])):
             raise Forbidden("This token does not allow to delete all of these streams.")
         query = Query(prefix=given["prefix"])
-        count, below = await self._service.count(query)
+        count, below = await self._service.listing.count(query)
         if dry:
             await answer_json(exchange, f'{{"count": {count}}}\n')
         elif confirmed != count:
             detail = f"{count} streams match; confirm={count} deletes them."
             await exchange.respond(*problem(409, "unconfirmed", detail, count=count))
         else:
-            deleted = await self._service.delete_all(replace(query, below=below))
+            deleted = await self._service.listing.delete(replace(query, below=below))
             await answer_json(exchange, f'{{"deleted": {deleted}}}\n')
 
 

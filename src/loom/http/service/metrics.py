@@ -37,7 +37,7 @@ class Scrape:
             Snapshot(
                 producers=load.producers,
                 followers=load.followers,
-                behind=load.behind,
+                lagging=load.lagging,
                 lag=load.lag,
                 held=load.held,
                 received=received,

@@ -24,7 +24,7 @@ class SpyHole:
         if exchange.head:
             await exchange.respond(200, HEADERS)
             return
-        with self._service.following():
+        with self._service.follower_slot():
             async with aclosing(self._spy.weave(exchange.given("color"), shown)) as pieces:
                 # Joined before the head is sent: who has seen the head misses nothing that comes after it.
                 joined = await anext(pieces)

@@ -287,7 +287,7 @@ async def _report(exchange: Exchange, producer: Producer) -> None:
     offset = producer.info.size
     try:
         while True:
-            offset = await producer.durable(beyond=offset)
+            offset = await producer.wait_durable(beyond=offset)
             await exchange.send(body_part(_line(offset=offset)))
             await asyncio.sleep(PROGRESS_INTERVAL)
     except LoomError:
