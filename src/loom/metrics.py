@@ -55,7 +55,9 @@ class Metrics:
         self._ready = gauge("loom_ready", "1 while the server accepts new work, as /readyz reports.")
         self._producers = gauge("loom_producers", "Producers connected now.")
         self._followers = gauge("loom_followers", "Followers connected now.")
-        self._lagging = gauge("loom_followers_behind", "Followers that lag and read stored bytes to catch up.")
+        self._lagging = gauge(
+            "loom_followers_behind", "Followers that lag and read stored bytes to catch up."
+        )
         self._lag = gauge("loom_follower_lag_bytes", "Durable bytes not yet sent to the slowest follower.")
         self._held = gauge("loom_tail_bytes", "Memory used for the recent bytes of followed streams.")
         self._received = counter("loom_received_bytes", "Bytes of streams received from producers.")
