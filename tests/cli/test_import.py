@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.support.program import BIN, environment
 
-from loom.cli.probo import Damage, content
+from loom.cli.import_ import Damage, content
 from loom.model import Info, NewStream, Patch, Query, State, steady_clock
 from loom.store.files import FilesStore
 

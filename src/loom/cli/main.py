@@ -24,7 +24,7 @@ MODULES = {
     "spy": "loom.cli.spy",
     "doctor": "loom.cli.doctor",
     "bench": "loom.cli.bench",
-    "import": "loom.cli.importing",
+    "import": "loom.cli.import_",
     "help": "loom.cli.help",
 }
 """The module of each command. Its `command` declares name, arguments, help and function."""

@@ -8,6 +8,7 @@ import click
 from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
 from loom.cli.running import write
+from loom.cli.terminal import printable
 from loom.errors import LoomError
 from loom.model import steady_clock
 
@@ -38,7 +39,7 @@ def command(directory: Path, as_json: bool) -> int:
                     {"id": each.info.id, "key": each.info.key, "file": each.file, "fault": each.fault}
                 )
                 if not as_json:
-                    write(f"damaged: {each.info.id} ({each.file}): {each.fault}\n".encode())
+                    write(f"damaged: {printable(each.info.id)} ({each.file}): {each.fault}\n".encode())
     except LoomError as error:
         raise Stop(CANNOT, str(error)) from None
     if as_json:

@@ -1,0 +1,280 @@
+"""The command `loom import`: copies the streams of ProboCI's loom into a data directory that no server uses.
+
+That program keeps a file `stream-<id>.log` per stream, gzip or plain, and a table of metadata. Only the time
+of the file says when a stream was created or ended. The table is RethinkDB's (`id`, `meta`) or
+PostgreSQL's, where all columns but `id` are the metadata.
+
+The import writes to the store directly, because a server cannot create a stream in the past. Every stream is
+imported whole: a part that an interrupted run left is replaced by the next run.
+"""
+
+import json
+import re
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from loom.cli import exit_codes, options
+from loom.cli.command import Stop, declare
+from loom.cli.running import write
+from loom.cli.terminal import printable
+from loom.errors import ConfigError, InvalidId, LoomError, StreamExists, StreamNotFound
+from loom.model import NewStream, Patch, State, check_id, repeats
+
+if TYPE_CHECKING:
+    from loom.store.base import Store
+
+DONE, PARTLY, CANNOT = exit_codes.OK, exit_codes.REFUSED, exit_codes.USAGE
+MAX_METADATA = 32768
+"""Bytes that fit into a response header; the highest value of the setting max_metadata_bytes."""
+REASON = "imported: "
+"""Starts the reason of a stream that was aborted because its file is damaged."""
+
+NAME = re.compile(r"stream-(.+)\.log", re.DOTALL)
+GZIP = b"\x1f\x8b"
+PIECE = 256 << 10
+WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 1952)
+
+
+@declare("import", "loom import /var/loom/data --metadata streams.json --data /var/lib/loom")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--metadata",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The exported metadata table, in JSON.",
+)
+@click.option(
+    "--data",
+    metavar="DIR",
+    default="./data",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="The data directory to import into.",
+)
+@click.option("--plain", is_flag=True, help="Treat no file as compressed, even if it looks so.")
+@click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
+@options.json
+def command(
+    directory: Path, metadata: Path | None, data: Path, plain: bool, dry_run: bool, as_json: bool
+) -> int:
+    """Import the streams of ProboCI's loom into a data directory.
+
+    DIR holds the files stream-<id>.log. No server may use the data directory. A file that is truncated or
+    damaged is imported up to that byte, and its stream is aborted. Streams get the time of their file.
+    The import may be repeated: streams that exist already are kept.
+    """
+    import asyncio
+
+    try:
+        found, missing = sources(directory, metadata)
+        done = asyncio.run(_run(found, data, plain=plain, dry=dry_run))
+    except LoomError as error:
+        raise Stop(CANNOT if isinstance(error, ConfigError) else PARTLY, str(error)) from None
+    for id in missing:
+        done.note("without a file", id, "the table has this stream, but its file is missing")
+    if as_json:
+        lines = [
+            json.dumps(
+                {"dry_run": dry_run, "bytes": done.size, "streams": done.outcomes, "notes": done.notes}
+            )
+        ]
+    else:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(done.outcomes.items()))
+        lines = [
+            *(f"{each['outcome']}: {printable(each['id'])}: {printable(each['why'])}" for each in done.notes),
+            f"{counts or 'no streams'}; {done.size} bytes{' (nothing written)' if dry_run else ''}",
+        ]
+    write("".join(f"{line}\n" for line in lines).encode())
+    return PARTLY if done.outcomes["failed"] else DONE
+
+
+class Clock:
+    """A clock that shows the time of the stream that is imported, so that the stream is created then."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def __call__(self) -> float:
+        return time.time() if self.at is None else self.at
+
+
+class Damage(Exception):
+    """The rest of a file cannot be read. The bytes before it are good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A stream to import. `time` is when its file was last written, in seconds since the Unix epoch."""
+
+    id: str
+    path: Path
+    metadata: str
+    time: float
+
+
+class Import:
+    """One run and what it did. Without a store it is a dry run."""
+
+    def __init__(self, store: "Store | None", clock: Clock, *, plain: bool) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.notes: list[dict[str, str]] = []
+        self.size = 0
+        self._store = store
+        self._clock = clock
+        self._plain = plain
+
+    async def take(self, source: Source) -> None:
+        """Import a stream unless it exists. Raises StorageFull and the errors that stop a store."""
+        new = NewStream(
+            id=source.id, metadata=source.metadata, idempotency_key=f"import of {source.path.name}"
+        )
+        try:
+            check_id(source.id)
+            if len(source.metadata) > MAX_METADATA:
+                raise ConfigError(f"its metadata is longer than {MAX_METADATA} bytes")
+            self._clock.at = source.time
+            damage = await (
+                self._read(source) if self._store is None else self._write(self._store, new, source)
+            )
+        except StreamExists:
+            await self._keep(new)
+        except (InvalidId, ConfigError, OSError) as error:
+            self.note("failed", source.id, str(error))
+        else:
+            if damage:
+                self.note("aborted", source.id, damage)
+            else:
+                self.outcomes["complete"] += 1
+        finally:
+            self._clock.at = None
+
+    def note(self, outcome: str, id: str, why: str) -> None:
+        """Count a stream that did not become complete, and keep the reason."""
+        self.outcomes[outcome] += 1
+        self.notes.append({"outcome": outcome, "id": id, "why": why})
+
+    async def _read(self, source: Source) -> str:
+        """Read the file of a stream. Return its damage, empty if it has none."""
+        try:
+            for piece in content(source.path, plain=self._plain):
+                self.size += len(piece)
+        except Damage as damage:
+            return str(damage)
+        return ""
+
+    async def _write(self, store: "Store", new: NewStream, source: Source) -> str:
+        """Store a stream. Return the damage of its file, empty if it has none. Raises StreamExists."""
+        await self._remove_part(store, new)
+        writer = await store.create(new)
+        damage = ""
+        try:
+            for piece in content(source.path, plain=self._plain):
+                writer.append(piece)
+                await writer.wait_for_room()
+                self.size += len(piece)
+        except Damage as found:
+            damage = str(found)
+        end = Patch(state=State.ABORTED, reason=REASON + damage) if damage else Patch(state=State.COMPLETE)
+        await writer.close(end)
+        return damage
+
+    async def _remove_part(self, store: "Store", new: NewStream) -> None:
+        """Delete what an interrupted run stored of this stream."""
+        try:
+            info = await store.info(new.id)
+        except StreamNotFound:
+            return
+        if repeats(new, info) and not info.state.final:
+            await store.delete(info.key)
+
+    async def _keep(self, new: NewStream) -> None:
+        assert self._store
+        if repeats(new, await self._store.info(new.id)):
+            self.outcomes["already there"] += 1
+        else:
+            self.note("failed", new.id, "another stream has this id; that stream is kept")
+
+
+async def _run(found: list[Source], data: Path, *, plain: bool, dry: bool) -> Import:
+    """Import these streams. Raises LoomError."""
+    clock = Clock()
+    store: Store | None = None
+    if not dry:
+        from loom.store.files import FilesStore
+
+        store = await FilesStore.start(data, clock=clock)
+    run = Import(store, clock, plain=plain)
+    try:
+        for source in found:
+            await run.take(source)
+    finally:
+        if store is not None:
+            await store.close()
+    return run
+
+
+def sources(directory: Path, metadata: Path | None) -> tuple[list[Source], list[str]]:
+    """Return the streams, oldest first, and the ids whose file is missing. Raises ConfigError."""
+    try:
+        rows = {} if metadata is None else dict(_rows(metadata.read_text("utf-8")))
+        files = {found[1]: path for path in directory.iterdir() if (found := NAME.fullmatch(path.name))}
+        known = [Source(id, path, rows.get(id, "{}"), path.stat().st_mtime) for id, path in files.items()]
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError, KeyError):
+        raise ConfigError(
+            f"{metadata} is not a JSON array, or JSON lines, of objects that have an id."
+        ) from None
+    return sorted(known, key=lambda each: (each.time, each.id)), sorted(rows.keys() - files.keys())
+
+
+def content(path: Path, *, plain: bool) -> Iterator[bytes]:
+    """Yield the bytes of a stream in pieces. `plain`: do not decompress. Raises Damage, OSError."""
+    with path.open("rb") as file:
+        packed = not plain and file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        yield from _unpacked(file) if packed else _pieces(file)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(PIECE), b"")
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the decompressed bytes of all members of a gzip file, in pieces of bounded size."""
+    unpacker = zlib.decompressobj(WINDOW)
+    for piece in _pieces(file):
+        while piece:
+            if unpacker.eof:
+                unpacker = zlib.decompressobj(WINDOW)
+            try:
+                data = unpacker.decompress(piece, PIECE)
+            except zlib.error:
+                raise Damage("the gzip file is damaged") from None
+            if data:
+                yield data
+            piece = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+    if not unpacker.eof:
+        # The bound on each piece may have left bytes in the decompressor.
+        while data := unpacker.decompress(b"", PIECE):
+            yield data
+        raise Damage("the gzip file is cut off")
+
+
+def _rows(text: str) -> Iterator[tuple[str, str]]:
+    """Yield ids and metadata, the latter as JSON text in ASCII."""
+    rows: list[Any] = (
+        json.loads(text)
+        if text.lstrip().startswith("[")
+        else [json.loads(line) for line in text.splitlines() if line.strip()]
+    )
+    for row in rows:
+        kept = row["meta"] if "meta" in row else {key: row[key] for key in row if key != "id"}
+        yield str(row["id"]), json.dumps({} if kept is None else kept)
