@@ -20,6 +20,7 @@ def configure(level: str, format: str, secrets: Iterable[str] = (), stream: IO[s
     """Log from `level` up in `format` (auto, human, json), with `secrets` masked. May be called again."""
     out = stream or sys.stderr
     human = format == "human" or (format == "auto" and out.isatty())
+    as_json = structlog.processors.JSONRenderer(default=str)
     least = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -27,16 +28,13 @@ def configure(level: str, format: str, secrets: Iterable[str] = (), stream: IO[s
             mask(secrets),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
-            *([_human(colors=out.isatty())] if human else [_head_first, _json]),
+            *([_human(colors=out.isatty())] if human else [_head_first, as_json]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=lambda *_: _Lines(out),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=least, handlers=[_Bridge()], force=True)
-
-
-_json = structlog.processors.JSONRenderer(default=str)
 
 
 def _head_first(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:

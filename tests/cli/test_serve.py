@@ -1,4 +1,4 @@
-"""`loom serve` and `stream` as real programs."""
+"""`loom serve` and `stream` as separate processes."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ class Served:
 
     @asynccontextmanager
     async def reading(self, target):
-        """A wire whose answer has begun with 200."""
+        """Yield a wire on which a response with 200 has begun."""
         wire = await self.wire()
         try:
             await wire.request("GET", target)
@@ -70,7 +70,7 @@ async def served(*arguments, store="memory", env=None):
         yield Served(process, int(found[1]), found[2])
 
 
-async def test_line_tells_the_port_that_was_picked_and_how_streams_are_kept(tmp_path):
+async def test_line_shows_the_chosen_port_and_where_streams_are_stored(tmp_path):
     async with served("--data", tmp_path / "d", store="files") as server:
         assert server.kept == f"data in {tmp_path / 'd'}, durability disk"
         _, body = await server.get("/readyz")
@@ -92,14 +92,14 @@ async def test_lines_piped_in_slowly_are_followed_live_and_replayed():
 
 
 async def push(server, id, data, *arguments, env=None):
-    """A whole `stream`."""
+    """Run `stream` to its end."""
     async with program("stream", *arguments, server.url, id, env=env) as process:
         process.write(data)
         await process.end_input()
         return await process.ended()
 
 
-async def test_big_binary_input_arrives_whole_and_is_replaced_with_force():
+async def test_large_binary_input_is_stored_whole_and_replaced_with_force():
     data = os.urandom(5_000_000)
     async with served() as server:
         assert await push(server, "big", b"before") == (OK, "")
@@ -108,7 +108,7 @@ async def test_big_binary_input_arrives_whole_and_is_replaced_with_force():
         assert (await server.get("/stream/big"))[1] == data
 
 
-async def test_conflict_and_wrong_token_end_a_program_whose_input_stays_open():
+async def test_conflict_and_wrong_token_end_stream_although_its_input_stays_open():
     async with served("--tokens", "right,other") as server:
         right = {"LOOM_TOKEN": "right"}
         assert await push(server, "s", b"x", env=right) == (OK, "")
@@ -125,7 +125,7 @@ async def test_conflict_and_wrong_token_end_a_program_whose_input_stays_open():
 
 @asynccontextmanager
 async def half_pushed(server):
-    """A `stream` of which the server has stored a part and tells a follower; both."""
+    """Yield a `stream` in the middle of its input, and a follower that has received the first part."""
     async with server.spying() as spy, program("stream", server.url, "s") as producer:
         await spy.until(b"START: s\n")
         async with server.following("s") as follower:
@@ -144,7 +144,7 @@ async def test_ctrl_c_leaves_a_stream_that_never_looks_complete():
         assert (head["x-stream-state"], body) == ("aborted", b"half")
 
 
-async def test_killed_server_is_a_lost_server():
+async def test_a_killed_server_is_reported_as_lost():
     async with served() as server, half_pushed(server) as (producer, _):
         server.process.signal(signal.SIGKILL)
         assert (await producer.ended())[0] == LOST
@@ -166,7 +166,7 @@ async def test_stopping_with_producer_and_follower_is_prompt_and_keeps_every_byt
 
 
 async def refused(*arguments, env=None, cwd=None):
-    """The one sentence with which the server does not start."""
+    """Return the one sentence with which the server refuses to start."""
     code, out, err = await run("loom", "serve", "--port", "0", *arguments, env=env, cwd=cwd)
     assert (code, out) == (USAGE, "")
     assert err.startswith("loom serve: ")
@@ -174,30 +174,30 @@ async def refused(*arguments, env=None, cwd=None):
     return err
 
 
-async def test_port_in_use_is_told():
+async def test_port_in_use_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert str(port) in await refused("--store", "memory", "--port", str(port))
 
 
-async def test_data_directory_in_use_is_told(tmp_path):
+async def test_data_directory_in_use_is_reported(tmp_path):
     async with served("--data", tmp_path, store="files"):
         assert str(tmp_path) in await refused("--data", tmp_path)
 
 
-async def test_data_directory_that_cannot_be_is_told(tmp_path):
+async def test_data_directory_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in await refused("--data", tmp_path / "file" / "data")
 
 
-async def test_wrong_settings_are_told(tmp_path):
+async def test_wrong_settings_are_reported(tmp_path):
     (tmp_path / "loom.yaml").write_text("tokens: [hidden]\nprot: 1\n")
     assert "did you mean port?" in await refused("-c", tmp_path / "loom.yaml")
     assert "LOOM_STORE" in await refused(env={"LOOM_STORE": ""})
     assert "hidden" not in await refused("--tokens", "hidden,")
 
 
-async def test_files_environment_and_flags_come_together(tmp_path):
+async def test_files_environment_and_flags_are_combined(tmp_path):
     (tmp_path / "1.yaml").write_text("tokens: [one]\nlog_level: error\n")
     (tmp_path / "2.yaml").write_text("tokens: [two]\n")
     async with served("-c", tmp_path, env={"LOOM_LOG_FORMAT": "json"}) as server:
@@ -223,7 +223,7 @@ async def test_log_is_json_with_one_line_a_request_and_no_token():
         ([], False),
     ],
 )
-async def test_public_address_without_tokens_is_warned_of(arguments, warned):
+async def test_public_address_without_tokens_logs_a_warning(arguments, warned):
     async with program("loom", "serve", "--port", "0", "--store", "memory", *arguments) as process:
         await process.line()
         process.signal(signal.SIGTERM)
@@ -232,7 +232,7 @@ async def test_public_address_without_tokens_is_warned_of(arguments, warned):
     assert ("ANYONE" in err) is warned
 
 
-async def test_durability_os_is_warned_of(tmp_path):
+async def test_durability_os_logs_a_warning(tmp_path):
     async with served("--data", tmp_path, "--durability", "os", store="files") as server:
         assert "durability is os" in await server.process.log_line()
 
@@ -249,8 +249,8 @@ def test_log_on_a_terminal_is_for_people():
     assert b"{" not in before
 
 
-class Told:
-    """A standard output that tells its first words."""
+class FirstLine:
+    """A standard output that passes its first line to the test."""
 
     def __init__(self):
         self.line = asyncio.get_running_loop().create_future()
@@ -264,8 +264,8 @@ class Told:
 
 
 async def test_failed_store_ends_the_server_with_its_own_exit_code(monkeypatch):
-    told = Told()
-    monkeypatch.setattr("sys.stdout", told)
+    output = FirstLine()
+    monkeypatch.setattr("sys.stdout", output)
     stores = []
 
     async def open_memory(settings, clock, metrics):
@@ -274,7 +274,7 @@ async def test_failed_store_ends_the_server_with_its_own_exit_code(monkeypatch):
 
     settings = Settings(port=0, store="memory:")
     running = asyncio.create_task(run_server(settings, lambda: settings, opener=open_memory))
-    found = LISTENS.fullmatch(await told.line)
+    found = LISTENS.fullmatch(await output.line)
     assert found
     wire = await Wire.open("127.0.0.1", int(found[1]))
     await wire.post("/stream/s")
@@ -295,7 +295,7 @@ async def test_help_shows_every_setting():
         assert f"LOOM_{name.upper()}" in out
 
 
-async def test_commands_load_nothing_they_do_not_need():
+async def test_commands_import_nothing_they_do_not_need():
     heavy = {"pydantic", "starlette", "httptools", "structlog", "sqlite3"}
     for module, arguments, more in [
         ("loom.cli.stream", ["stream", "--help"], {"aiohttp", "rich"}),
@@ -315,7 +315,7 @@ async def test_commands_load_nothing_they_do_not_need():
         assert not (heavy | more) & set(out.split())
 
 
-async def test_hangup_reads_the_tokens_again_and_a_broken_file_changes_nothing(tmp_path):
+async def test_sighup_reloads_the_tokens_and_an_invalid_file_changes_nothing(tmp_path):
     file = tmp_path / "loom.yaml"
     file.write_text("tokens: [old]\n")
 
@@ -339,7 +339,7 @@ async def test_hangup_reads_the_tokens_again_and_a_broken_file_changes_nothing(t
         assert not await opens(server, "new")
 
 
-async def test_signed_tokens_outlive_a_restart_but_not_their_key(tmp_path):
+async def test_signed_tokens_survive_a_restart_but_not_a_new_key(tmp_path):
     root = {"LOOM_TOKENS": "root"}
     wanted = json.dumps({"scopes": ["read"], "prefix": "", "expires_in": 600}).encode()
     async with served("--data", tmp_path / "d", store="files", env=root) as server:
@@ -357,21 +357,21 @@ async def test_signed_tokens_outlive_a_restart_but_not_their_key(tmp_path):
         key.unlink()
 
 
-async def test_a_hangup_is_heard_from_the_very_start(tmp_path):
+async def test_a_sighup_during_the_start_is_handled(tmp_path):
     file = tmp_path / "loom.yaml"
-    os.mkfifo(file)  # whoever reads the settings waits for us
+    os.mkfifo(file)  # opening it to read the settings waits for this test to write
 
     async with program(
         *("loom", "serve", "-c", file, "--port", "0", "--store", "memory", "--log-format", "json")
     ) as process:
         status = Path(f"/proc/{process.pid}/status")
 
-        def held() -> bool:
+        def blocked() -> bool:
             begun = b"\0serve\0" in status.with_name("cmdline").read_bytes()
-            blocked = re.search(r"^SigBlk:\t(\w+)", status.read_text(), re.MULTILINE)
-            return begun and blocked is not None and int(blocked[1], 16) & 1 << signal.SIGHUP - 1 != 0
+            mask = re.search(r"^SigBlk:\t(\w+)", status.read_text(), re.MULTILINE)
+            return begun and mask is not None and int(mask[1], 16) & 1 << signal.SIGHUP - 1 != 0
 
-        await until("SIGHUP is held back", held)
+        await until("SIGHUP is blocked", blocked)
         process.signal(signal.SIGHUP)
         await asyncio.to_thread(file.write_text, "tokens: [one]\n")
         assert LISTENS.fullmatch(await process.line())

@@ -14,7 +14,7 @@ Serve = Callable[..., Awaitable[Server]]
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Start a server on this test's data directory. In the end none is left, and none has logged an error."""
+    """Start a server on this test's data directory. After the test none runs and none has logged an error."""
     servers: list[Server] = []
     data, log = tmp_path / "data", tmp_path / "server.log"
     log.touch()
@@ -29,7 +29,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     shutil.rmtree(data, ignore_errors=True)
     for line in log.read_text().splitlines(keepends=True):
         assert line.startswith(RECORD), line
-        # A kill may cut a record off; the next one follows on the same line, or nothing does.
+        # A kill may cut off a record; then the next server's record follows on the same line, or nothing does.
         if line.endswith("\n"):
             record = RECORD + line.split(RECORD)[-1]
             assert json.loads(record)["level"] in ("debug", "info", "warning"), line
@@ -37,7 +37,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 
 @pytest.fixture(scope="session", autouse=True)
 def many_files() -> Iterator[None]:
-    """Thousands of peers live in this process."""
+    """Allow this process thousands of connections."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     yield

@@ -1,7 +1,7 @@
-"""kill -9 in the middle of everything, again and again, on one data directory.
+"""kill -9 under load, again and again, on one data directory.
 
-Each round notes what was sent and what was told to anyone: 201s, ends, 409s, states, bytes. After the restart
-all of that must still be true. Seeded; where exactly the kill strikes is up to the machine.
+Each round records what was sent and what any client learned: 201s, ends, 409s, states, bytes. After the
+restart all of that must still hold. Seeded; when exactly the kill arrives depends on the machine.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ SEED = 2
 WINDOW = 4.0
 LOST = Cut, ConnectionError, IncompleteReadError
 SIZES = [1, 100, 100, 3_000, 60_000, 400_000]
-"""Of pieces: single bytes, lines, and what is too large for the commit log."""
+"""Sizes of pieces: single bytes, lines, and pieces too large for the commit log."""
 
 
 @dataclass(eq=False)
 class Take:
-    """One attempt to create a stream: what was sent for it, and what anyone was told of it."""
+    """One attempt to create a stream: what was sent for it, and what any client learned of it."""
 
     number: int
     force: bool = False
     sent: int = 0
     ended: bool = False
-    """Its last chunk was handed over."""
+    """Its last chunk was sent."""
     exists: bool = False
     complete: bool = False
     shown: int = 0
@@ -46,11 +46,11 @@ class Take:
 
 @dataclass(eq=False)
 class Stream:
-    """One id, and who wants it."""
+    """One id, and the attempts to create a stream with it."""
 
     target: str
     taken: bool = False
-    """Somebody was told 409."""
+    """A producer received 409."""
     takes: dict[int, Take] = field(default_factory=dict)
 
     def add(self, number: int, *, force: bool = False) -> Take:
@@ -58,12 +58,12 @@ class Stream:
         return self.takes[number]
 
     def take(self, head: Head) -> Take:
-        """Whose bytes an answer has."""
+        """Return the attempt whose bytes a response has."""
         return self.takes[int(head["x-stream-metadata"])]
 
 
 async def live(server: Server, stream: Stream, number: int, seed: int) -> None:
-    """Two producers who want the same id, perhaps one who replaces it: until the server is gone."""
+    """Run two producers of the same id, and perhaps one that replaces it, until the server is gone."""
     rng = random.Random(seed)
     await asyncio.sleep(rng.uniform(0, 0.3))
     async with TaskGroup() as group:
@@ -75,7 +75,7 @@ async def live(server: Server, stream: Stream, number: int, seed: int) -> None:
 
 
 async def send(server: Server, stream: Stream, take: Take, rng: random.Random, group: TaskGroup) -> None:
-    """Send pieces at some pace; end in an orderly way, by vanishing, or with the server."""
+    """Send pieces at some pace; end the stream, reset the connection, or lose the server."""
     pace, pieces = rng.choice([0, 0.002, 0.02]), rng.choice([3, 30, 10_000])
     with suppress(*LOST):
         async with connect(server) as wire:
@@ -101,7 +101,7 @@ async def send(server: Server, stream: Stream, take: Take, rng: random.Random, g
 
 
 async def watch(server: Server, stream: Stream, rng: random.Random) -> None:
-    """Read the stream from its start, as it comes, to its end or the server's."""
+    """Follow the stream from its start to its end or that of the server."""
     with suppress(*LOST):
         async with follow(server, stream.target) as wire:
             take = stream.take(wire.head)
@@ -119,16 +119,16 @@ async def watch(server: Server, stream: Stream, rng: random.Random) -> None:
 
 
 async def check(server: Server, stream: Stream, unfinished: set[str]) -> str:
-    """Hold the stored stream against what was told of it; returns its state, none if it is not there."""
-    told = [take for take in stream.takes.values() if take.exists]
-    assert sum(not take.force for take in told) <= 1, "two producers won"
+    """Compare the stored stream with what clients learned of it; return its state, or `none`."""
+    known = [take for take in stream.takes.values() if take.exists]
+    assert sum(not take.force for take in known) <= 1, "two producers won"
     head, body = await ask(server, "GET", f"{stream.target}?notail")
     if head.status == 404:
-        assert not told
+        assert not known
         assert not stream.taken
         return "none"
     take, state = stream.take(head), head["x-stream-state"]
-    assert not told or take.force or take is told[-1], "a replaced stream came back"
+    assert not known or take.force or take is known[-1], "a replaced stream came back"
     assert take.content.holds(0, body)
     assert take.shown <= len(body) <= take.sent
     if state == "complete":
@@ -148,7 +148,7 @@ async def all_states(server: Server, streams: list[Stream], unfinished: set[str]
 
 
 @pytest.mark.timeout(180)
-async def test_what_was_told_is_true_after_kill_9(serve: Serve):
+async def test_what_clients_learned_holds_after_kill_9(serve: Serve):
     rng = random.Random(SEED)
     rounds: list[list[Stream]] = []
     counts: Counter[str] = Counter()
@@ -170,7 +170,7 @@ async def test_what_was_told_is_true_after_kill_9(serve: Serve):
     tell(f"{dict(counts)}; {sum(take.shown > 0 for take in takes)} shown, {shown} MiB")
     assert min(counts["interrupted"], counts["complete"]) > ROUNDS
 
-    # Followers wait for the producers that were killed with the server; after the window they are cut.
+    # Followers wait for the producers that were lost; after the window their responses are cut.
     async with AsyncExitStack() as stack:
         followers = [
             await stack.enter_async_context(follow(server, stream.target))

@@ -1,4 +1,4 @@
-"""Much data: through the server, and past a reader who does not read."""
+"""Large streams, and a reader that does not read."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ STUCK_SECONDS = 10.0
 
 
 @pytest.mark.timeout(180)
-async def test_a_gibibyte_comes_back_as_it_was_and_costs_no_memory(serve: Serve, tool):
+async def test_a_gibibyte_is_returned_unchanged_and_costs_no_memory(serve: Serve, tool):
     server = await serve()
     starting = server.most_resident
     sent = await push(server, "large")
@@ -30,7 +30,7 @@ async def test_a_gibibyte_comes_back_as_it_was_and_costs_no_memory(serve: Serve,
 
 
 async def push(server: Server, id: str) -> str:
-    """Stream bytes of any kind, made on the way; returns their SHA-256."""
+    """Send 1 GiB of arbitrary bytes and return their SHA-256."""
     digest, content = hashlib.sha256(), Content(1)
     program = await asyncio.create_subprocess_exec(BIN / "stream", server.url, id, stdin=PIPE)
     assert program.stdin
@@ -55,7 +55,7 @@ async def pull(curl: str, url: str) -> str:
 
 
 @pytest.mark.timeout(120)
-async def test_a_stuck_reader_slows_nobody_and_gets_every_byte_later(serve: Serve):
+async def test_a_stuck_reader_slows_no_other_and_gets_every_byte_later(serve: Serve):
     server = await serve()
     content, size = Content(1), 0
     async with (
@@ -66,7 +66,7 @@ async def test_a_stuck_reader_slows_nobody_and_gets_every_byte_later(serve: Serv
         before = server.forget_peak()
         began = asyncio.get_running_loop().time()
         reading = bytes_of(reader)
-        # Each block is with the reader before the next is sent: nobody here waits for who is stuck.
+        # The reader has each block before the next is sent: neither it nor the producer waits for `stuck`.
         for number in range(1, BLOCKS + 1):
             sending = asyncio.create_task(send(producer, content, size, BLOCK))
             while size < number * BLOCK:

@@ -1,4 +1,4 @@
-"""`loom push` while the server is killed and restarted under it: byte-identical in the end."""
+"""`loom push` while its server is killed and restarted: the stored stream has the same bytes."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ RESTARTS = 6
 
 
 async def reached(server: Server, offset: int) -> None:
-    """Wait until so many bytes are durable."""
+    """Wait until `offset` bytes are durable."""
     while True:
         head, _ = await ask(server, "HEAD", "/stream/s")
         if head.status == 200 and int(head["upload-offset"]) >= offset:
@@ -37,7 +37,7 @@ async def test_a_push_survives_kills_and_restarts_of_the_server(serve: Serve):
             process.write(content.at(written, PIECE))
             written += PIECE
             await (server.kill() if restart % 2 else server.stop())
-            # The job goes on writing while no server is there.
+            # The job keeps writing while no server runs.
             process.write(content.at(written, PIECE))
             written += PIECE
             server = await serve(port=port)

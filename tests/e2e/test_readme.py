@@ -1,4 +1,4 @@
-"""The README's tour is run as it is written, and prints what it says it prints."""
+"""The console blocks of the README are run as written, and print what they show."""
 
 import asyncio
 import re
@@ -16,11 +16,11 @@ SERVER = "http://localhost:3060"
 MARK = "--- next ---\n"
 
 Block = dict[str, str]
-"""Commands, and what each prints."""
+"""Commands, each with what it prints."""
 
 
 def tour() -> list[Block]:
-    """The console blocks that talk to a server."""
+    """Return the console blocks that use a server."""
     blocks = re.findall(r"^```console\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     steps = re.compile(r"^\$ (.*\n)((?:(?!\$ ).*\n)*)", re.MULTILINE)
     return [dict(steps.findall(block)) for block in blocks if SERVER in block]
@@ -32,7 +32,7 @@ PLAIN = [block for block in tour() if block not in LIVE]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Where a reader of the README would be: with something to make, and what `make install` has made."""
+    """The working directory of a reader of the README: a Makefile, and the result of `make install`."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "Makefile").write_text("all:\n\t@echo built\n")
     return tmp_path
@@ -51,7 +51,7 @@ async def test_commands_print_what_the_readme_shows(serve: Serve, home: Path, to
     assert dict(zip(block, printed.decode().split(MARK), strict=False)) == block
 
 
-async def test_second_terminal_shows_each_line_as_it_comes(serve: Serve, home: Path, tool):
+async def test_second_terminal_shows_each_line_immediately(serve: Serve, home: Path, tool):
     tool("curl")
     [[sending, reading]] = LIVE
     server = await serve()

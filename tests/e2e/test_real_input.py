@@ -1,4 +1,4 @@
-"""What Loom is for: a real command's output, kept and watched while it runs."""
+"""The output of a real command, stored and followed while it runs."""
 
 import asyncio
 import shlex
@@ -21,7 +21,7 @@ async def watch(curl: str, url: str) -> asyncio.subprocess.Process:
 
 
 async def rest(reader: asyncio.subprocess.Process, first: bytes = b"") -> bytes:
-    """All that a reader shows; it ends as it should."""
+    """Return everything that a reader prints; it exits with 0."""
     assert reader.stdout
     shown = first + await reader.stdout.read()
     assert await reader.wait() == 0
@@ -29,7 +29,9 @@ async def rest(reader: asyncio.subprocess.Process, first: bytes = b"") -> bytes:
 
 
 @pytest.mark.timeout(180)
-async def test_readers_before_during_after_and_after_kill_9_see_what_tee_saw(serve: Serve, tool, tmp_path):
+async def test_readers_before_during_and_after_the_build_and_after_kill_9_see_what_tee_saw(
+    serve: Serve, tool, tmp_path
+):
     curl, server = tool("curl"), await serve()
     url, copy = f"{server.url}/stream/tests", tmp_path / "copy"
     async with follow(server, "/spy") as spy:

@@ -1,4 +1,4 @@
-"""Ten restarts under load: `loom push` and `loom tail` go on, and not a byte is lost or doubled."""
+"""Ten restarts under load: `loom push` and `loom tail` resume, and no byte is lost or repeated."""
 
 import asyncio
 import http.client
@@ -13,7 +13,7 @@ RESTARTS = 10
 
 
 def stored(port: int) -> int:
-    """How many bytes are durable."""
+    """Return the number of durable bytes."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("HEAD", "/stream/load")
     size = int(connection.getresponse().headers.get("upload-offset", "0"))
@@ -21,7 +21,7 @@ def stored(port: int) -> int:
     return size
 
 
-async def test_push_and_tail_go_on_over_ten_restarts(serve: Serve):
+async def test_push_and_tail_resume_through_ten_restarts(serve: Serve):
     server = await serve(shutdown_timeout=2)
     port = server.port
     env = {**environment(), "LOOM_SERVER": f"http://127.0.0.1:{port}"}
@@ -35,7 +35,7 @@ async def test_push_and_tail_go_on_over_ten_restarts(serve: Serve):
     assert push.stdin
     sent = b"begin\n"
     push.stdin.write(sent)
-    await until("the stream is there", lambda: stored(port) == len(sent))
+    await until("the stream exists", lambda: stored(port) == len(sent))
     tail = await loom("tail", "load", "-n", "100")
     assert tail.stdout
     assert await soon(tail.stdout.readline()) == sent

@@ -9,12 +9,12 @@ from tests.support.server import Server, tell
 from tests.support.wire import Wire
 
 FIRST_ANSWER_SECONDS = 3.0
-"""Thrice what is promised: other tests and builds may want this machine too."""
+"""Three times the promise, because other tests and builds may load this machine."""
 SHUTDOWN_SECONDS = 3
 
 
 @pytest.mark.parametrize("data", ["new", "old"])
-async def test_first_answer_comes_within_a_second_of_the_start(serve: Serve, data: str):
+async def test_first_response_comes_within_a_second_of_the_start(serve: Serve, data: str):
     if data == "old":
         await (await serve()).kill()
     began = time.monotonic()
@@ -26,7 +26,7 @@ async def test_first_answer_comes_within_a_second_of_the_start(serve: Serve, dat
     assert took < FIRST_ANSWER_SECONDS
 
 
-async def test_stop_leaves_live_streams_interrupted_and_whole(serve: Serve):
+async def test_stop_leaves_live_streams_interrupted_with_every_byte(serve: Serve):
     server = await serve(shutdown_timeout=SHUTDOWN_SECONDS)
     contents = {f"/stream/{number}": Content(number).at(0, 10_000) for number in range(10)}
     async with AsyncExitStack() as stack:
@@ -50,12 +50,12 @@ async def test_stop_leaves_live_streams_interrupted_and_whole(serve: Serve):
     assert await again.stop() == 0
 
 
-async def test_neither_a_stuck_reader_nor_a_busy_producer_holds_up_the_stop(serve: Serve):
+async def test_neither_a_stuck_reader_nor_a_busy_producer_delays_the_stop(serve: Serve):
     server = await serve(shutdown_timeout=SHUTDOWN_SECONDS)
     content = Content(1)
     async with (
         produce(server, "/stream/busy") as producer,
-        follow(server, "/stream/busy", buffer=4096),  # and never reads
+        follow(server, "/stream/busy", buffer=4096),  # never reads
         follow(server, "/stream/busy") as reader,
     ):
         producing = asyncio.create_task(send_until_lost(producer, content))
@@ -83,7 +83,7 @@ async def send_until_lost(producer: Wire, content: Content) -> int:
 
 
 async def stopped(server: Server) -> int:
-    """The exit code, which is there in time."""
+    """Stop the server and return its exit code, which arrives in time."""
     began = time.monotonic()
     code = await server.stop()
     took = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""`loom push` and `loom tail` through kills and restarts of the server: no byte differs."""
+"""`loom push` and `loom tail` while their server is killed and restarted: no byte differs."""
 
 import asyncio
 import socket
@@ -10,11 +10,11 @@ from tests.support.program import program
 
 RESTARTS = 10
 LINES = 400
-"""Between two restarts."""
+"""Lines between two restarts."""
 
 
 @pytest.mark.timeout(120)
-async def test_a_tail_goes_on_at_its_byte_through_ten_restarts(serve: Serve):
+async def test_a_tail_resumes_at_its_byte_through_ten_restarts(serve: Serve):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = await serve(port=port)

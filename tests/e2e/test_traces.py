@@ -1,4 +1,4 @@
-"""Traces as a collector gets them, over OTLP, from the real server."""
+"""Traces of the real server as a collector receives them over OTLP."""
 
 import asyncio
 import signal
@@ -17,21 +17,21 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Collector:
-    """Takes spans, or is silent for ever."""
+    """Receives spans; if `silent`, it never responds."""
 
     def __init__(self) -> None:
         self.spans: asyncio.Queue[Span] = asyncio.Queue()
         self.services: set[str] = set()
-        self.asked = asyncio.Event()
+        self.called = asyncio.Event()
         self.silent = False
         self.url = ""
 
     async def take(self, request: web.Request) -> web.Response:
-        told = ExportTraceServiceRequest.FromString(await request.read())
-        self.asked.set()
+        received = ExportTraceServiceRequest.FromString(await request.read())
+        self.called.set()
         if self.silent:
             await asyncio.Event().wait()
-        for group in told.resource_spans:
+        for group in received.resource_spans:
             self.services |= {
                 each.value.string_value for each in group.resource.attributes if each.key == "service.name"
             }
@@ -60,7 +60,7 @@ async def test_spans_reach_the_collector(collector: Collector, delay):
     async with served(env=environment(collector, delay)) as server:
         await server.get("/stream/none", traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
         if delay < 1000:
-            await asyncio.wait_for(collector.asked.wait(), 20)
+            await asyncio.wait_for(collector.called.wait(), 20)
         server.process.signal(signal.SIGTERM)
         assert (await server.process.ended())[0] == OK
     span = collector.spans.get_nowait()
@@ -68,7 +68,7 @@ async def test_spans_reach_the_collector(collector: Collector, delay):
 
 
 @pytest.mark.parametrize("how", ["silent", "gone"])
-async def test_a_collector_that_does_not_answer_holds_nothing_up(collector: Collector, how):
+async def test_a_collector_that_does_not_respond_delays_nothing(collector: Collector, how):
     collector.silent = how == "silent"
     if how == "gone":
         collector.url = "http://127.0.0.1:1"
@@ -76,7 +76,7 @@ async def test_a_collector_that_does_not_answer_holds_nothing_up(collector: Coll
         for _ in range(100):
             assert (await server.get("/stream/none"))[0].status == 404
         if collector.silent:
-            await asyncio.wait_for(collector.asked.wait(), 20)
+            await asyncio.wait_for(collector.called.wait(), 20)
         server.process.signal(signal.SIGTERM)
         code, logged = await asyncio.wait_for(server.process.ended(), 20)
         assert (code, "The last spans are lost" in logged) == (OK, True)
