@@ -1,5 +1,5 @@
-"""Benchmarks: Loom beside what it is measured against, in one run on one machine, as ratios.
+"""Benchmarks: Loom and what it is compared with, in one run on one machine, as ratios.
 
-`scripts/bench NAME` runs one of them, `make bench` all. They are programs and no tests: nothing fails by
-being slow.
+`scripts/bench NAME` runs one benchmark, `make bench` runs all. They are programs, not tests: a slow result
+is no failure.
 """

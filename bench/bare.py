@@ -1,6 +1,6 @@
-"""The limit for `followers`: a server that does nothing but send() what its producer sends to all.
+"""The limit for `followers`: a server that only passes each received piece to send(), once for each follower.
 
-Who sends GET follows; who sends anything else produces, in bytes that are passed on as they are.
+A connection that begins with GET is a follower; any other is a producer, whose bytes are sent unchanged.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ followers: list[socket.socket] = []
 
 
 async def talk(client: socket.socket) -> None:
-    """One connection."""
+    """Serve one connection."""
     loop = asyncio.get_running_loop()
     head = await loop.sock_recv(client, 4096)
     if head.startswith(b"GET"):
@@ -26,7 +26,7 @@ async def talk(client: socket.socket) -> None:
 
 
 async def main() -> None:
-    """Serve for ever."""
+    """Serve until killed."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     listener.setblocking(False)
     print(listener.getsockname()[1], flush=True)

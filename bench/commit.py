@@ -1,7 +1,7 @@
-"""Commits of the files store: time of a cycle by the number of live streams, and of an acknowledgement.
+"""Commits of the files store: the time of a cycle by the number of live streams, and of an acknowledgement.
 
-A cycle is a 100-byte line for each stream, until all are durable: against flushing a file for each, and
-against the same bytes in one write and one flush, which is the limit. The store runs in this process.
+A cycle appends a 100-byte line to each stream and ends when all are durable. It is compared with a flush per
+file, and with one write and one flush of the same bytes, which is the limit. The store runs in this process.
 """
 
 import argparse
@@ -25,32 +25,32 @@ SPACE = 16 * MIB
 
 
 class Appender:
-    """One file of zeros that lines are written over, as a commit log is."""
+    """A preallocated file that is overwritten in a circle, like a commit log."""
 
     def __init__(self, path: Path) -> None:
         path.write_bytes(bytes(SPACE))
         self._fd = os.open(path, os.O_RDWR)
-        self._place = 0
+        self._offset = 0
         os.fsync(self._fd)
 
     def write(self, data: bytes) -> None:
-        """Write and flush."""
-        if self._place + len(data) > SPACE:
-            self._place = 0
-        os.pwrite(self._fd, data, self._place)
+        """Write `data` and flush."""
+        if self._offset + len(data) > SPACE:
+            self._offset = 0
+        os.pwrite(self._fd, data, self._offset)
         os.fdatasync(self._fd)
-        self._place += len(data)
+        self._offset += len(data)
 
 
 async def timed(act: Callable[[], Awaitable[object]]) -> float:
-    """Seconds it takes."""
+    """Return the seconds that `act` takes."""
     begun = time.perf_counter()
     await act()
     return time.perf_counter() - begun
 
 
 async def cycles(store: FilesStore, directory: Path, count: int, rounds: int) -> tuple[float, float, float]:
-    """Medians for `count` streams: Loom, a flush for each file, one write and flush."""
+    """Return medians for `count` streams: Loom, one flush for each file, one write and flush."""
     writers = [await store.create(NewStream(id=f"{count}/{each}")) for each in range(count)]
     files = [
         os.open(directory / f"{count}-{each}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -77,9 +77,9 @@ async def cycles(store: FilesStore, directory: Path, count: int, rounds: int) ->
     ]
     times: list[list[float]] = [[], [], []]
     for turn in range(rounds):
-        for place, act in enumerate(acts):
-            if place != 1 or turn < max(5, 2000 // count):  # it takes that long
-                times[place].append(await timed(act))
+        for kind, act in enumerate(acts):
+            if kind != 1 or turn < max(5, 2000 // count):  # fewer rounds, since it is slow
+                times[kind].append(await timed(act))
     for file in files:
         os.close(file)
     one, two, three = map(median, times)
@@ -87,7 +87,7 @@ async def cycles(store: FilesStore, directory: Path, count: int, rounds: int) ->
 
 
 async def acknowledgements(writer: Writer, single: Appender, count: int) -> tuple[list[float], list[float]]:
-    """Seconds until one line is durable, by Loom and by a write and a flush, in turns."""
+    """Return the seconds until one line is durable: by Loom, and by a write and a flush, alternating."""
 
     async def ours() -> None:
         writer.append(LINE)
@@ -102,7 +102,7 @@ async def acknowledgements(writer: Writer, single: Appender, count: int) -> tupl
 
 
 async def upload(store: FilesStore) -> None:
-    """Write one stream as fast as the store takes it, until cancelled."""
+    """Append to one stream as fast as the store accepts, until cancelled."""
     writer = await store.create(NewStream(id="upload"))
     piece = os.urandom(256 << 10)
     while True:
@@ -113,7 +113,7 @@ async def upload(store: FilesStore) -> None:
 
 @contextmanager
 def copying(path: Path) -> Iterator[None]:
-    """Another program's way to do the same: 4 MiB at a time, flushed."""
+    """Write and flush 4 MiB at a time in a thread, like another program."""
     stop = threading.Event()
     data = os.urandom(4 * MIB)
 
@@ -133,12 +133,12 @@ def copying(path: Path) -> Iterator[None]:
 
 
 async def by_streams(store: FilesStore, directory: Path, options: argparse.Namespace) -> None:
-    """The table of cycles."""
+    """Print the table of cycles."""
     rows = []
     for count in options.streams:
         ours, each, single = await cycles(store, directory, count, options.rounds)
-        told = f"{ours * 1e3:.2f} ms", f"{each * 1e3:.2f} ms", f"{single * 1e3:.2f} ms"
-        rows.append((count, *told[:2], ratio(ours, each), told[2], ratio(ours, single)))
+        times = f"{ours * 1e3:.2f} ms", f"{each * 1e3:.2f} ms", f"{single * 1e3:.2f} ms"
+        rows.append((count, *times[:2], ratio(ours, each), times[2], ratio(ours, single)))
     show(
         "A 100-byte line for each live stream until all are durable",
         ("streams", "Loom", "a flush for each", "Loom / it", "one write and flush", "Loom / it"),
@@ -147,7 +147,7 @@ async def by_streams(store: FilesStore, directory: Path, options: argparse.Names
 
 
 async def by_company(store: FilesStore, directory: Path, count: int) -> None:
-    """The table of acknowledgements."""
+    """Print the table of acknowledgements."""
     single = Appender(directory / "single")
     writer = await store.create(NewStream(id="line"))
     found = {"nothing else": await acknowledgements(writer, single, count)}
@@ -156,7 +156,7 @@ async def by_company(store: FilesStore, directory: Path, count: int) -> None:
     uploading.cancel()
     await asyncio.gather(uploading, return_exceptions=True)
     with copying(directory / "copy"):
-        found["another program that writes"] = await acknowledgements(writer, single, count)
+        found["another program writing"] = await acknowledgements(writer, single, count)
     rows = []
     for name, (ours, bare) in found.items():
         row = [name]
@@ -172,7 +172,7 @@ async def by_company(store: FilesStore, directory: Path, count: int) -> None:
 
 
 async def run(options: argparse.Namespace, directory: Path) -> None:
-    """Both tables."""
+    """Print both tables."""
     store = await FilesStore.start(directory / "data", clock=steady_clock(), min_free_bytes=0)
     await by_streams(store, directory, options)
     await by_company(store, directory, options.acks)
@@ -180,7 +180,7 @@ async def run(options: argparse.Namespace, directory: Path) -> None:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 100, 1000])
     parser.add_argument("--rounds", type=int, default=200)

@@ -1,7 +1,7 @@
-"""100-byte lines to 500 followers: CPU of the server a delivery, and time until all have a line.
+"""100-byte lines to 500 followers: server CPU per delivery, and time until all followers have a line.
 
-Against a bare send() loop, which is the limit in Python, and nginx with nchan. Each server in turn gets a
-line, and the next one only when all followers have it. Loom alone makes it durable before anyone sees it.
+Compared with a bare send() loop, which is the limit in Python, and with nginx and nchan. The servers get a
+line in turn, and the next one when all followers have received it. Only Loom makes the line durable first.
 """
 
 import argparse
@@ -38,7 +38,7 @@ NCHAN = """
 
 
 class Crowd:
-    """Followers of one server, and its producer."""
+    """The followers of one server, and its producer."""
 
     def __init__(self, name: str, server: Process, follow: str, publish: Callable[[], None]) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Crowd:
         self._clients: dict[int, socket.socket] = {}
 
     def gather(self, count: int) -> None:
-        """Connect followers, each with the head of its answer."""
+        """Connect followers and read the head of each response."""
         for _ in range(count):
             client = connect(self.server.port)
             client.sendall(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -60,20 +60,20 @@ class Crowd:
             self._poll.register(client, select.EPOLLIN)
 
     def line(self) -> None:
-        """One line, until all have it."""
+        """Send one line and wait until all followers have it."""
         begun = time.perf_counter()
         self._publish()
         missing = len(self._clients)
         while missing:
             for fd in readable(self._poll):
                 data = self._clients[fd].recv(65536)
-                assert data, f"{self.name} has let a follower go"
+                assert data, f"{self.name} has disconnected a follower"
                 missing -= data.count(MARK)
         self.times.append(time.perf_counter() - begun)
 
 
 def sender(port: int, head: str, data: bytes, *, answered: bool = False) -> Callable[[], None]:
-    """Sends a line with each call, over one connection; `answered`, as a request of its own."""
+    """Return a function that sends a line over one connection; if `answered`, as a request of its own."""
     client = connect(port)
     if not answered:
         client.sendall(f"{head}\r\n\r\n".encode())
@@ -88,7 +88,7 @@ def sender(port: int, head: str, data: bytes, *, answered: bool = False) -> Call
 
 
 def crowds(stack: ExitStack) -> list[Crowd]:
-    """Every server with its producer."""
+    """Start every server and its producer."""
     directory = stack.enter_context(scratch())
     post = "POST /stream/lines HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
     found = []
@@ -105,7 +105,7 @@ def crowds(stack: ExitStack) -> list[Crowd]:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--followers", type=int, default=500)
     parser.add_argument("--lines", type=int, default=300)
@@ -123,7 +123,7 @@ def main() -> None:
             for crowd in contenders:
                 crowd.line()
                 time.sleep(PAUSE)
-        time.sleep(1.5)  # what Loom does in the background is part of its price
+        time.sleep(1.5)  # the background work of Loom counts as well
         deliveries = options.followers * options.lines
         cpu = [
             (crowd.server.cpu() - begun) / deliveries for crowd, begun in zip(contenders, before, strict=True)
@@ -131,7 +131,7 @@ def main() -> None:
         took = [median(crowd.times) for crowd in contenders]
         show(
             f"{options.lines} lines of {len(LINE)} bytes to {options.followers} followers",
-            ("server", "CPU a delivery", "Loom / it", "until all have it", "Loom / it"),
+            ("server", "CPU per delivery", "Loom / it", "until all have it", "Loom / it"),
             [
                 (
                     crowd.name,

@@ -1,6 +1,6 @@
-"""Many small streams, from 200 producers at a time: streams a second, and CPU of the server for each.
+"""Small streams from 200 producers at a time: streams per second, and server CPU per stream.
 
-Against the least ASGI app under stock uvicorn, which answers the same requests and stores nothing.
+Compared with the smallest ASGI app under uvicorn, which answers the same requests and stores nothing.
 """
 
 import argparse
@@ -18,7 +18,7 @@ END = b"0\r\n\r\n"
 
 
 class Producers:
-    """Connections to one server that all do the same, a step each in turn."""
+    """Connections to one server that all send the same, one step each in turn."""
 
     def __init__(self, name: str, server: Process, count: int) -> None:
         self.name = name
@@ -32,11 +32,11 @@ class Producers:
         self._by_fd: dict[int, socket.socket] = {client.fileno(): client for client in self._clients}
 
     def streams(self, names: Iterator[int], steps: Sequence[bytes]) -> None:
-        """A stream by each, sent step by step, until every one is confirmed."""
+        """Send one stream on each connection, step by step, and wait until every one is confirmed."""
         cpu, begun = self.server.cpu(), time.perf_counter()
-        for place, step in enumerate(steps):
+        for number, step in enumerate(steps):
             for client in self._clients:
-                client.sendall(step % next(names) if not place else step)
+                client.sendall(step % next(names) if number == 0 else step)
         missing = len(self._clients)
         while missing:
             for fd in readable(self._poll):
@@ -48,7 +48,7 @@ class Producers:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--producers", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=20)
@@ -66,7 +66,7 @@ def main() -> None:
                 Producers(name, server, options.producers)
                 for name, server in (
                     ("Loom", stack.enter_context(loom(directory / title))),
-                    ("least app, stock uvicorn", stack.enter_context(module("bench.trivial"))),
+                    ("smallest app, uvicorn", stack.enter_context(module("bench.trivial"))),
                 )
             ]
             names = iter(range(10**9))
@@ -76,7 +76,7 @@ def main() -> None:
             rate, cost = median(contenders[0].rates), median(contenders[0].costs)
             show(
                 f"{options.producers} producers at a time: {title}",
-                ("server", "streams a second", "Loom / it", "CPU a stream", "Loom / it"),
+                ("server", "streams per second", "Loom / it", "CPU per stream", "Loom / it"),
                 [
                     (
                         each.name,

@@ -1,6 +1,6 @@
-"""Reading a finished stream of 1 GiB with curl: rate, and CPU of the server.
+"""Reading a complete stream of 1 GiB with curl: rate, and server CPU.
 
-Against nginx, which sends the very same file with sendfile.
+Compared with nginx, which sends the same file with sendfile.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from bench.tools import MIB, Process, ask, loom, median, nginx, random_file, rat
 
 
 def read(server: Process, path: str, size: int) -> tuple[float, float]:
-    """MiB a second as curl sees it, and the server's seconds of CPU."""
+    """Return MiB per second as curl reports it, and the server's seconds of CPU."""
     cpu = server.cpu()
     command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{size_download} %{speed_download}"]
     url = f"http://127.0.0.1:{server.port}{path}"
@@ -21,7 +21,7 @@ def read(server: Process, path: str, size: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
@@ -58,7 +58,7 @@ def main() -> None:
                 )
             )
         show(
-            f"A finished stream of {options.mib} MiB read by curl, {options.rounds} rounds",
+            f"A complete stream of {options.mib} MiB read by curl, {options.rounds} rounds",
             ("server", "rate", "Loom / it", "CPU", "Loom / it", "peak memory"),
             rows,
         )

@@ -1,6 +1,6 @@
-"""From `loom serve` to its first answer, and one create and one read, with few streams and with a million.
+"""Time from `loom serve` to its first response, and of one create and one read, with few and many streams.
 
-Against the time Python takes to start and to import the libraries that are needed.
+Compared with the time in which Python starts and imports the libraries that Loom needs.
 """
 
 import argparse
@@ -21,7 +21,7 @@ LIBRARIES = (
 
 
 def fill(data: Path, count: int) -> None:
-    """Put finished, empty streams into the catalog of a server that has stopped."""
+    """Add complete, empty streams to the catalog of a stopped server."""
 
     def rows() -> Iterator[tuple[int, Info]]:
         for number in range(1, count + 1):
@@ -43,14 +43,14 @@ def fill(data: Path, count: int) -> None:
 
 
 def timed(act: Callable[[], object]) -> float:
-    """Seconds it takes."""
+    """Return the seconds that `act` takes."""
     begun = time.perf_counter()
     act()
     return time.perf_counter() - begun
 
 
 def first_answer(data: Path) -> float:
-    """Seconds from the command to its first answer."""
+    """Return the seconds from the command to its first response."""
     port = free_port()
     begun = time.perf_counter()
     program = Path(sys.executable).parent / "loom"
@@ -61,7 +61,7 @@ def first_answer(data: Path) -> float:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -90,7 +90,7 @@ def main() -> None:
             (f"loom serve, {options.streams:,} streams", median(again[many])),
         ]
         show(
-            f"To the first answer, {options.rounds} rounds",
+            f"To the first response, {options.rounds} rounds",
             ("", "time", "it / libraries"),
             [(name, f"{took:.2f} s", ratio(took, base)) for name, took in rows],
         )
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def requests(few: Path, many: Path, count: int) -> None:
-    """One create and one read, on both."""
+    """Print the times of one create and one read on both servers."""
     kinds: dict[str, Callable[[int], tuple[str, str]]] = {
         "create": lambda turn: ("POST", f"/stream/new/{turn}"),
         "read": lambda turn: ("GET", f"/stream/builds/{turn % 10 + 1}/{turn % 10 + 1}"),
@@ -108,12 +108,12 @@ def requests(few: Path, many: Path, count: int) -> None:
         for name, request in kinds.items():
             times: list[list[float]] = [[], []]
             for turn in range(100):
-                for place, server in enumerate((small, large)):
-                    times[place].append(timed(lambda: ask(server.port, *request(turn))))  # noqa: B023
+                for which, server in enumerate((small, large)):
+                    times[which].append(timed(lambda: ask(server.port, *request(turn))))  # noqa: B023
             one, two = map(median, times)
             rows.append((name, f"{one * 1e3:.2f} ms", f"{two * 1e3:.2f} ms", ratio(two, one)))
     show(
-        "One request on a connection of its own",
+        "One request on its own connection",
         ("", "10 streams", f"{count:,} streams", "million / ten"),
         rows,
     )

@@ -1,6 +1,6 @@
-"""What the benchmarks share: servers as processes with their CPU and memory, plain HTTP, tables.
+"""What the benchmarks share: server processes with their CPU and memory, plain HTTP, tables.
 
-Figures of a server are taken from outside, from the kernel; clients are other processes than servers.
+CPU and memory of a server come from the kernel. Clients never run in a server's process.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from pathlib import Path
 
 SCRATCH = Path(__file__).parent.parent / ".bench"
 NGINX = SCRATCH / "nginx"
-"""Where scripts/bench unpacks it."""
+"""Where scripts/bench unpacks nginx."""
 MIB = 1 << 20
 
 
 class Process:
-    """A program under measurement, with the processes it has started. Its standard output can be read."""
+    """A measured program, its child processes included. Its standard output can be read."""
 
     def __init__(self, *command: object) -> None:
         words = [str(word) for word in command]
@@ -36,7 +36,7 @@ class Process:
         self.port = 0
 
     def line(self) -> str:
-        """Its next line of output."""
+        """Return the next line of its output."""
         assert self._popen.stdout
         line = self._popen.stdout.readline()
         if not line:
@@ -44,12 +44,12 @@ class Process:
         return line
 
     def cpu(self) -> float:
-        """Seconds of CPU so far, of all threads."""
-        # The clock of another process, as clock_getcpuclockid(3) makes its number.
+        """Return the seconds of CPU used so far by all threads."""
+        # The number of another process' CPU clock, computed like clock_getcpuclockid(3).
         return sum(time.clock_gettime(~pid << 3 | 2) for pid in self._pids())
 
     def memory(self, what: str = "VmHWM") -> float:
-        """Resident memory in MiB: the peak, or with VmRSS what it is now."""
+        """Return the resident memory in MiB: the peak, or with VmRSS the present value."""
         total = 0
         for pid in self._pids():
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -57,7 +57,7 @@ class Process:
         return total / 1024
 
     def stop(self) -> None:
-        """End it and wait for that."""
+        """Stop the program and wait for its end."""
         self._popen.send_signal(signal.SIGTERM)
         self._popen.communicate()
 
@@ -68,7 +68,7 @@ class Process:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty directory beside the sources: /tmp may be no disk at all, and would make flushing free."""
+    """Yield an empty directory in the source tree: /tmp may be in memory, where a flush costs nothing."""
     SCRATCH.mkdir(exist_ok=True)
     path = Path(tempfile.mkdtemp(dir=SCRATCH))
     try:
@@ -79,7 +79,7 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running(process: Process) -> Iterator[Process]:
-    """The process, ended with the block."""
+    """Yield the process and stop it after the block."""
     try:
         yield process
     finally:
@@ -88,7 +88,7 @@ def running(process: Process) -> Iterator[Process]:
 
 @contextlib.contextmanager
 def loom(data: Path, *flags: str) -> Iterator[Process]:
-    """`loom serve` as anyone starts it."""
+    """Run `loom serve` on a free port."""
     program = Path(sys.executable).parent / "loom"
     with running(Process(program, "serve", "--port", 0, "--data", data, *flags)) as process:
         process.port = int(process.line().split("://")[1].split()[0].rsplit(":", 1)[1])
@@ -97,7 +97,7 @@ def loom(data: Path, *flags: str) -> Iterator[Process]:
 
 @contextlib.contextmanager
 def module(name: str, *arguments: str) -> Iterator[Process]:
-    """A server of ours to compare with: a module that prints its port first."""
+    """Run a server to compare with: a module that prints its port first."""
     with running(Process(sys.executable, "-m", name, *arguments)) as process:
         process.port = int(process.line())
         yield process
@@ -105,10 +105,10 @@ def module(name: str, *arguments: str) -> Iterator[Process]:
 
 @contextlib.contextmanager
 def nginx(directory: Path, locations: str, *, nchan: bool = False) -> Iterator[Process | None]:
-    """An nginx with these locations and one worker; None, and a line that says so, where there is none."""
+    """Run nginx with these locations and one worker; if it is missing, print so and yield None."""
     program = NGINX / "usr/sbin/nginx"
     if not program.exists():
-        print("nginx is not here (scripts/bench gets it with apt-get download): its figures are missing.")
+        print("nginx is missing, and so are its figures: scripts/bench downloads it with apt-get.")
         yield None
         return
     port = free_port()
@@ -132,13 +132,13 @@ def nginx(directory: Path, locations: str, *, nchan: bool = False) -> Iterator[P
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def connect(port: int, *, patience: float = 0) -> socket.socket:
-    """A connection, tried again for `patience` seconds while it is refused."""
+    """Connect; retry for `patience` seconds while the connection is refused."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -153,15 +153,15 @@ def connect(port: int, *, patience: float = 0) -> socket.socket:
 
 
 def readable(poll: select.epoll) -> list[int]:
-    """Descriptors that have something to read; the end of the program if that takes too long."""
+    """Return descriptors that can be read; exit if none is ready within 10 seconds."""
     found = poll.poll(10)
     if not found:
-        raise SystemExit("A server has stopped to answer.")
+        raise SystemExit("A server no longer responds.")
     return [fd for fd, _ in found]
 
 
 def ask(port: int, method: str, path: str, *headers: str, file: Path | None = None) -> bytes:
-    """The whole answer to one request on a connection of its own; `file` is its body."""
+    """Send one request, with `file` as body, on its own connection; return the whole response."""
     size = file.stat().st_size if file else 0
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers]
     if method not in ("GET", "HEAD"):
@@ -181,7 +181,7 @@ def ask(port: int, method: str, path: str, *headers: str, file: Path | None = No
 
 
 def random_file(path: Path, size: int) -> Path:
-    """A file of random bytes, in the page cache."""
+    """Create a file of random bytes, in the page cache."""
     with path.open("wb") as file:
         for _ in range(size // MIB):
             file.write(os.urandom(MIB))
@@ -189,41 +189,41 @@ def random_file(path: Path, size: int) -> Path:
 
 
 def many_files() -> None:
-    """Allow this process, and those it starts, all the descriptors it may have."""
+    """Raise the limit of descriptors for this process and its children."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of them do not exceed."""
+    """Return the value that `share` of the values do not exceed."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def ratio(ours: float, other: float) -> str:
-    """How many times the other's figure ours is."""
+    """Return our figure as a multiple of the other one."""
     return f"{ours / other:.2f}x"
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; the first column is to the left."""
+    """Print a table whose first column is left-aligned."""
     cells = [list(map(str, row)) for row in [head, *rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     print(f"\n{title}\n")
-    for place, row in enumerate(cells):
+    for number, row in enumerate(cells):
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(["  " + first.strip().ljust(widths[0]), *others]))
-        if not place:
+        if number == 0:
             print("  " + "  ".join("-" * width for width in widths))
     print(f"\n  {conditions()}", flush=True)
 
 
 def conditions() -> str:
-    """The machine, as far as figures depend on it."""
+    """Describe the machine, as far as figures depend on it."""
     mount = subprocess.run(
         ["stat", "--file-system", "--format=%T", SCRATCH], capture_output=True, text=True, check=False
     ).stdout.strip()

@@ -1,6 +1,6 @@
-"""Uploading 1 GiB of random data: wall time, CPU of the server, and its peak memory.
+"""Uploading 1 GiB of random data: elapsed time, server CPU and peak memory.
 
-Against `dd conv=fdatasync` from the same file, and nginx's PUT, which flushes nothing: a flush is added.
+Compared with `dd conv=fdatasync` from the same file, and with a PUT to nginx and the flush that nginx omits.
 """
 
 import argparse
@@ -15,18 +15,18 @@ from pathlib import Path
 from bench.tools import MIB, Process, ask, loom, median, nginx, random_file, ratio, scratch, show
 
 Measured = tuple[float, float]
-"""Seconds on the wall, seconds of CPU."""
+"""Elapsed seconds, seconds of CPU."""
 
 
 def measured(server: Process, act: Callable[[], None]) -> Measured:
-    """What it takes, and takes from the server."""
+    """Return the elapsed time of `act`, and the CPU it costs the server."""
     cpu, begun = server.cpu(), time.perf_counter()
     act()
     return time.perf_counter() - begun, server.cpu() - cpu
 
 
 def dd(source: Path, target: Path) -> Measured:
-    """A copy by dd, durable."""
+    """Copy the file with dd and flush it."""
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = ["dd", f"if={source}", f"of={target}", "bs=1M", "conv=fdatasync", "status=none"]
     subprocess.run(command, check=True)
@@ -36,13 +36,13 @@ def dd(source: Path, target: Path) -> Measured:
 
 
 def flush(path: Path) -> None:
-    """Make a file durable."""
+    """Flush a file."""
     with path.open("rb+") as file:
         os.fdatasync(file.fileno())
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
@@ -84,7 +84,7 @@ def main() -> None:
             )
         show(
             f"{options.mib} MiB of random data in one request, {options.rounds} rounds",
-            ("", "wall", "Loom / it", "CPU", "Loom / it", "peak memory"),
+            ("", "elapsed", "Loom / it", "CPU", "Loom / it", "peak memory"),
             rows,
         )
 

@@ -29,7 +29,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     shutil.rmtree(data, ignore_errors=True)
     for line in log.read_text().splitlines(keepends=True):
         assert line.startswith(RECORD), line
-        # A kill may cut off a record; then the next server's record follows on the same line, or nothing does.
+        # A kill may cut off a record; the record of the next server then follows on the same line.
         if line.endswith("\n"):
             record = RECORD + line.split(RECORD)[-1]
             assert json.loads(record)["level"] in ("debug", "info", "warning"), line
