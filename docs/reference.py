@@ -1,35 +1,35 @@
-"""Prints the page configuration.md, made of the settings as they are declared: a test keeps it current."""
+"""Writes configuration.md and the table of settings in the README from the declarations of the settings."""
 
-import sys
-from typing import Any, Literal, get_args, get_origin
+import re
+from pathlib import Path
+from typing import Literal, get_args, get_origin
 
-from loom.config import Settings, flag, variable
+from loom.config import Settings, default, flag, variable
 
+DOCS = Path(__file__).parent
 HEAD = """# Configuration
 
-Every setting is a flag of `loom serve`, a variable, and a key in a YAML file given with `-c`. Flags win over
-variables, variables over files, later files over earlier ones. Lists are YAML lists in files, elsewhere JSON
-or separated by commas. A setting that does not exist is an error, as is an empty variable.
+Every setting is a flag of `loom serve`, an environment variable, and a key in a YAML file given with `-c`.
+Flags override variables, variables override files, and later files override earlier ones. Lists are YAML
+lists in files, elsewhere JSON or separated by commas. An unknown setting is an error, and so is an empty
+variable.
 
-This page is made of the settings themselves: `python docs/reference.py`.
+`python docs/reference.py` generates this page.
 """
+TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- end of settings -->)", re.DOTALL)
 
 
-def spelled(default: Any) -> str:
-    """A default as a person would write it."""
-    if default is None or default == [] or default == "":
-        return "none"
-    return f"`{int(default) if isinstance(default, float) and default.is_integer() else default}`"
+def shown(name: str) -> str:
+    """Return the default of a setting as Markdown."""
+    return f"`{default(name)}`" if default(name) else "none"
 
 
 def page() -> str:
-    """The page."""
+    """Return the text of configuration.md."""
     parts = [HEAD]
     for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        described = " ".join((field.description or "").split())
-        lines = [f"## `{name}`\n", f"{described}\n", f"- default: {spelled(default)}"]
+        lines = [f"## `{name}`\n", f"{field.description}\n", f"- default: {shown(name)}"]
         if choices:
             lines.append(f"- one of: {', '.join(f'`{each}`' for each in choices)}")
         lines.append(f"- also: `{flag(name)}`, `{variable(name)}`\n")
@@ -37,5 +37,16 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def with_table(text: str) -> str:
+    """Return `text` with the table of settings between its markers."""
+    rows = [
+        f"| `{name}` | {shown(name)} | {field.description} |" for name, field in Settings.model_fields.items()
+    ]
+    table = "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows, ""])
+    return TABLE.sub(lambda _: table, text)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    (DOCS / "configuration.md").write_text(page())
+    readme = DOCS.parent / "README.md"
+    readme.write_text(with_table(readme.read_text()))

@@ -1,8 +1,7 @@
 """Whatever a user can set, call, ask for or be told is in docs/; of metrics the tests of /metrics say so."""
 
 import re
-import subprocess
-import sys
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +29,12 @@ def errors(of: type[LoomError] = LoomError) -> Iterator[type[LoomError]]:
             yield from errors(each)
 
 
-def test_configuration_reference_is_that_of_the_settings():
-    made = subprocess.run(
-        [sys.executable, DOCS / "reference.py"], capture_output=True, text=True, check=True
-    ).stdout
-    assert page("configuration") == made, "run: .venv/bin/python docs/reference.py > docs/configuration.md"
+def test_settings_in_the_documentation_are_those_declared():
+    reference = runpy.run_path(str(DOCS / "reference.py"))
+    readme = (ROOT / "README.md").read_text()
+    assert page("configuration") == reference["page"](), "run: .venv/bin/python docs/reference.py"
+    assert readme == reference["with_table"](readme), "run: .venv/bin/python docs/reference.py"
+    assert all(f"| `{name}` |" in readme for name in Settings.model_fields)
 
 
 def test_every_setting_says_what_it_is_for():

@@ -67,7 +67,7 @@ def _settings() -> list[click.Option]:
         click.Option(
             [config.flag(name), name],
             metavar=_metavar(field.annotation),
-            help=f"{field.description} [{config.variable(name)}; default: {_spell(field.default)}]",
+            help=f"{field.description} [{config.variable(name)}; default: {config.default(name) or 'none'}]",
         )
         for name, field in config.Settings.model_fields.items()
     ]
@@ -79,7 +79,3 @@ def _metavar(annotation: Any) -> str:
     if get_origin(annotation) is list:
         return "A,B,..."
     return "PATH" if annotation is Path else "TEXT" if annotation is str else "NUMBER"
-
-
-def _spell(default: object) -> str:
-    return "none" if default == [] else str(default)

@@ -151,7 +151,7 @@ class FilesSettings(BaseModel):
     min_free_bytes: ByteSize = Field(
         ByteSize(64 << 20),
         ge=0,
-        description="Disk space to leave free, in bytes (also as 64MiB); with less, writes are refused.",
+        description="Bytes of disk space to leave free (also as 64MiB); with less, writes are refused.",
     )
     min_free_inodes: int = Field(
         1000, ge=0, description="Inodes to leave free; with fewer, writes are refused."
@@ -165,12 +165,12 @@ class ServerSettings(BaseModel):
     port: int = Field(3060, ge=0, le=65535, description="TCP port to listen on; 0 picks a free one.")
     data: Path = Field(
         Path("./data"),
-        description="Data directory, created if absent; short for a store of file:PATH.",
+        description="Directory of the store file:, created if absent.",
     )
     store: Annotated[str, AfterValidator(_check_store)] = Field(
         "file:",
-        description="Where streams are stored, as a URL: file:PATH (without PATH, the directory in data), or "
-        "memory: until the server stops.",
+        description="Where streams are stored: file: (in the data directory), file:PATH, or memory: (until "
+        "the server stops).",
     )
     tokens: Tokens = Field(
         [],
@@ -205,7 +205,7 @@ class ServerSettings(BaseModel):
         4096,
         ge=2,
         le=32768,
-        description="Maximum size of a stream's metadata in bytes, as a header has it.",
+        description="Maximum bytes of a stream's metadata, as a header has it.",
     )
     early_response: Literal["direct", "always", "never"] = Field(
         "direct",
@@ -231,12 +231,12 @@ class ServerSettings(BaseModel):
         description="Maximum bytes of all streams; at the limit, writes are refused. 0: no limit.",
     )
     max_streams_live: int = Field(
-        0, ge=0, description="Maximum number of streams with a producer at one time; 0: no limit."
+        0, ge=0, description="Maximum number of streams with a producer at once; 0: no limit."
     )
     max_followers: int = Field(
         0,
         ge=0,
-        description="Maximum number of followers at one time, /spy and /events included; 0: no limit.",
+        description="Maximum number of followers at once, /spy and /events included; 0: no limit.",
     )
     scrub_interval: Seconds = Field(7 * 86400.0, description="Seconds between integrity checks; 0: never.")
     scrub_rate: ByteSize = Field(

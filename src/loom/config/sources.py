@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ByteSize, ValidationError
 from pydantic_core import ErrorDetails
 
 from loom.config.settings import SECRET, Settings
 from loom.errors import ConfigError
 
 PREFIX = "LOOM_"
+MIB = 1 << 20
 CLIENT_VARIABLES = frozenset({"LOOM_SERVER", "LOOM_TOKEN", "LOOM_PROXY", "LOOM_CLIENT_CONFIG"})
 """Read by the client commands, never by the server."""
 
@@ -35,6 +36,16 @@ def variable(name: str) -> str:
 def flag(name: str) -> str:
     """Return the command-line flag of a setting."""
     return "--" + name.replace("_", "-")
+
+
+def default(name: str) -> str:
+    """Return the default of a setting as a user would write it; empty for none."""
+    value = Settings.model_fields[name].default
+    if isinstance(value, ByteSize) and value and value % MIB == 0:
+        return f"{value // MIB}MiB"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value == [] else str(value)
 
 
 def load(files: Sequence[Path], environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
