@@ -1,15 +1,19 @@
 """The client without asyncio, and log records as a stream, against a real server in a process of its own."""
 
+import inspect
 import logging
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncGenerator
+from typing import get_args, get_origin
 
 import pytest
 from tests.support.program import BIN, environment
 
 from loom.client import AsyncClient, Client, StreamHandler
+from loom.client.blocking import Following, Items
 from loom.client.errors import Conflict, InvalidRequest, NotFound
 
 
@@ -54,6 +58,25 @@ def test_what_is_pushed_is_read(client: Client, tmp_path):
     assert client.delete_all("", confirm=client.count("")) == 3
     with pytest.raises(NotFound):
         client.info("a")
+
+
+def public(kind):
+    return {name: value for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
+
+
+def test_its_methods_have_the_arguments_and_types_of_the_async_client():
+    assert public(Client).keys() - {"run"} == public(AsyncClient).keys()
+    for name, method in (public(AsyncClient) | {"__init__": AsyncClient.__init__}).items():
+        theirs, ours = inspect.signature(method), inspect.signature(getattr(Client, name))
+        assert ours.parameters == theirs.parameters, name
+        given, expected = ours.return_annotation, theirs.return_annotation
+        if name == "follow":
+            assert given == Following.__name__
+        elif get_origin(expected) is AsyncGenerator:
+            item = get_args(expected)[0]
+            assert given == f"{Items.__name__}[{item.__name__}]", name
+        else:
+            assert given == expected, name
 
 
 def test_every_thread_may_use_it_and_closing_ends_who_waits(url):

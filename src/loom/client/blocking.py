@@ -1,14 +1,19 @@
-"""The client of a server for programs without asyncio: AsyncClient, run by a thread of its own.
+"""The client for programs without asyncio: AsyncClient, run in the event loop of a background thread.
 
-Owns that thread and its event loop. Everything may be called from any thread, and from many at once.
+Owns how calls and iterators cross into that loop. anyio's blocking portal owns the thread and the loop. Every
+method may be called from any thread, and from many at once.
 """
 
 import asyncio
 import os
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+
+from anyio.from_thread import start_blocking_portal
 
 from loom.client.client import DEFAULT_SERVER, AsyncClient
 from loom.client.errors import InvalidRequest
@@ -16,13 +21,19 @@ from loom.client.files import Source
 from loom.client.info import Change, StreamInfo
 from loom.client.reading import Reading
 from loom.client.session import Timeouts
+from loom.model import DEFAULT_CONTENT_TYPE
+
+CLOSED = "This client is closed. Create another one."
 
 T = TypeVar("T")
 
 
 class Client:
-    """Use as `with`. The arguments and methods are those of AsyncClient, where they are explained; what is an
-    async iterator there is an iterator here. After a fork the child has to make its own."""
+    """Talk to a Loom server. Use as `with`.
+
+    Arguments, results and errors are those of AsyncClient, which documents them. An async iterator there is
+    an iterator here. A process that forks needs a new client in the child.
+    """
 
     def __init__(
         self,
@@ -34,9 +45,11 @@ class Client:
     ) -> None:
         self._client = AsyncClient(server, token=token, proxy=proxy, timeouts=timeouts)
         self._pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="loom-client", daemon=True)
-        self._thread.start()
+        self._closed = False
+        self._calls: set[asyncio.Task[Any] | None] = set()
+        self._stack = ExitStack()
+        # The portal's thread is a daemon: a program may exit without closing the client.
+        self._portal = self._stack.enter_context(start_blocking_portal(name="loom-client"))
 
     def __enter__(self) -> Self:
         return self
@@ -47,86 +60,154 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End what is under way in other threads too, and the thread. May be repeated."""
-        if self._loop.is_closed() or self._pid != os.getpid():
-            return
-        self.run(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Cancel the calls of all threads, close the connections and end the thread. May be repeated."""
+        if not self._closed and self._pid == os.getpid():
+            with self._stack:
+                self._portal.call(self._end)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for what the client's thread does; given up, an interrupt say, it is cancelled there."""
-        if self._loop.is_closed() or self._pid != os.getpid():
-            work.close()
-            raise InvalidRequest("This client is closed, or of the process that this one was forked from.")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def run(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Await `function(*args)` in the client's event loop. An interrupt of this thread cancels it there.
+
+        Raises InvalidRequest if the client is closed.
+        """
+        if self._pid != os.getpid():
+            raise InvalidRequest("This client belongs to the parent process. Create one after the fork.")
+        try:
+            future: Future[T] = self._portal.start_task_soon(self._call, function, args)
+        except RuntimeError:  # the portal has ended
+            raise InvalidRequest(CLOSED) from None
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
-    def follow(self, id: str, **options: Any) -> "Following":
-        """See AsyncClient.follow."""
-        return Following(self, self._client.follow(id, **options))
+    async def _call(self, function: Callable[..., Awaitable[T]], args: tuple[object, ...]) -> T:
+        if self._closed:
+            raise InvalidRequest(CLOSED)
+        task = asyncio.current_task()
+        self._calls.add(task)
+        try:
+            return await function(*args)
+        finally:
+            self._calls.discard(task)
+
+    async def _end(self) -> None:
+        # From here on no call starts: the portal waits for each one before it ends.
+        self._closed = True
+        calls = [call for call in self._calls if call]
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await self._client.close()
+
+    def push(
+        self,
+        id: str,
+        source: Source,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        content_type: str = DEFAULT_CONTENT_TYPE,
+        force: bool = False,
+        ttl: int | None = None,
+        spool: Path | None = None,
+        patience: float = 60.0,
+    ) -> int:
+        """Create the stream `id`, send `source` and return its size once the stream is complete."""
+
+        def push() -> Awaitable[int]:
+            return self._client.push(
+                id,
+                source,
+                metadata=metadata,
+                content_type=content_type,
+                force=force,
+                ttl=ttl,
+                spool=spool,
+                patience=patience,
+            )
+
+        return self.run(push)
+
+    def follow(
+        self,
+        id: str,
+        *,
+        offset: int | None = None,
+        lines: int | None = None,
+        line: int | None = None,
+        since: str | None = None,
+        key: str | None = None,
+        verify: bool = False,
+        persistent: bool = False,
+        wait: bool = False,
+    ) -> "Following":
+        """Return an iterator over the bytes of a stream, stored and new, until it is complete."""
+        reading = self._client.follow(
+            id,
+            offset=offset,
+            lines=lines,
+            line=line,
+            since=since,
+            key=key,
+            verify=verify,
+            persistent=persistent,
+            wait=wait,
+        )
+        return Following(self, reading)
 
     def download(
         self, id: str, start: int = 0, stop: int | None = None, *, key: str | None = None
     ) -> "Items[bytes]":
-        """See AsyncClient.download."""
+        """Return an iterator over the bytes [start, stop) that are stored now."""
         return Items(self, self._client.download(id, start, stop, key=key))
 
     def read(self, id: str, start: int = 0, stop: int | None = None, *, key: str | None = None) -> bytes:
-        """See AsyncClient.read."""
-        return self.run(self._client.read(id, start, stop, key=key))
-
-    def push(
-        self, id: str, source: Source, *, metadata: Mapping[str, Any] | None = None, **options: Any
-    ) -> int:
-        """See AsyncClient.push."""
-        return self.run(self._client.push(id, source, metadata=metadata, **options))
+        """Return the bytes [start, stop) that are stored now."""
+        return self.run(lambda: self._client.read(id, start, stop, key=key))
 
     def info(self, id: str) -> StreamInfo:
-        """See AsyncClient.info."""
-        return self.run(self._client.info(id))
+        """Return what the server knows about one stream."""
+        return self.run(self._client.info, id)
 
-    def streams(self, prefix: str = "", **filters: Any) -> "Items[StreamInfo]":
-        """See AsyncClient.streams."""
-        return Items(self, self._client.streams(prefix, **filters))
+    def streams(
+        self,
+        prefix: str = "",
+        *,
+        states: Iterable[str] = (),
+        metadata: Mapping[str, str] | None = None,
+        created_after: str | None = None,
+        limit: int | None = None,
+    ) -> "Items[StreamInfo]":
+        """Return an iterator over the streams that match, newest first."""
+        found = self._client.streams(
+            prefix, states=states, metadata=metadata, created_after=created_after, limit=limit
+        )
+        return Items(self, found)
 
     def delete(self, id: str) -> None:
-        """See AsyncClient.delete."""
-        self.run(self._client.delete(id))
+        """Delete a stream, also a live one."""
+        self.run(self._client.delete, id)
 
     def count(self, prefix: str) -> int:
-        """See AsyncClient.count."""
-        return self.run(self._client.count(prefix))
+        """Return how many streams `delete_all` would delete."""
+        return self.run(self._client.count, prefix)
 
     def delete_all(self, prefix: str, *, confirm: int) -> int:
-        """See AsyncClient.delete_all."""
-        return self.run(self._client.delete_all(prefix, confirm=confirm))
+        """Delete every stream whose id begins with `prefix`, if there are `confirm` of them."""
+        return self.run(lambda: self._client.delete_all(prefix, confirm=confirm))
 
-    def events(self, prefix: str = "") -> "Items[Change]":
-        """See AsyncClient.events."""
-        return Items(self, self._client.events(prefix))
+    def events(self, prefix: str = "", *, persistent: bool = False) -> "Items[Change]":
+        """Return an iterator over the changes of streams from now on."""
+        return Items(self, self._client.events(prefix, persistent=persistent))
 
     def spy(self, *, color: bool = False) -> "Items[bytes]":
-        """See AsyncClient.spy."""
+        """Return an iterator over the output of all live streams, merged."""
         return Items(self, self._client.spy(color=color))
-
-    async def _end(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._client.close()
-        await self._loop.shutdown_asyncgens()
-        await self._loop.shutdown_default_executor()
 
 
 class Items(Generic[T]):
-    """An iterator over what the client's thread fetches, step by step; `with` or `close` lets go of it."""
+    """An iterator whose items come from the client's event loop. `with` or `close` ends its request."""
 
     def __init__(self, client: Client, items: AsyncGenerator[T, None]) -> None:
         self._client = client
@@ -137,7 +218,7 @@ class Items(Generic[T]):
 
     def __next__(self) -> T:
         try:
-            return self._client.run(_next(self._items))
+            return self._client.run(self._items.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
 
@@ -150,25 +231,17 @@ class Items(Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
-        self._client.run(_close(self._items))
+        """Close the connection."""
+        self._client.run(self._items.aclose)
 
 
 class Following(Items[bytes]):
-    """The bytes of one stream, or its `lines`; `reading` tells where it stands."""
+    """The bytes of one stream, or its `lines`. `reading` says how far it is."""
 
     def __init__(self, client: Client, reading: Reading) -> None:
         super().__init__(client, aiter(reading))
         self.reading = reading
 
     def lines(self) -> Items[bytes]:
-        """See Reading.lines."""
+        """Return an iterator over the same bytes by line; see Reading.lines."""
         return Items(self._client, self.reading.lines())
-
-
-async def _next(items: AsyncIterator[T]) -> T:
-    return await anext(items)
-
-
-async def _close(items: AsyncGenerator[T, None]) -> None:
-    await items.aclose()
