@@ -1,4 +1,4 @@
-"""The same app object under servers of others, without the extras of Loom's own."""
+"""The app under other ASGI servers, without the extensions of Loom's own server."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-async def until_answering(port: int) -> str:
+async def wait_until_it_accepts(port: int) -> str:
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -40,7 +40,7 @@ async def on_uvicorn(app: ASGIApp, on_stop: OnStop) -> AsyncIterator[str]:
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="on"))
     task = asyncio.create_task(server._serve())
-    yield await until_answering(port)
+    yield await wait_until_it_accepts(port)
     await on_stop()
     server.should_exit = True
     await task
@@ -54,7 +54,7 @@ async def on_hypercorn(app: ASGIApp, on_stop: OnStop) -> AsyncIterator[str]:
     config.errorlog = None
     stopping = asyncio.Event()
     task = asyncio.create_task(hypercorn.asyncio.serve(app, config, shutdown_trigger=stopping.wait))  # type: ignore[arg-type]
-    yield await until_answering(port)
+    yield await wait_until_it_accepts(port)
     await on_stop()
     stopping.set()
     await task
@@ -65,7 +65,7 @@ async def on_granian(app: ASGIApp, on_stop: OnStop) -> AsyncIterator[str]:
     port = free_port()
     server = Granian(app, port=port, interface=Interfaces.ASGI, log_enabled=False, websockets=False)
     task = asyncio.create_task(server.serve())
-    yield await until_answering(port)
+    yield await wait_until_it_accepts(port)
     await on_stop()
     server.stop()
     await task
@@ -78,7 +78,7 @@ async def loom(request: pytest.FixtureRequest, tmp_path: Path, lines: Lines) -> 
         yield loom
 
 
-async def test_201_comes_before_any_byte_of_the_body(loom: Loom):
+async def test_201_arrives_before_any_byte_of_the_body(loom: Loom):
     wire = await loom.connect()
     await wire.post("/stream/a")
     head = await wire.answer()
@@ -125,7 +125,7 @@ async def test_a_lost_producer_leaves_its_stream_interrupted(loom: Loom):
     assert (await loom.until("a", State.INTERRUPTED)).size == 4
 
 
-async def test_a_refusal_comes_before_the_body(loom: Loom):
+async def test_a_refusal_arrives_before_the_body(loom: Loom):
     await loom.stored("/stream/a", b"first")
     wire = await loom.connect()
     await wire.post("/stream/a")

@@ -1,4 +1,4 @@
-"""The server's tests run on both loops: it holds sockets and transports that behave differently."""
+"""Run the server's tests on both event loops, whose sockets and transports behave differently."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -15,6 +15,6 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], Any]]:
 
 @pytest.fixture(autouse=True)
 def lines() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What the server logs. Not rendered: that would read source files for a traceback."""
+    """Collect what the server logs, not rendered: rendering a traceback reads source files."""
     with capture_logs() as lines:
         yield lines

@@ -1,4 +1,4 @@
-"""Tiny apps, and a server for each test."""
+"""Small apps, and a server for each test."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\
 
 
 class Dial(Protocol):
-    """Opens a connection, which ends with the server."""
+    """Opens a connection, which `served` closes at its end."""
 
     async def __call__(self, tls: ssl.SSLContext | None = None) -> Wire: ...
 
 
 @asynccontextmanager
 async def served(app: ASGIApp, *, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[Dial]:
-    """Run a server; gives what connects to it."""
+    """Run a server, and yield a function that connects to it."""
     async with serving(app, limits=Limits(**limits), tls=tls, shutdown_timeout=1) as url:
         host, port = urlsplit(url).netloc.split(":")
         clients: list[Wire] = []
@@ -42,10 +42,7 @@ async def served(app: ASGIApp, *, tls: ssl.SSLContext | None = None, **limits: A
 
 
 class Seen:
-    """An app that keeps every request it was given and answers with the body it received.
-
-    A request it could not read to its end it does not answer.
-    """
+    """An app that keeps every request and responds with its body, or not at all if the body breaks off."""
 
     def __init__(self) -> None:
         self.scopes: list[Scope] = []
@@ -65,8 +62,8 @@ class Seen:
         await send(start(200, [(b"content-length", b"%d" % len(body))]))
         await send(part(body, more=False))
 
-    async def told(self) -> tuple[bytes, str]:
-        """All bytes of the next request, and how they ended: `end` or `disconnect`."""
+    async def delivered(self) -> tuple[bytes, str]:
+        """Return all bytes of the next request, and how they ended: `end` or `disconnect`."""
         body = b""
         while True:
             message = await self.messages.get()
@@ -78,13 +75,13 @@ class Seen:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Those of the last request."""
+        """The headers of the last request."""
         headers: list[tuple[bytes, bytes]] = self.scopes[-1]["headers"]
         return headers
 
 
 class Follower:
-    """An app whose answer goes on until the client leaves, which sets `left`."""
+    """An app whose response lasts until the client disconnects, which sets `left`."""
 
     def __init__(self) -> None:
         self.started = asyncio.Event()
@@ -100,20 +97,20 @@ class Follower:
 
 
 async def send_in_steps(client: Wire, data: bytes, step: int) -> None:
-    """Send so that the server, which shares this loop, reads the steps one by one."""
-    for place in range(0, len(data), step):
-        client.writer.write(data[place : place + step])
+    """Send pieces of `step` bytes so that the server, which shares this loop, reads each by itself."""
+    for start in range(0, len(data), step):
+        client.writer.write(data[start : start + step])
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what nobody tells."""
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll for a condition that has no event."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
 def descriptors() -> int:
-    """How many this process has open."""
+    """Return how many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -126,7 +123,7 @@ def part(body: bytes, *, more: bool = True) -> Message:
 
 
 def answering(status: int, body: bytes = b"", headers: list[tuple[bytes, bytes]] | None = None) -> ASGIApp:
-    """An app that answers at once and never asks for the body."""
+    """Return an app that responds at once and never asks for the body."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(status, [(b"content-length", b"%d" % len(body)), *(headers or [])]))

@@ -1,11 +1,20 @@
-"""How answers are framed, ended, cut and kept apart."""
+"""How responses are framed, ended, cut and kept apart."""
 
 import asyncio
 import json
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.http.server.support import CHUNKED_POST, GET, answering, descriptors, part, served, start, until
+from tests.http.server.support import (
+    CHUNKED_POST,
+    GET,
+    answering,
+    descriptors,
+    part,
+    served,
+    start,
+    wait_until,
+)
 from tests.support.wire import Cut
 
 from loom.errors import StorageFull, StreamAborted
@@ -14,8 +23,8 @@ GET_1_0 = GET.replace(b"1.1", b"1.0")
 BIG = b"x" * 100_000
 
 
-def saying(*pieces: bytes, error: BaseException | None = None) -> ASGIApp:
-    """An app whose answer is these pieces, and then its end or an error."""
+def sending(*pieces: bytes, error: BaseException | None = None) -> ASGIApp:
+    """Return an app that sends these pieces, and then the end of its response or an error."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(200))
@@ -28,15 +37,15 @@ def saying(*pieces: bytes, error: BaseException | None = None) -> ASGIApp:
     return app
 
 
-async def test_each_piece_is_a_chunk_and_an_empty_one_is_none():
-    async with served(saying(b"", b"a", b"", BIG, b"b")) as dial:
+async def test_each_piece_is_a_chunk_and_an_empty_piece_is_not_sent():
+    async with served(sending(b"", b"a", b"", BIG, b"b")) as dial:
         client = await dial()
         await client.send(GET)
         assert (await client.answer())["transfer-encoding"] == "chunked"
         assert [await client.read_chunk() for _ in range(4)] == [b"a", BIG, b"b", b""]
 
 
-async def test_head_and_short_body_leave_in_one_segment():
+async def test_head_and_short_body_are_sent_in_one_segment():
     async with served(answering(404, b"nothing")) as dial:
         client = await dial()
         client.writer.write(GET)
@@ -45,14 +54,14 @@ async def test_head_and_short_body_leave_in_one_segment():
         assert first.endswith(b"\r\n\r\nnothing")
 
 
-async def test_head_says_the_date_and_not_what_the_server_is():
+async def test_head_has_the_date_and_does_not_name_the_server():
     async with served(answering(200)) as dial:
         client = await dial()
         await client.send(GET)
         assert set((await client.answer()).headers) == {"date", "content-length"}
 
 
-async def test_head_of_an_early_answer_comes_while_the_body_flows():
+async def test_head_of_an_early_response_arrives_while_the_body_flows():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(201))
         await send(part(b""))
@@ -97,7 +106,7 @@ async def test_head_request_is_answered_without_its_body():
 
 
 async def test_http_1_0_answer_ends_with_the_connection():
-    async with served(saying(b"a", BIG)) as dial:
+    async with served(sending(b"a", BIG)) as dial:
         client = await dial()
         await client.send(GET_1_0)
         head = await client.answer()
@@ -108,7 +117,7 @@ async def test_http_1_0_answer_ends_with_the_connection():
 
 @pytest.mark.parametrize("error", [StreamAborted("gone"), RuntimeError("a bug"), asyncio.CancelledError()])
 async def test_chunked_answer_that_fails_lacks_its_last_chunk_but_no_byte(error, lines):
-    async with served(saying(b"a", BIG, error=error)) as dial:
+    async with served(sending(b"a", BIG, error=error)) as dial:
         client = await dial()
         await client.send(GET)
         await client.answer()
@@ -119,14 +128,14 @@ async def test_chunked_answer_that_fails_lacks_its_last_chunk_but_no_byte(error,
 
 
 async def test_http_1_0_answer_that_fails_ends_in_a_reset():
-    async with served(saying(b"a", error=StreamAborted("gone"))) as dial:
+    async with served(sending(b"a", error=StreamAborted("gone"))) as dial:
         client = await dial()
         await client.send(GET_1_0)
         with pytest.raises(ConnectionResetError):
             await client.reader.read()
 
 
-async def test_cut_does_not_wait_for_a_reader_that_stands_still():
+async def test_cut_does_not_wait_for_a_reader_that_does_not_read():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(200))
         started.set()
@@ -144,14 +153,14 @@ async def test_cut_does_not_wait_for_a_reader_that_stands_still():
         await client.send(GET)
         await started.wait()
         connected = descriptors()
-        await until(lambda: descriptors() < connected)
+        await wait_until(lambda: descriptors() < connected)
 
 
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [(StorageFull("No space."), 507, "storage_full"), (RuntimeError("a bug"), 500, "internal")],
 )
-async def test_app_that_fails_before_its_answer_is_answered_for(error, status, code, lines):
+async def test_app_that_fails_before_its_response_gets_a_problem_sent(error, status, code, lines):
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise error
 
@@ -165,7 +174,7 @@ async def test_app_that_fails_before_its_answer_is_answered_for(error, status, c
     assert [line["exc_info"] for line in lines] == ([error] if status == 500 else [])
 
 
-async def test_app_that_forgets_to_answer_is_answered_for():
+async def test_app_that_returns_without_a_response_gets_a_500_sent():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         pass
 
@@ -175,7 +184,7 @@ async def test_app_that_forgets_to_answer_is_answered_for():
         assert (await client.answer()).status == 500
 
 
-async def test_app_that_forgets_the_end_is_cut():
+async def test_app_that_returns_before_the_end_of_its_response_is_cut():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(200))
         await send(part(b"a"))
@@ -189,7 +198,7 @@ async def test_app_that_forgets_the_end_is_cut():
 
 
 @pytest.mark.parametrize("body", [b"too long for it", b"short"])
-async def test_answer_that_breaks_its_own_length_is_cut(body):
+async def test_response_that_breaks_its_content_length_is_cut(body):
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(200, [(b"content-length", b"10")]))
         await send(part(body, more=False))
@@ -201,16 +210,16 @@ async def test_answer_that_breaks_its_own_length_is_cut(body):
 
 
 @pytest.mark.parametrize("header", [(b"x\r\ny", b"1"), (b"x", b"1\r\ny: 2"), (b"x y", b"1")])
-async def test_header_that_would_split_the_answer_is_never_sent(header):
+async def test_header_that_would_split_the_response_is_never_sent(header):
     async with served(answering(200, headers=[header])) as dial:
         client = await dial()
         await client.send(GET)
         assert (await client.answer()).status == 500
 
 
-async def test_app_may_ask_to_close_but_not_how_to_frame():
-    wish = [(b"connection", b"close"), (b"transfer-encoding", b"gzip")]
-    async with served(answering(200, b"a", wish)) as dial:
+async def test_app_may_ask_to_close_but_not_choose_the_framing():
+    asked = [(b"connection", b"close"), (b"transfer-encoding", b"gzip")]
+    async with served(answering(200, b"a", asked)) as dial:
         client = await dial()
         await client.send(GET)
         head = await client.answer()
@@ -219,7 +228,7 @@ async def test_app_may_ask_to_close_but_not_how_to_frame():
         assert await client.ended() == b"a"
 
 
-async def test_client_that_asks_to_close_is_closed_after_its_answer():
+async def test_client_that_asks_to_close_is_closed_after_its_response():
     async with served(answering(200, b"a")) as dial:
         client = await dial()
         await client.send(GET[:-2] + b"Connection: close\r\n\r\n" + GET)
@@ -251,7 +260,7 @@ async def test_slow_reader_stops_the_app_at_a_bounded_buffer():
             assert await client.read_chunk() == BIG
 
 
-async def test_sender_that_waits_for_a_reader_goes_on_when_the_reader_leaves():
+async def test_app_that_waits_for_a_reader_is_resumed_when_the_reader_disconnects():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(200))
         started.set()

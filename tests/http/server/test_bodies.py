@@ -1,10 +1,23 @@
-"""What the app is told of a request's body and of the client's leaving."""
+"""What the app receives of a request's body and of the client's disconnect."""
 
 import asyncio
 
 import pytest
 from starlette.types import Receive, Scope, Send
-from tests.http.server.support import CHUNKED_POST, GET, Follower, Seen, answering, part, served, start
+from tests.http.server.support import (
+    CHUNKED_POST,
+    GET,
+    Follower,
+    Seen,
+    answering,
+    part,
+    served,
+    start,
+    wait_until,
+)
+from tests.support.wire import Wire
+
+from loom.http.server import Server
 
 LENGTH_POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
 EXPECTING = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
@@ -16,7 +29,7 @@ EXPECTING = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-con
     ids=["length", "chunked"],
 )
 @pytest.mark.parametrize("leave", ["reset", "half_close"])
-async def test_body_that_breaks_off_is_told_to_its_last_byte_and_never_as_an_end(request_, leave):
+async def test_body_that_breaks_off_is_delivered_to_its_last_byte_and_never_ends(request_, leave):
     seen = Seen()
     async with served(seen) as dial:
         client = await dial()
@@ -24,12 +37,12 @@ async def test_body_that_breaks_off_is_told_to_its_last_byte_and_never_as_an_end
         message = await seen.messages.get()
         assert (message["body"], message["more_body"]) == (b"last words", True)
         getattr(client, leave)()
-        assert await seen.told() == (b"", "disconnect")
+        assert await seen.delivered() == (b"", "disconnect")
         assert await client.ended() == b""
 
 
 @pytest.mark.parametrize("leave", ["reset", "half_close"])
-async def test_bytes_that_came_before_the_disconnect_are_told_before_it(leave):
+async def test_bytes_received_before_the_disconnect_are_delivered_before_it(leave):
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await go.wait()
         await seen(scope, receive, send)
@@ -42,18 +55,25 @@ async def test_bytes_that_came_before_the_disconnect_are_told_before_it(leave):
         getattr(client, leave)()
         other = await dial_other()
         await other.send(GET)
-        await follower.started.wait()  # by now the server has read all and noticed the end
+        await follower.started.wait()  # the server has read all and seen the end by now
         go.set()
-        assert await seen.told() == (b"last wordshalf", "disconnect")
+        assert await seen.delivered() == (b"last wordshalf", "disconnect")
 
 
-@pytest.mark.parametrize("bad", [b"zz\r\n", b"3\r\nabcd\r\n"])
-async def test_bad_chunk_ends_the_body_as_lost_and_is_told_to_the_client(bad):
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(b"zz\r\n", b"3\r\nabcd\r\n", b"\r\n", b"-3\r\nabc\r\n", b"0x3\r\nabc\r\n", b"3 \r\nabc\r\n"),
+        *(b"3\nabc\r\n", b"3\r\nabc\n0\r\n\r\n", b"0\n\n", b"f" * 17 + b"\r\n", b"3;a\nb\r\nabc\r\n"),
+        *(b"0\r\nA: b\r\n c\r\n\r\n", b"0\r\nContent-Length: 3\r\n\r\n", b"0\r\nA\r\n\r\n"),
+    ],
+)
+async def test_bad_chunk_ends_the_body_as_lost_and_is_reported_to_the_client(bad):
     seen = Seen()
     async with served(seen) as dial:
         client = await dial()
         await client.send(CHUNKED_POST + b"3\r\nabc\r\n" + bad)
-        body, end = await seen.told()
+        body, end = await seen.delivered()
         assert body.startswith(b"abc")
         assert end == "disconnect"
         assert (await client.answer()).status == 400
@@ -72,28 +92,28 @@ async def test_bad_chunk_after_an_early_answer_cuts_it():
         client = await dial()
         await client.send(CHUNKED_POST + b"3\r\nabc\r\nzz\r\n")
         assert (await client.answer()).status == 201
-        assert await seen.told() == (b"abc", "disconnect")
+        assert await seen.delivered() == (b"abc", "disconnect")
         assert await client.ended() == b""
 
 
 @pytest.mark.parametrize("leave", ["reset", "half_close"])
 @pytest.mark.parametrize(
-    "behind",
+    "following",
     [b"", GET, GET + GET[:7], LENGTH_POST + b"x", GET + CHUNKED_POST],
     ids=["nothing", "request", "request and a half", "body", "two"],
 )
-async def test_follower_is_told_that_its_client_left_whatever_is_behind_it(leave, behind):
+async def test_disconnect_of_a_follower_is_reported_whatever_follows_its_request(leave, following):
     follower = Follower()
     async with served(follower) as dial:
         client = await dial()
         await client.send(GET)
         await follower.started.wait()
-        await client.send(behind)
+        await client.send(following)
         getattr(client, leave)()
         await follower.left.wait()
 
 
-async def test_follower_is_told_that_its_client_left_behind_more_than_is_read_ahead():
+async def test_disconnect_of_a_follower_is_reported_after_more_than_is_read_ahead():
     follower = Follower()
     async with served(follower, dead_check=0.01) as dial:
         client = await dial()
@@ -102,6 +122,41 @@ async def test_follower_is_told_that_its_client_left_behind_more_than_is_read_ah
         client.writer.write(LENGTH_POST.replace(b"100", b"9000000") + bytes(1_000_000))
         client.reset()
         await follower.left.wait()
+
+
+@pytest.mark.parametrize("leave", ["reset", "half_close"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(
+            b"",
+            GET[:9],
+            GET,
+            GET + GET + GET[:9],
+            EXPECTING,
+            EXPECTING[:-2],
+            LENGTH_POST + b"x",
+            CHUNKED_POST,
+        ),
+        *(CHUNKED_POST + b"5\r\nab", CHUNKED_POST + b"0\r\nA: b", CHUNKED_POST + b"zz\r\n", b"nonsense\r\n"),
+    ],
+)
+async def test_client_that_leaves_at_any_stage_leaves_nothing_open(leave, sent):
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (follower if scope["method"] == "GET" else Seen())(scope, receive, send)
+
+    follower = Follower()
+    server = Server(app, host="127.0.0.1", port=0)
+    serving = asyncio.create_task(server.serve_until_stopped())
+    client = await Wire.open("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+    await wait_until(lambda: bool(server.registry.connections))
+    await client.send(sent)
+    await asyncio.sleep(0)
+    getattr(client, leave)()
+    await server.registry.wait_empty()
+    await client.close()
+    server.stop()
+    await serving
 
 
 async def test_client_that_only_stops_sending_still_gets_its_answer():
@@ -116,7 +171,7 @@ async def test_client_that_only_stops_sending_still_gets_its_answer():
         assert await client.ended() == b""
 
 
-async def test_disconnect_is_told_again_and_again():
+async def test_disconnect_is_reported_to_each_receive():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -166,7 +221,7 @@ async def test_slow_app_stops_the_client_at_a_bounded_buffer():
         assert max(pieces) < 1 << 20
 
 
-async def test_continue_is_sent_when_the_app_asks_for_the_body_and_once():
+async def test_continue_is_sent_once_when_the_app_asks_for_the_body():
     seen = Seen()
     async with served(seen) as dial:
         client = await dial()
@@ -175,7 +230,7 @@ async def test_continue_is_sent_when_the_app_asks_for_the_body_and_once():
         await client.send(b"abc")
         assert (await client.answer()).status == 200
         assert await client.body() == b"abc"
-        await client.send(EXPECTING + b"abc")  # with the body here nobody needs to ask
+        await client.send(EXPECTING + b"abc")  # the body is here: no 100 is needed
         assert (await client.answer()).status == 200
 
 

@@ -1,4 +1,4 @@
-"""What is taken as a request, and what is refused as none."""
+"""Which bytes are a request, and which are refused."""
 
 import json
 
@@ -31,7 +31,7 @@ async def test_request_is_the_same_however_it_arrives(request_, step):
         await send_in_steps(client, request_, step)
         assert (await client.answer()).status == 200
         assert await client.body() == BODY
-        assert await seen.told() == (BODY, "end")
+        assert await seen.delivered() == (BODY, "end")
 
 
 async def test_requests_in_one_segment_are_answered_in_order():
@@ -59,7 +59,7 @@ async def test_scope_keeps_the_path_as_it_was_sent():
         assert scope["server"] == ("127.0.0.1", client.writer.get_extra_info("peername")[1])
 
 
-async def test_absolute_target_is_taken_by_its_path():
+async def test_absolute_target_is_reduced_to_its_path():
     seen = Seen()
     async with served(seen) as dial:
         client = await dial()
@@ -75,6 +75,18 @@ async def test_trailers_do_not_appear_among_the_headers():
         await client.send(CHUNKED)
         await client.answer()
         assert [name for name, _ in seen.headers] == [b"host", b"transfer-encoding"]
+
+
+async def test_whitespace_around_a_value_is_not_a_part_of_it():
+    seen = Seen()
+    async with served(seen) as dial:
+        client = await dial()
+        await client.send(
+            GET[:-2] + b"A: \t b c \t\r\nTransfer-Encoding: chunked \r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        )
+        assert (await client.answer()).status == 200
+        assert await client.body() == b"abc"
+        assert seen.headers[1:] == [(b"a", b"b c"), (b"transfer-encoding", b"chunked")]
 
 
 async def test_http_1_0_body_is_read_by_its_length():
@@ -137,10 +149,21 @@ HOST = b"Host: x\r\n"
         ),
         (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3, 3\r\n\r\nabc", 400, "bad_request"),
         (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: +3\r\n\r\nabc", 400, "bad_request"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length:\r\n\r\nabc", 400, "bad_request"),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n", 400, "bad_request"),
+        (
+            b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding:\r\nContent-Length: 3\r\n\r\nabc",
+            400,
+            "bad_request",
+        ),
+        (CHUNKED_POST[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\rc\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\n Host: x\r\n\r\n", 400, "bad_request"),
     ],
 )
 @pytest.mark.parametrize("step", [1, 10_000])
-async def test_what_is_no_http_is_refused_and_nothing_behind_it_is_believed(request_, status, code, step):
+async def test_invalid_request_is_refused_and_nothing_after_it_is_parsed(request_, status, code, step):
     seen = Seen()
     async with served(seen) as dial:
         client = await dial()
@@ -158,7 +181,7 @@ async def test_refusal_waits_for_the_answers_before_it():
         assert await problem_of(client) == (400, "bad_host")
 
 
-async def test_refusal_behind_a_follower_does_not_break_into_its_answer():
+async def test_refusal_after_a_follower_does_not_interrupt_its_response():
     follower = Follower()
     async with served(follower) as dial:
         client = await dial()
@@ -179,7 +202,7 @@ async def test_refusal_behind_a_follower_does_not_break_into_its_answer():
     ],
 )
 @pytest.mark.parametrize("step", [1, 10_000])
-async def test_wish_to_upgrade_is_answered_as_plain_http_with_its_body(upgrade, step):
+async def test_upgrade_request_is_answered_as_plain_http_with_its_body(upgrade, step):
     seen = Seen()
     data = b"POST / HTTP/1.1\r\nHost: x\r\n" + upgrade + b"Content-Length: 3\r\n\r\nabc" + POST
     async with served(seen) as dial:
@@ -220,13 +243,32 @@ async def test_endless_head_is_refused(endless, step):
         assert await problem_of(client) == (431, "head_too_large")
 
 
-async def test_endless_trailers_are_refused_and_the_body_counts_as_lost():
+async def test_endless_trailers_are_refused_and_end_the_body_as_lost():
     seen = Seen()
     async with served(seen, head=1000) as dial:
         client = await dial()
         await client.send(CHUNKED_POST + b"3\r\nabc\r\n0\r\nA: " + b"b" * 2000)
-        assert await seen.told() == (b"abc", "disconnect")
+        assert await seen.delivered() == (b"abc", "disconnect")
         assert await problem_of(client) == (431, "head_too_large")
+
+
+@pytest.mark.parametrize("step", [7, 10_000])
+async def test_endless_chunk_extension_is_refused_and_ends_the_body_as_lost(step):
+    seen = Seen()
+    async with served(seen, head=1000) as dial:
+        client = await dial()
+        await send_in_steps(client, CHUNKED_POST + b"3\r\nabc\r\n3;" + b"b" * 2000, step)
+        assert await seen.delivered() == (b"abc", "disconnect")
+        assert await problem_of(client) == (431, "head_too_large")
+
+
+async def test_slow_head_after_a_head_request_is_refused_with_a_body():
+    async with served(answering(200), head_timeout=0.05) as dial:
+        client = await dial()
+        await client.send(GET.replace(b"GET", b"HEAD"))
+        assert (await client.answer()).status == 200
+        await client.send(b"G")
+        assert await problem_of(client) == (408, "head_too_slow")
 
 
 async def test_slow_head_is_refused_even_if_it_trickles():
@@ -249,7 +291,7 @@ async def test_time_of_a_head_does_not_run_while_another_request_is_answered():
         assert not follower.left.is_set()
 
 
-async def test_time_of_a_head_begins_when_the_answer_before_it_is_over():
+async def test_time_of_a_head_begins_when_the_response_before_it_is_complete():
     async with served(answering(200), head_timeout=0.05) as dial:
         client = await dial()
         await client.send(GET + GET[:5])
@@ -257,7 +299,7 @@ async def test_time_of_a_head_begins_when_the_answer_before_it_is_over():
         assert await problem_of(client) == (408, "head_too_slow")
 
 
-async def test_idle_connection_is_closed_without_a_word():
+async def test_idle_connection_is_closed_without_a_response():
     async with served(answering(200), idle_timeout=0.05) as dial:
         client, silent = await dial(), await dial()
         await client.send(GET)
@@ -266,7 +308,7 @@ async def test_idle_connection_is_closed_without_a_word():
         assert await silent.ended() == b""
 
 
-async def test_more_requests_than_may_wait_end_the_connection_after_those_that_may():
+async def test_connection_ends_after_the_pipelined_requests_that_the_limit_allows():
     async with served(answering(200), pipelined=3) as dial:
         client = await dial()
         await client.send(GET * 20)

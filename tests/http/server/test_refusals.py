@@ -1,4 +1,4 @@
-"""An answer that does not wait for the whole request reaches the client all the same."""
+"""A response that does not wait for the whole request still reaches the client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ REFUSING = answering(409, b"taken")
 
 
 async def flood(client: Wire, at_most: int = 1 << 30) -> int:
-    """Send until the connection ends; returns how much was taken."""
+    """Send until the connection ends, and return how much was sent."""
     sent = 0
     try:
         while sent < at_most:
@@ -26,7 +26,7 @@ async def flood(client: Wire, at_most: int = 1 << 30) -> int:
     return sent
 
 
-async def test_answer_and_its_end_come_while_the_client_still_sends():
+async def test_response_and_its_end_arrive_while_the_client_still_sends():
     async with served(REFUSING) as dial:
         client = await dial()
         await client.send(CHUNKED_POST)
@@ -36,7 +36,7 @@ async def test_answer_and_its_end_come_while_the_client_still_sends():
         assert await flood(client, 8 << 20) == 8 << 20
 
 
-async def test_connection_ends_when_the_client_ends_it():
+async def test_connection_closes_when_the_client_closes_it():
     async with served(REFUSING) as dial:
         client = await dial()
         await client.send(CHUNKED_POST)
@@ -46,7 +46,7 @@ async def test_connection_ends_when_the_client_ends_it():
         assert await client.ended() == b"taken"
 
 
-async def test_only_so_much_is_thrown_away():
+async def test_discarded_data_is_limited_in_size():
     async with served(REFUSING, discard=8 << 20) as dial:
         client = await dial()
         await client.send(CHUNKED_POST)
@@ -54,7 +54,7 @@ async def test_only_so_much_is_thrown_away():
         assert 8 << 20 <= await flood(client) < 32 << 20
 
 
-async def test_only_so_long_is_waited():
+async def test_discarded_data_is_limited_in_time():
     async with served(REFUSING, discard=1 << 40, discard_timeout=0.05) as dial:
         client = await dial()
         await client.send(CHUNKED_POST)
@@ -62,7 +62,7 @@ async def test_only_so_long_is_waited():
         await flood(client, 1 << 40)
 
 
-async def test_answer_comes_though_reading_had_stopped():
+async def test_response_arrives_although_reading_was_paused():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await go.wait()
         await REFUSING(scope, receive, send)
@@ -78,7 +78,7 @@ async def test_answer_comes_though_reading_had_stopped():
         assert await sending == 32 << 20
 
 
-async def test_success_that_leaves_the_body_unread_ends_the_same_way():
+async def test_success_that_leaves_the_body_unread_ends_in_the_same_way():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(201))
         await send(part(b"done", more=False))
@@ -92,7 +92,7 @@ async def test_success_that_leaves_the_body_unread_ends_the_same_way():
         await flood(client, 1 << 20)
 
 
-async def test_refusal_of_a_request_that_is_whole_keeps_the_connection():
+async def test_refusal_of_a_whole_request_keeps_the_connection():
     async with served(REFUSING) as dial:
         client = await dial()
         for _ in range(2):

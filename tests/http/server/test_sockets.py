@@ -1,4 +1,4 @@
-"""Connections whose other end is gone without a word, and a machine out of descriptors."""
+"""Clients that vanish without closing, and a process out of descriptors."""
 
 import asyncio
 import ctypes
@@ -19,9 +19,9 @@ SO_ATTACH_FILTER = 26
 
 
 def pull_the_plug(client: Wire) -> None:
-    """What comes to the client is dropped before TCP sees it, as on a machine that lost power.
+    """Drop what arrives at the client before TCP sees it, as on a machine that lost power.
 
-    By a socket filter (linux/filter.h) of one instruction, which takes nothing.
+    A socket filter (linux/filter.h) of one instruction accepts no byte.
     """
     program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
     sock = client.writer.get_extra_info("socket")
@@ -34,7 +34,7 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 class Ticker:
-    """An app that goes on sending until its client leaves, which sets `left`."""
+    """An app that sends until its client disconnects, which sets `left`."""
 
     def __init__(self, interval: float) -> None:
         self.interval = interval
@@ -85,7 +85,7 @@ async def test_sending_a_file_to_a_dead_reader_ends():
             await ended.wait()
 
 
-async def test_reader_that_only_holds_still_is_not_taken_for_dead():
+async def test_reader_that_only_pauses_is_not_taken_for_dead():
     ticker = Ticker(0)
     async with served(ticker, dead_timeout=0.3, dead_check=0.05) as dial:
         client = await dial()
@@ -118,7 +118,7 @@ async def test_every_connection_is_probed_and_sends_without_delay():
 
 
 async def answered(port: int) -> None:
-    """Ask until there is an answer: the server may not have closed the old connections yet."""
+    """Ask until a response arrives: the server may not have closed the old connections yet."""
     while True:
         client = await Wire.open("127.0.0.1", port)
         try:
@@ -145,7 +145,7 @@ uvloop.run(serve(answering(200), host="127.0.0.1", port=0, on_listening=listenin
 """
 
 
-async def test_server_out_of_descriptors_neither_ends_nor_spins():
+async def test_server_out_of_descriptors_neither_exits_nor_spins():
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FEW_DESCRIPTORS, stdout=asyncio.subprocess.PIPE
     )

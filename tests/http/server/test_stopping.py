@@ -1,4 +1,4 @@
-"""The order in which a server stops, and what it does not wait for."""
+"""The order of a shutdown, and what it does not wait for."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ class Running:
         return client
 
 
-async def test_stop_closes_the_door_then_tells_the_owner_then_lets_answers_end():
+async def test_stop_closes_the_listener_then_runs_on_stop_then_lets_responses_end():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(200))
         await send(part(b"a"))
@@ -63,7 +63,7 @@ async def test_stop_closes_idle_connections_at_once():
     await client.close()
 
 
-async def test_answers_that_do_not_end_are_cut_when_the_time_is_up():
+async def test_responses_that_do_not_end_are_cut_at_the_deadline():
     async def on_stop() -> None:
         await asyncio.Event().wait()
 
@@ -79,7 +79,7 @@ async def test_answers_that_do_not_end_are_cut_when_the_time_is_up():
 
 
 class Endless:
-    """Sends as fast as it can, until it is told to end."""
+    """An app that sends as fast as it can, until `end`."""
 
     def __init__(self) -> None:
         self.full = asyncio.Event()
@@ -99,7 +99,7 @@ class Endless:
         self.ending = True
 
 
-async def test_a_reader_that_takes_nothing_is_not_waited_for():
+async def test_a_reader_that_reads_nothing_does_not_delay_the_stop():
     app = Endless()
     limits = Limits(stalled_timeout=0.1)
     running = Running(
@@ -113,8 +113,8 @@ async def test_a_reader_that_takes_nothing_is_not_waited_for():
     await client.close()
 
 
-async def test_a_reader_that_takes_its_time_is():
-    """Each time it takes something the wait begins anew."""
+async def test_a_slow_reader_delays_the_stop_while_it_reads():
+    """Each read extends the wait."""
     app = Endless()
     limits = Limits(stalled_timeout=0.5)
     running = Running(
@@ -137,11 +137,11 @@ async def test_a_reader_that_takes_its_time_is():
     await running.task
 
 
-@pytest.mark.parametrize("stuck", ["owner", "answer"])
-async def test_second_stop_waits_for_nobody(stuck):
+@pytest.mark.parametrize("stuck", ["on_stop", "answer"])
+async def test_second_stop_waits_for_nothing(stuck):
     async def on_stop() -> None:
         stopping.set()
-        if stuck == "owner":
+        if stuck == "on_stop":
             await asyncio.Event().wait()
 
     stopping = asyncio.Event()
@@ -157,7 +157,7 @@ async def test_second_stop_waits_for_nobody(stuck):
     await client.close()
 
 
-async def test_error_of_the_owner_comes_out_after_the_stop():
+async def test_error_of_on_stop_is_raised_after_the_stop():
     async def on_stop() -> None:
         raise ZeroDivisionError
 
@@ -176,7 +176,7 @@ async def test_stop_before_the_start_is_a_stop():
         pass
 
 
-async def test_address_in_use_is_told_in_a_sentence():
+async def test_address_in_use_is_reported_in_a_sentence():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"Cannot listen on 127.0.0.1 port {port}: Address already"):
@@ -221,7 +221,7 @@ uvloop.run(main())
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("mode", ["once", "stuck"])
-async def test_signal_stops_a_second_one_forces_and_what_follows_still_runs(number, mode):
+async def test_signal_stops_a_second_one_forces_and_code_after_serve_still_runs(number, mode):
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, mode, stdout=asyncio.subprocess.PIPE
     )

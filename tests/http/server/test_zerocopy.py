@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from tests.http.server.support import GET, Seen, descriptors, part, served, start, until
+from tests.http.server.support import GET, Seen, descriptors, part, served, start, wait_until
 from tests.support.wire import Cut
 
 from loom.http.server import Limits
@@ -50,7 +50,7 @@ def sending(*messages: Message, length: int | None = None) -> ASGIApp:
 
 
 async def test_pieces_of_files_and_of_memory_keep_their_order(file):
-    big = b"b" * 3_000_000  # more than the socket takes: the file has to wait for it
+    big = b"b" * 3_000_000  # more than the socket takes: the file has to wait
     app = sending(part(b"a"), piece(file, 5, 10), part(big), piece(file.fileno(), 1, 9_000_000), part(b"c"))
     async with served(app) as dial:
         client = await dial()
@@ -61,7 +61,7 @@ async def test_pieces_of_files_and_of_memory_keep_their_order(file):
             assert chunks == [b"a", CONTENT[5:15], big, CONTENT[1:9_000_001], b"c", b""]
 
 
-async def test_file_waits_for_what_the_transport_still_holds(file):
+async def test_file_waits_for_what_the_transport_still_buffers(file):
     class Sender(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self.channel = Channel(cast(asyncio.Transport, transport), loop, Limits())
@@ -108,7 +108,7 @@ async def test_http_1_0_without_a_length_is_framed_by_the_end(file):
         assert await client.reader.read() == b"a" + CONTENT[10:1010] + b"b"
 
 
-async def test_empty_piece_does_not_end_the_answer(file):
+async def test_empty_piece_does_not_end_the_response(file):
     async with served(sending(piece(file, 0, 0), piece(file, len(CONTENT)), part(b"a"))) as dial:
         client = await dial()
         await client.send(GET)
@@ -134,7 +134,7 @@ async def test_head_request_sends_no_file(file):
 
 
 @pytest.mark.parametrize("length", [None, 5_000_000])
-async def test_file_shorter_than_promised_cuts_the_answer(length):
+async def test_file_shorter_than_promised_cuts_the_response(length):
     with tempfile.TemporaryFile() as short:
         short.write(bytes(1000))
         short.flush()
@@ -146,7 +146,7 @@ async def test_file_shorter_than_promised_cuts_the_answer(length):
                 await client.body()
 
 
-async def test_slow_reader_stops_the_file_and_the_loop_goes_on(file):
+async def test_slow_reader_stops_the_file_and_not_the_loop(file):
     async with served(sending(piece(file), length=len(CONTENT))) as dial:
         client = await dial()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -161,7 +161,7 @@ async def test_slow_reader_stops_the_file_and_the_loop_goes_on(file):
 
 
 @pytest.mark.parametrize("leave", ["reset", "half_close"])
-async def test_reader_that_leaves_in_the_middle_frees_the_app_and_the_descriptors(file, leave):
+async def test_reader_that_disconnects_frees_the_app_and_the_descriptors(file, leave):
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         app = sending(piece(file), piece(file), piece(file))
@@ -169,28 +169,28 @@ async def test_reader_that_leaves_in_the_middle_frees_the_app_and_the_descriptor
         started.set()
         while (await receive())["type"] != "http.disconnect":
             pass
-        if leave == "half_close":  # the server can not know that nobody reads
+        if leave == "half_close":  # the server cannot know that the client does not read
             answer.cancel()
         await asyncio.wait({answer})
         ended.set()
 
     started, ended = asyncio.Event(), asyncio.Event()
     async with served(app) as dial:
-        first = await dial()  # what a loop opens for itself it has opened after this
+        first = await dial()  # opens what the loop opens once for itself
         await first.close()
         client = await dial()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         connected = descriptors()
         await client.send(GET)
         await started.wait()
-        await until(lambda: descriptors() > connected)
+        await wait_until(lambda: descriptors() > connected)
         getattr(client, leave)()
         await ended.wait()
         await client.close()
-        await until(lambda: descriptors() < connected)
+        await wait_until(lambda: descriptors() < connected)
 
 
-async def test_cancelled_in_the_middle_is_cut(file):
+async def test_response_cancelled_within_a_file_is_cut(file):
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(200))
         with pytest.raises(TimeoutError):
@@ -209,7 +209,7 @@ async def test_cancelled_in_the_middle_is_cut(file):
 
 @pytest.fixture
 async def certificate(tmp_path: Path, tool: Callable[[str], str]) -> Path:
-    """A key and its certificate in one file."""
+    """Make a key and its certificate in one file."""
     key, signed, both = (tmp_path / name for name in ("key.pem", "cert.pem", "both.pem"))
     new = [
         "req",

@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase is HEAD:  # otherwise a trailer: dropped
-            self._headers.append((name.lower(), value))
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         if self._discarding:
@@ -274,7 +274,8 @@ class Connection(asyncio.Protocol):
         if self._phase is BODY:
             self._cycles[-1].on_disconnect()
         log.info("request refused", client=self._origin["client"], **refusal._asdict())
-        method = "HEAD" if self._parser.get_method() == b"HEAD" else "GET"
+        # Before the target, the parser still has the method of the request before.
+        method = "HEAD" if self._target and self._parser.get_method() == b"HEAD" else "GET"
         self._queue(
             _refusing(refusal), {"method": method, "http_version": "1.1", "headers": []}, keep_alive=False
         )
