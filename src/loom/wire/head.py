@@ -1,0 +1,85 @@
+"""What the headers of a response say of a stream. The server writes a Head; clients read it. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from loom.model import State
+from loom.wire.fields import digest_field, key_of, sha256_of, tag_of
+
+
+class Fields(Protocol):
+    """The headers of a response, by name in any case."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value of a header, None if it is absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Headers of a response that describe a stream; None stands for an absent one.
+
+    `id` is percent-encoded. `tag` is the key, sent as an entity tag. `start` is the offset of the first byte in
+    the body, `size` the durable size, `length` the size that the stream has once it is complete. `digest` is
+    the SHA-256 of all its bytes in base64.
+    """
+
+    id: str | None = None
+    key: str | None = None
+    tag: str | None = None
+    state: State | None = None
+    metadata: str | None = None
+    start: int | None = None
+    size: int | None = None
+    complete: bool | None = None
+    length: int | None = None
+    epoch: int | None = None
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Read the headers of a response; `key` is taken from the entity tag where it has no header itself.
+
+        Raises ValueError for a value that Loom never sends.
+        """
+        found: dict[str, Any] = {}
+        for member, (header, _, read) in _HEADERS.items():
+            if (text := fields.get(header)) is not None:
+                found[member] = read(text)
+        found.setdefault("key", found.get("tag"))
+        return cls(**found)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers to send, with names in lower case."""
+        return [
+            (header.lower().encode(), write(value).encode())
+            for member, (header, write, _) in _HEADERS.items()
+            if (value := getattr(self, member)) is not None
+        ]
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text} is not a count")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    return ("?0", "?1").index(text) == 1
+
+
+_HEADERS: dict[str, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
+    "id": ("X-Stream-Id", str, str),
+    "key": ("X-Stream-Key", str, str),
+    "tag": ("ETag", tag_of, key_of),
+    "state": ("X-Stream-State", str, State),
+    "metadata": ("X-Stream-Metadata", str, str),
+    "start": ("X-Stream-Offset", str, _count),
+    "size": ("Upload-Offset", str, _count),
+    "complete": ("Upload-Complete", lambda complete: f"?{complete:d}", _flag),
+    "length": ("Upload-Length", str, _count),
+    "epoch": ("X-Stream-Epoch", str, _count),
+    "digest": ("Repr-Digest", digest_field, sha256_of),
+}
+"""The header of each member, how its value is written, and how it is read."""

@@ -1,0 +1,13 @@
+"""Media types that client and server name. Pure."""
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+"""An error (RFC 9457)."""
+EVENTS = "text/event-stream"
+"""Server-Sent Events."""
+PROGRESS = "application/x-ndjson"
+"""Lines of JSON, each the progress of an upload."""
+PARTIAL_UPLOAD = "application/partial-upload"
+"""The body of a PATCH that appends (draft-ietf-httpbis-resumable-upload)."""
+MERGE_PATCH = "application/merge-patch+json"
+"""The body of a PATCH that changes metadata (RFC 7396)."""
