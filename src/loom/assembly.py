@@ -30,7 +30,6 @@ from loom.access.keys import open_auth
 from loom.config import Settings
 from loom.errors import ConfigError
 from loom.http.app import build_app
-from loom.http.service.listing import row
 from loom.jobs.digests import Digests
 from loom.jobs.scrub import Scrub
 from loom.jobs.sweeper import Sweeper
@@ -41,6 +40,7 @@ from loom.streams.hub import Hub
 from loom.streams.limits import Limits
 from loom.streams.service import Service
 from loom.streams.spy import Spy
+from loom.wire.rows import encode_row
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -177,4 +177,4 @@ def _jobs(
 
         hooks = [Hook(each.url, each.prefix, each.key) for each in settings.webhooks]
         path = settings.directory and settings.directory / "webhooks.json"
-        yield Webhooks(store, hooks, row, path, clock).run()
+        yield Webhooks(store, hooks, encode_row, path, clock).run()

@@ -58,6 +58,31 @@ async def test_who_has_another_gets_this_one(loom: Loom):
     assert (await loom.get("/stream/a", if_unmodified_since=OLD)).head.status == 412
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PATCH", "DELETE"])
+@pytest.mark.parametrize("tags", ["", ",", '"x"', 'W/"{key}"', "{key}"])
+async def test_if_match_without_the_key_fails_the_same_way_for_every_method(loom: Loom, method, tags):
+    await loom.live("/stream/a", DATA)
+    key = (await loom.service.info("a")).key
+    uploads = {"upload_offset": "10", "upload_complete": "?1", "content_length": "0"}
+    more = uploads if method == "PATCH" else {}
+    wire = await loom.ask(method, "/stream/a", if_match=tags.format(key=key), **more)
+    assert wire.head.status == 412
+    if method != "HEAD":
+        assert json.loads(await wire.body())["code"] == "precondition_failed"
+    assert (await loom.service.info("a")).epoch == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PATCH", "DELETE"])
+@pytest.mark.parametrize("tags", ['"{key}"', '"x", "{key}"', "*"])
+async def test_if_match_with_the_key_holds_for_every_method(loom: Loom, method, tags):
+    await loom.stored("/stream/a?force=true", DATA)
+    key = (await loom.service.info("a")).key
+    uploads = {"upload_offset": "10", "upload_complete": "?1", "content_length": "0"}
+    more = uploads if method == "PATCH" else {}
+    wire = await loom.ask(method, "/stream/a", if_match=tags.format(key=key), **more)
+    assert wire.head.status in (200, 204)
+
+
 async def test_a_part_is_given_only_of_what_the_client_began_with(loom: Loom):
     head = await finished(loom)
     for validator in (head["etag"], head["last-modified"]):

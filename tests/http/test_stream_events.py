@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.running import ONE_STORE, Loom, Serve
 from tests.support.wire import Wire
 
-from loom.http.stream.sse import Teller, accepts_events, beating
+from loom.http.heartbeat import with_heartbeat
+from loom.http.stream.sse import ByteEvents, accepts_events
 from loom.model import Patch, State
 from loom.wire.sse import HEARTBEAT, Decoder, Event
 
@@ -241,12 +242,12 @@ def test_only_who_asks_by_name_gets_events(accept, wanted):
 
 @given(st.lists(st.text(max_size=4).map(str.encode) | st.binary(max_size=4)), st.sampled_from(["", "binary"]))
 def test_every_byte_survives_in_any_pieces(pieces, kind):
-    teller, at = Teller("1-a", kind), 7
+    encoder, at = ByteEvents("1-a", kind), 7
     told = []
     for piece in pieces:
-        told += teller.tell(at, piece)
+        told += encoder.feed(at, piece)
         at += len(piece)
-    told += teller.rest()
+    told += encoder.rest()
     events = Decoder().feed(b"".join(told))
     assert len(events) == len(told)
     assert joined(events, 7) == b"".join(pieces)
@@ -255,10 +256,10 @@ def test_every_byte_survives_in_any_pieces(pieces, kind):
 @given(st.text(min_size=1), st.integers(1, 5), st.integers(0, 8))
 def test_text_is_told_as_text_however_it_is_cut_and_wherever_one_begins(text, size, start):
     data = text.encode()[start:]
-    teller, told = Teller("1-a", ""), []
+    encoder, told = ByteEvents("1-a", ""), []
     for at in range(0, len(data), size):
-        told += teller.tell(at, data[at : at + size])
-    rows = [json.loads(event.data) for event in Decoder().feed(b"".join(told + teller.rest()))]
+        told += encoder.feed(at, data[at : at + size])
+    rows = [json.loads(event.data) for event in Decoder().feed(b"".join(told + encoder.rest()))]
     binary = [row for row in rows if "base64" in row]
     assert len(binary) <= 3
     assert sum(len(b64decode(row["base64"])) for row in binary) <= 3
@@ -273,7 +274,7 @@ async def test_silence_is_filled_with_heartbeats_and_nothing_is_lost():
         yield b"two"
 
     came = []
-    async for event in beating(events(), 0.01):
+    async for event in with_heartbeat(events(), 0.01):
         came.append(event)
         if came.count(HEARTBEAT) == 3:
             gate.set()

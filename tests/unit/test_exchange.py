@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message, Receive
 
 from loom.http.exchange import Disconnected, Exchange, interruptible
-from loom.http.middleware.access_log import RECORD, Record
+from loom.http.record import RECORD, Record
 
 
 class Woken(Exception): ...

@@ -13,8 +13,8 @@ from loom.http.stream.sse import accepts_events
 from loom.http.stream.upload_headers import Upload, idempotency_key, resume_window
 from loom.model import Info, State, parse_id
 from loom.streams.ranges import Part
+from loom.wire.fields import parse_boolean, parse_integer
 from loom.wire.sse import Decoder
-from loom.wire.structured import boolean, integer
 
 VALUES = st.lists(st.binary(max_size=40), max_size=3)
 NUMBERS = st.integers(0, 10**16)
@@ -36,30 +36,30 @@ def info(size: int, state: State = State.COMPLETE) -> Info:
 
 @pytest.mark.parametrize("value", [b"?1", b" ?1 ", b"?1;a=1", b"?1 ; a", b"?1;"])
 def test_a_boolean_may_have_spaces_and_parameters_around_it(value):
-    assert boolean("X", [value]) is True
+    assert parse_boolean("X", [value]) is True
 
 
 @pytest.mark.parametrize("value", [b"", b"1", b"?2", b"?10", b"?1,?1", b"true", b"? 1", b"?1\t;", b"\xff"])
 def test_what_is_no_boolean_is_refused(value):
-    with pytest.raises(BadRequest, match="X has to be"):
-        boolean("X", [value])
+    with pytest.raises(BadRequest, match="X must be"):
+        parse_boolean("X", [value])
 
 
 @pytest.mark.parametrize("value", [b"", b"-1", b"+1", b"1.0", b"1e3", b"0x1", b"1" * 16, b"1 2", b"\xd9\xa3"])
 def test_what_is_no_integer_is_refused(value):
-    with pytest.raises(BadRequest, match="X has to be"):
-        integer("X", [value])
+    with pytest.raises(BadRequest, match="X must be"):
+        parse_integer("X", [value])
 
 
 @given(st.integers(0, 10**15 - 1))
 def test_an_integer_is_what_was_written(number):
-    assert integer("X", [b"%d" % number]) == integer("X", [b" %d;q=1" % number]) == number
+    assert parse_integer("X", [b"%d" % number]) == parse_integer("X", [b" %d;q=1" % number]) == number
 
 
 def test_a_field_twice_is_refused_and_none_is_none():
-    assert boolean("X", []) is integer("X", []) is None
+    assert parse_boolean("X", []) is parse_integer("X", []) is None
     with pytest.raises(BadRequest):
-        integer("X", [b"1", b"1"])
+        parse_integer("X", [b"1", b"1"])
 
 
 @given(VALUES)

@@ -14,10 +14,10 @@ from aiohttp import web
 from structlog.testing import capture_logs
 from tests.unit.stores import ManualClock
 
-from loom.http.service.listing import row
 from loom.jobs.webhooks import GIVE_UP, Hook, Webhooks
 from loom.model import NewStream, Patch, State
 from loom.store.memory import MemoryStore
+from loom.wire.rows import encode_row
 
 SECRET = b"between us"
 
@@ -97,7 +97,9 @@ async def telling(
     path: Path | None = None,
     sleep: Sleeper | None = None,
 ) -> AsyncIterator[None]:
-    task = asyncio.create_task(Webhooks(store, hooks, row, path, clock, sleep=sleep or Sleeper(clock)).run())
+    task = asyncio.create_task(
+        Webhooks(store, hooks, encode_row, path, clock, sleep=sleep or Sleeper(clock)).run()
+    )
     await asyncio.sleep(0.01)  # the watch stands after its first turns
     yield
     task.cancel()

@@ -1,7 +1,7 @@
-"""One request and its answer, as the handlers see them. Owns how answers are sent, and when they stop.
+"""One request and its answer, as the handlers see them. Owns how answers are sent and when they are cut.
 
-Knows nothing of streams. Nothing here is Starlette's Request or StreamingResponse: those read the body behind
-the handler's back, and here exactly one task at a time calls `receive`.
+Nothing here uses Starlette's Request or StreamingResponse: they call `receive` behind
+the back of a handler, and here exactly one task at a time calls it.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from loom.access.auth import Action, Principal
 from loom.errors import BadRequest, Forbidden, LoomError, StreamNotFound, TooLarge
-from loom.http.middleware.access_log import RECORD, Record
-from loom.http.problem import Headers, problem
+from loom.http.headers import NO_STORE, NOSNIFF, Headers, content_length
+from loom.http.problem import problem
+from loom.http.record import RECORD, Record
+from loom.model import parse_id
 
 PRINCIPAL = "loom.principal"
-"""Where the guard leaves who asks, in the ASGI scope."""
+"""The key of a request's Principal in its ASGI scope; the guard sets it."""
 
 T = TypeVar("T")
 Interrupt = Callable[[Exception], None]
@@ -26,11 +28,11 @@ Handler = Callable[["Exchange"], Awaitable[None]]
 
 
 class Disconnected(Exception):
-    """The client went away: there is nobody to answer."""
+    """The client disconnected: nothing more can be sent."""
 
 
 class Exchange(HTTPConnection):
-    """A request with the means to answer it."""
+    """A request, and the means to answer it."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(scope)
@@ -38,40 +40,45 @@ class Exchange(HTTPConnection):
         self.send = send
         self.record: Record = scope[RECORD]
         self.spend: Callable[[int], tuple[int, LoomError | None]] = lambda size: (size, None)
-        """Says of so many bytes how many may be taken, and if not all why not."""
+        """Return how many of `size` bytes the quota admits, and the error if it does not admit all."""
 
     @property
     def head(self) -> bool:
-        """Only the headers are asked for."""
+        """True for a HEAD request."""
         return bool(self.scope["method"] == "HEAD")
 
     def all(self, name: bytes) -> list[bytes]:
-        """Every value of a header, by its name in lower case."""
+        """Return every value of a header; its name is in lower case."""
         return [value for header, value in self.scope["headers"] if header == name]
 
+    @property
+    def stream_id(self) -> str:
+        """The stream id in the path. Raises InvalidId."""
+        return parse_id(self.path_params["id"].encode("latin-1"))
+
     def given(self, name: str) -> bool:
-        """True if the query has that parameter, whatever its value."""
+        """Return True if the query has a parameter, whatever its value."""
         return name in self.query_params
 
     def flag(self, name: str) -> bool:
-        """A parameter that is on as `name`, `name=true` or `name=1`. Raises BadRequest for other words."""
+        """Return True for `name`, `name=true` or `name=1` in the query. Raises BadRequest."""
         values = {value.lower() for value in self.query_params.getlist(name)}
         if values <= {"", "1", "true"}:
             return bool(values)
         if values <= {"0", "false"}:
             return False
-        raise BadRequest(f"The query parameter {name} is either true or false.")
+        raise BadRequest(f"The query parameter {name} must be true or false.")
 
     @property
     def principal(self) -> Principal:
-        """Who asks."""
+        """The client, by its token."""
         who: Principal = self.scope[PRINCIPAL]
         return who
 
     def require(self, action: Action, id: str | None) -> None:
-        """Raise Forbidden unless who asks may do that to the stream, with None to every stream.
+        """Raise Forbidden unless the client may do this to a stream, with None to every stream.
 
-        StreamNotFound for a stream that is not its business: not even whether it exists is.
+        Raises StreamNotFound for a stream outside its prefix: the client does not learn whether that exists.
         """
         if self.principal.allowed(action, id):
             return
@@ -80,14 +87,14 @@ class Exchange(HTTPConnection):
         raise Forbidden(f"This token does not allow to {action} here.")
 
     def visible(self) -> Callable[[str], bool]:
-        """Tells which ids who asks may read of. Raises Forbidden if there can be none."""
+        """Return a function that says which ids the client may read. Raises Forbidden if it may read none."""
         principal = self.principal
         if not principal.may(Action.READ):
             raise Forbidden(f"This token does not allow to {Action.READ} here.")
         return principal.covers
 
     async def body(self, limit: int) -> bytes:
-        """The whole body of the request. Raises TooLarge for one of more than `limit` bytes, Disconnected."""
+        """Return the body of the request. Raises TooLarge if it has more than `limit` bytes, Disconnected."""
         body = bytearray()
         while True:
             message = await self.receive()
@@ -95,7 +102,7 @@ class Exchange(HTTPConnection):
                 raise Disconnected
             body += message.get("body", b"")
             if len(body) > limit:
-                raise TooLarge(f"The body of this request may have {limit} bytes at most.")
+                raise TooLarge(f"The body of this request may have at most {limit} bytes.")
             if not message.get("more_body", False):
                 return bytes(body)
 
@@ -103,23 +110,32 @@ class Exchange(HTTPConnection):
         """Send a whole answer."""
         await respond(self.scope, self.send, status, headers, body)
 
+    async def respond_content(self, content_type: str, body: bytes, *, status: int = 200) -> None:
+        """Send a whole answer that no cache may store."""
+        headers = [(b"content-type", content_type.encode()), content_length(len(body)), NO_STORE, NOSNIFF]
+        await self.respond(status, headers, body)
+
+    async def respond_json(self, text: str, *, status: int = 200) -> None:
+        """Send JSON text in ASCII, with an LF, as a whole answer."""
+        await self.respond_content("application/json", text.encode("ascii") + b"\n", status=status)
+
     async def start(self, status: int, headers: Headers) -> None:
-        """Begin an answer; servers may keep its head until a part of the body comes, even an empty one."""
+        """Begin an answer. A server may hold its head until the first part of the body, even an empty one."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def begin(self, status: int, headers: Headers, first: bytes = b"") -> None:
-        """Begin an answer whose head goes out at once."""
+        """Begin an answer, and send its head immediately."""
         await self.start(status, headers)
         await self.send(body_part(first))
 
     async def relay(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
-        """Send the rest of a begun answer, and its end. Raises Disconnected as soon as the client leaves.
+        """Send the rest of an answer, and its end. Raises Disconnected as soon as the client disconnects.
 
-        A task of its own sends. Whenever a task goes on, it does so through every coroutine that awaits the
-        next, and around a handler there are a dozen: too many for every piece of every follower.
+        A separate task sends. A task that resumes passes through each coroutine on its stack, and around a
+        handler there are a dozen: too many for each chunk to each follower.
         """
         sending = asyncio.create_task(self._send_all(pieces, part))
-        watching = asyncio.create_task(self._disconnected())
+        watching = asyncio.create_task(self._wait_disconnected())
         try:
             await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
@@ -133,10 +149,10 @@ class Exchange(HTTPConnection):
 
     @asynccontextmanager
     async def attended(self) -> AsyncIterator[None]:
-        """Raise Disconnected from the block as soon as the client leaves."""
+        """Raise Disconnected from the block as soon as the client disconnects."""
 
         async def watch() -> None:
-            await self._disconnected()
+            await self._wait_disconnected()
             interrupt(Disconnected())
 
         async with interruptible() as interrupt:
@@ -147,7 +163,7 @@ class Exchange(HTTPConnection):
                 watching.cancel()
 
     async def end(self) -> None:
-        """End a begun answer: it was all of it."""
+        """Send the end of an answer, which says that it is whole."""
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
@@ -156,23 +172,24 @@ class Exchange(HTTPConnection):
                 await self.send(part(piece))
         await self.end()
 
-    async def _disconnected(self) -> None:
+    async def _wait_disconnected(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
 
 async def respond(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Send a whole answer; to HEAD without its body."""
+    """Send a whole answer, without its body for a HEAD request."""
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 @asynccontextmanager
 async def interruptible() -> AsyncIterator[Interrupt]:
-    """Give a callback that ends whatever the block awaits: its error is then raised from the block.
+    """Yield a callback that interrupts what the block awaits: the block then raises the error it is called
+    with.
 
-    Built on asyncio.timeout, which tells its own cancellation from one that somebody else asks for. Only
-    the first call counts; after the block it does nothing.
+    Only the first call counts. After the block the callback does nothing. It is built on asyncio.timeout,
+    which distinguishes its own cancellation from that of another caller.
     """
     cause: Exception | None = None
     over = False
@@ -192,14 +209,15 @@ async def interruptible() -> AsyncIterator[Interrupt]:
     except TimeoutError:
         if cause is None:
             raise
-        # Many may be told of one error: each raises it without the way it came to the others.
+        # One error may interrupt many blocks: each raises it without the traceback of the others.
         raise cause.with_traceback(None) from None
 
 
 class Resource:
-    """One path: its methods and their handlers. HEAD falls to GET; OPTIONS and 405 come from the table.
+    """One path: its methods and their handlers. HEAD is served by GET; OPTIONS and 405 follow from the
+    handlers.
 
-    `options` are headers that OPTIONS answers besides.
+    `options` are more headers for the answer to OPTIONS.
     """
 
     def __init__(self, options: Headers | None = None, **handlers: Handler) -> None:
@@ -217,10 +235,10 @@ class Resource:
         elif method == "OPTIONS":
             await exchange.respond(204, self._options)
         else:
-            detail = "This method is not for this path; the Allow header has those that are."
+            detail = "This path does not support this method; the Allow header lists those it supports."
             await exchange.respond(*problem(405, "method_not_allowed", detail, headers=self._allow))
 
 
 def body_part(data: bytes) -> Message:
-    """A part of an answer with more to come."""
+    """Return a part of the body of an answer, with more to come."""
     return {"type": "http.response.body", "body": data, "more_body": True}

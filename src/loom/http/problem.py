@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 from loom import errors
 from loom.errors import LoomError, OffsetMismatch, RangeNotSatisfiable, Unauthorized, UnsupportedPatch
-
-Headers = list[tuple[bytes, bytes]]
-
-ACCEPT_PATCH = b"application/partial-upload, application/merge-patch+json"
-"""The content types that a PATCH of a stream may have (RFC 5789 section 3.1)."""
+from loom.http.headers import ACCEPT_PATCH, NO_STORE, NOSNIFF, Headers, content_length
+from loom.wire.head import Head
+from loom.wire.media import PROBLEM
 
 
 class Row(NamedTuple):
@@ -86,17 +84,8 @@ def problem(
         **members,
     }
     body = json.dumps(document).encode("ascii") + b"\n"
-    return (
-        status,
-        [
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", str(len(body)).encode("ascii")),
-            (b"cache-control", b"no-store, no-transform"),
-            (b"x-content-type-options", b"nosniff"),
-            *headers,
-        ],
-        body,
-    )
+    kind = (b"content-type", PROBLEM.encode())
+    return status, [kind, content_length(len(body)), NO_STORE, NOSNIFF, *headers], body
 
 
 def problem_of(
@@ -117,9 +106,9 @@ def problem_of(
             "expected-offset": error.offset,
             "provided-offset": error.provided,
         }
-        extra += [(b"upload-offset", b"%d" % error.offset), (b"upload-complete", b"?0")]
+        extra += Head(size=error.offset, complete=False).headers
     if isinstance(error, UnsupportedPatch):
-        extra.append((b"accept-patch", ACCEPT_PATCH))
+        extra.append(ACCEPT_PATCH)
     if error.retry_after is not None:
         extra.append((b"retry-after", b"%d" % error.retry_after))
     return problem(row.status, error.code, f"{error}{row.advice}", headers=extra, **members)

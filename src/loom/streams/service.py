@@ -249,14 +249,16 @@ class Service:
         self._check()
         return await self._with_current(id, lambda info: read_index(self._store, info, lines, count))
 
-    async def delete(self, id: str) -> Info:
+    async def delete(self, id: str, check: Callable[[Info], None] = lambda _: None) -> Info:
         """Delete the stream with this id, durably, and return it as it was.
 
-        Its producer and followers are disconnected. Raises StreamNotFound, StoreStopped.
+        Its producer and followers are disconnected. `check` may refuse the stream. Raises StreamNotFound,
+        StoreStopped.
         """
         while True:
             self._check()
             info = await self._store.info(id)
+            check(info)
             try:
                 await self._store.delete(info.key)
             except StreamNotFound:

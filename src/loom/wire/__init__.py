@@ -1,1 +1,1 @@
-"""What both ends of a connection must agree on: pure parsers and encoders. Private."""
+"""What client and server must agree on: pure parsers and encoders. Private."""

@@ -1,7 +1,7 @@
 """Values of HTTP header fields: booleans, integers, digests (RFC 9651), entity tags (RFC 9110). Pure.
 
-The draft on resumable uploads ignores a field of the wrong form. Here such a field is refused: a producer that
-is misunderstood would believe that its stream is open, or complete, when it is not.
+The draft on resumable uploads ignores a field of the wrong form. Here such a field is refused: a producer
+that is misunderstood would believe that its stream is open, or complete, when it is not.
 """
 
 import re

@@ -19,9 +19,9 @@ class Fields(Protocol):
 class Head:
     """Headers of a response that describe a stream; None stands for an absent one.
 
-    `id` is percent-encoded. `tag` is the key, sent as an entity tag. `start` is the offset of the first byte in
-    the body, `size` the durable size, `length` the size that the stream has once it is complete. `digest` is
-    the SHA-256 of all its bytes in base64.
+    `id` is percent-encoded. `tag` is the key, sent as an entity tag. `start` is the offset of the first byte
+    in the body, `size` the durable size, `length` the size that the stream has once it is complete. `digest`
+    is the SHA-256 of all its bytes in base64.
     """
 
     id: str | None = None

@@ -12,7 +12,7 @@ from loom.wire.times import rfc3339
 
 
 def encode_row(info: Info) -> str:
-    """Return the JSON object on one line, in ASCII. The metadata is copied into it as the producer wrote it."""
+    """Return the JSON object on one line, in ASCII. The metadata is copied as the producer wrote it."""
     members = {
         "id": info.id,
         "key": info.key,

@@ -5,14 +5,14 @@ import re
 from dataclasses import dataclass
 
 HEARTBEAT = b":\n\n"
-"""A comment: a client takes no notice of it, a proxy sees that the connection lives."""
+"""A comment: a client ignores it, and a proxy sees that the connection is in use."""
 
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. `id` is the last one given, by this event or an earlier one."""
+    """One event. `id` is the last id sent, with this event or an earlier one."""
 
     data: str
     name: str = "message"
@@ -20,7 +20,7 @@ class Event:
 
 
 def encode(data: str, *, name: str = "", id: str = "") -> bytes:
-    """An event. Line ends in `data` arrive as LF; `name` and `id` hold none, and `id` no NUL."""
+    """Encode an event. Line ends in `data` become LF. `name` and `id` contain none, and `id` no NUL."""
     lines = [f"data: {line}" for line in _LINE_END.split(data)]
     if name:
         lines.insert(0, f"event: {name}")
@@ -30,18 +30,21 @@ def encode(data: str, *, name: str = "", id: str = "") -> bytes:
 
 
 def encode_id(id: str) -> bytes:
-    """From which a client that connects again goes on; it is told of no event."""
+    """Encode an id alone: a client that reconnects resumes from it, and it dispatches no event."""
     return f"id: {id}\n\n".encode()
 
 
 def encode_retry(milliseconds: int) -> bytes:
-    """Tells the client how long to wait before it connects again."""
+    """Encode how long a client waits before it reconnects."""
     return b"retry: %d\n\n" % milliseconds
 
 
 class Decoder:
-    """What came so far of an event stream. `retry` is in milliseconds, None until it is given; `id` is the
-    last one given, by an event without data too."""
+    """Decodes an event stream as it arrives.
+
+    `retry` is in milliseconds, None until the server sends it. `id` is the last id sent, also with an event
+    that has no data.
+    """
 
     def __init__(self) -> None:
         self.retry: int | None = None
@@ -54,7 +57,7 @@ class Decoder:
         self._id = ""
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that `data` completes. One that the stream ends in is never complete."""
+        """Return the events that `data` completes. An event at the end without its empty line is dropped."""
         text = self._text.decode(data)
         if self._skip_lf and text:
             text = text.removeprefix("\n")

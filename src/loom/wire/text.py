@@ -1,10 +1,10 @@
-"""Where text is and where it is not, in bytes that come in pieces. Pure."""
+"""UTF-8 characters in bytes that arrive in pieces. Pure."""
 
 from bisect import bisect
 
 
 def unfinished(data: bytes) -> int:
-    """How many bytes at the end, 3 at most, begin a UTF-8 character that is longer (RFC 3629 section 4)."""
+    """Return how many bytes at the end, at most 3, begin an incomplete character (RFC 3629 section 4)."""
     for count, byte in enumerate(reversed(data[-3:]), 1):
         if byte & 0xC0 != 0x80:
             length = (1, 2, 3, 4, 1)[bisect(b"\xc2\xe0\xf0\xf5", byte)]
@@ -13,13 +13,13 @@ def unfinished(data: bytes) -> int:
 
 
 class Whole:
-    """Passes bytes on, but holds back a character until all of it is there."""
+    """Passes bytes on, and holds an incomplete character until its last byte arrives."""
 
     def __init__(self) -> None:
         self.held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """What was held and `data`, up to the last whole character."""
+        """Return the held bytes and `data`, up to the end of the last whole character."""
         data = self.held + data if self.held else data
         end = len(data) - unfinished(data)
         self.held = data[end:]
@@ -27,5 +27,5 @@ class Whole:
 
 
 def continuation(data: bytes) -> int:
-    """How many bytes at the start belong to a UTF-8 character that began before."""
+    """Return how many bytes at the start belong to a character that began before them."""
     return next((count for count, byte in enumerate(data) if byte & 0xC0 != 0x80), len(data))

@@ -1,4 +1,4 @@
-"""Times as text: RFC 3339, and how long ago. Pure."""
+"""Times as text: RFC 3339, and durations before now. Pure."""
 
 import math
 import re
@@ -10,7 +10,7 @@ LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
 def parse_rfc3339(text: str) -> float:
-    """Seconds since the Unix epoch; NaN if the text is no time, or one without its offset from UTC."""
+    """Return seconds since the Unix epoch, NaN if the text is not a time with an offset from UTC."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -20,9 +20,9 @@ def parse_rfc3339(text: str) -> float:
 
 
 def parse_since(text: str, now: float) -> float:
-    """The time of a text that is one by RFC 3339, or says how long before `now`: `90s`, `10m`, `1h30m`, `2d`.
+    """Return the time of a text in RFC 3339, or of a duration before `now`: `90s`, `10m`, `1h30m`, `2d`.
 
-    NaN if it is neither.
+    NaN if the text is neither.
     """
     ago = _AGO.fullmatch(text)
     if not text or ago is None:
@@ -31,5 +31,5 @@ def parse_since(text: str, now: float) -> float:
 
 
 def rfc3339(seconds: float) -> str:
-    """The time in UTC."""
+    """Return a time in RFC 3339, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -30,7 +30,8 @@ def append_headers(
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One line of progress: `offset` bytes are durable. The last line has the state, and the digest if known."""
+    """One line of progress: `offset` bytes are durable. The last line has the state and, if known, the
+    digest."""
 
     offset: int
     state: State | None = None
@@ -51,5 +52,9 @@ class Progress:
         members = json.loads(line)
         if not isinstance(members, dict) or type(members.get("offset")) is not int:
             raise ValueError("not a line of progress")
-        state = members.get("state")
-        return cls(members["offset"], None if state is None else State(state), sha256_of(str(members.get("digest"))))
+        state, digest = members.get("state"), members.get("digest")
+        return cls(
+            members["offset"],
+            None if state is None else State(state),
+            None if digest is None else sha256_of(str(digest)),
+        )

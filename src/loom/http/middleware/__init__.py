@@ -1,1 +1,1 @@
-"""ASGI middleware: what happens to every request before and after its handler."""
+"""ASGI middleware: what happens to each request before and after its handler."""

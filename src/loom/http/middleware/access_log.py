@@ -1,4 +1,4 @@
-"""The log line of every request, written at its end, and the figures of all of them.
+"""The log line of each request, written at its end, and the bytes of all requests.
 
 Owns what a line says: no query, no header, no token.
 """
@@ -6,61 +6,43 @@ Owns what a line says: no query, no header, no token.
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from loom.http.record import RECORD, Record
 from loom.metrics import Metrics
-
-RECORD = "loom.record"
-"""Where a request's Record stands in its ASGI scope."""
-
-
-@dataclass(slots=True, eq=False)
-class Record:
-    """What became of a request: `status` is None until the answer has begun, `cut` is why it never ended,
-    `code` why it was refused, `who` the name of the token."""
-
-    status: int | None = None
-    received: int = 0
-    sent: int = 0
-    stream: str = ""
-    state: str = ""
-    cut: str = ""
-    code: str = ""
-    who: str = ""
 
 
 class Traffic:
-    """The records of the requests there are, and the bytes of those there were."""
+    """Counts the bytes of all requests: those that run and those that have ended."""
 
     def __init__(self) -> None:
         self._open: set[Record] = set()
         self._received = self._sent = 0
 
     def begin(self) -> Record:
-        """A request has come."""
+        """Return the record of a new request."""
         record = Record()
         self._open.add(record)
         return record
 
     def end(self, record: Record) -> None:
-        """It has ended."""
+        """Keep the bytes of a request that has ended."""
         self._open.discard(record)
         self._received += record.received
         self._sent += record.sent
 
     def total(self) -> tuple[int, int]:
-        """Bytes received and sent until now."""
+        """Return the bytes received and sent so far."""
         received = self._received + sum(record.received for record in self._open)
         return received, self._sent + sum(record.sent for record in self._open)
 
 
 class AccessLog:
-    """Middleware: gives the request its Record, counts what is sent and logs one line at the end."""
+    """Middleware: give the request its Record, count what is sent, and log one line at the end."""
 
     def __init__(self, app: ASGIApp, traffic: Traffic, metrics: Metrics) -> None:
         self._app = app
@@ -73,7 +55,7 @@ class AccessLog:
             return
         record = scope[RECORD] = self._traffic.begin()
 
-        # Not a coroutine: a follower's every chunk comes through here.
+        # Not a coroutine: each chunk for each follower passes here.
         def counted(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.body":
                 record.sent += len(message.get("body", b""))
@@ -99,7 +81,7 @@ class AccessLog:
 
 
 def _log(scope: Scope, record: Record, seconds: float) -> None:
-    told = {"stream": record.stream, "state": record.state, "cut": record.cut, "who": record.who}
+    optional = {"stream": record.stream, "state": record.state, "cut": record.cut, "who": record.who}
     structlog.get_logger("loom").info(
         "request",
         client=(scope.get("client") or ("",))[0],
@@ -109,5 +91,5 @@ def _log(scope: Scope, record: Record, seconds: float) -> None:
         received=record.received,
         sent=record.sent,
         seconds=round(seconds, 6),
-        **{name: value for name, value in told.items() if value},
+        **{name: value for name, value in optional.items() if value},
     )

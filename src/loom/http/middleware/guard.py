@@ -1,8 +1,9 @@
-"""Who may come in: the Host and Origin checks against hostile web pages, and tokens. Pure ASGI middleware.
+"""Admit or refuse a request: tokens, and the Host and Origin checks against hostile web pages.
 
-A page in some browser may send requests to any server that browser reaches, one on its own machine too. With
-tokens it cannot know, it is harmless. Without, two checks hold it off: the Host it was tricked into sending
-(DNS rebinding makes `evil.example` an address of this machine), and the Origin no page can forge.
+A web page can send requests to any server that its browser reaches, also to one on the same machine. Where
+the server needs a token that the page does not know, the page is harmless. Without tokens two checks refuse
+it: the Host header (DNS rebinding makes `evil.example` an address of this machine) and the Origin header,
+which no page can forge.
 """
 
 import asyncio
@@ -22,17 +23,17 @@ from loom.access.auth import Auth
 from loom.errors import Forbidden, Misdirected, Unauthorized
 from loom.http.exchange import PRINCIPAL, interruptible
 from loom.http.headers import EXPOSED
-from loom.http.middleware.access_log import RECORD
 from loom.http.problem import problem
+from loom.http.record import RECORD
 
 OPEN = ("/healthz", "/readyz", "/openapi.json", "/", "/ui")
-"""Paths that need no token; those below /ui/, the web page's files, do not either."""
+"""Paths that need no token. Those under /ui/, the files of the web page, need none either."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/]+)(?::\d*)?")
 
 
 class Guard:
-    """Lets a request through or raises Misdirected, Forbidden or Unauthorized."""
+    """Middleware: pass a request on, or raise Misdirected, Forbidden or Unauthorized."""
 
     SAFE: ClassVar = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -59,7 +60,7 @@ class Guard:
                 self._check_origin(headers)
             free = scope["method"] == "OPTIONS" or scope["path"] in OPEN or scope["path"].startswith("/ui/")
             if not free:
-                # Two such headers are none: joined, they match no token.
+                # Two Authorization headers are joined, so that they match no token.
                 given = ",".join(headers.getlist("authorization"))
                 principal = scope[PRINCIPAL] = self._auth.principal(given.encode("latin-1"))
                 scope[RECORD].who = principal.name
@@ -69,7 +70,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def _until(self, expires: float, answering: Awaitable[None]) -> None:
-        """Nobody reads on with a token that has expired. Who writes may end what it has begun."""
+        """Cut an answer to a reader when its token expires. A producer may finish what it has begun."""
         async with interruptible() as interrupt:
             expired = Unauthorized("This token has expired.")
             timer = asyncio.get_running_loop().call_later(expires - self._auth.now(), interrupt, expired)
@@ -79,14 +80,14 @@ class Guard:
                 timer.cancel()
 
     def _check_host(self, headers: Headers) -> None:
-        """HTTP/1.0 may have no Host; every browser sends one."""
+        # A request in HTTP/1.0 may have no Host. Every browser sends one.
         host = headers.get("host")
         if self._any_host or host is None:
             return
         name = host_name(host)
         if not (is_loopback(name) or name in self._hosts or "*" in self._hosts):
             raise Misdirected(
-                "This server does not answer for that Host; the setting allowed_hosts names those it does."
+                "This server does not serve that Host; the setting allowed_hosts lists those it serves."
             )
 
     def _check_origin(self, headers: Headers) -> None:
@@ -97,12 +98,12 @@ class Guard:
             foreign = headers.get("sec-fetch-site", "").lower() == "cross-site"
         if foreign and "*" not in self._origins:
             raise Forbidden(
-                "A page of another origin may not write here; the setting cors_origins allows some."
+                "A page of another origin may not write here; the setting cors_origins lists those that may."
             )
 
 
 class Cors(CORSMiddleware):
-    """Lets pages of these origins read every answer, the guard's refusals too."""
+    """Middleware: let pages of these origins read every answer, also the refusals of the guard."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         methods = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -111,10 +112,10 @@ class Cors(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The same answer, its refusal in our words."""
+        """Return the answer to a preflight request, a refusal as a problem."""
         response = super().preflight_response(request_headers)
         if response.status_code == 400:
-            refusal = "The setting cors_origins does not allow this."
+            refusal = "The setting cors_origins does not allow this request."
             status, headers, body = problem(403, Forbidden.code, refusal, headers=[(b"vary", b"Origin")])
             response = Response(body, status)
             response.raw_headers = headers
@@ -122,14 +123,14 @@ class Cors(CORSMiddleware):
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, without port, brackets or a dot at the end; empty if it is none."""
+    """Return the name in a Host header without port, brackets and final dot; empty if it is malformed."""
     found = _HOST.fullmatch(host)
     return found[1].strip("[]").rstrip(".").lower() if found else ""
 
 
 @lru_cache
 def is_loopback(name: str) -> bool:
-    """True if this host name or address can only mean this machine (RFC 6761 section 6.3)."""
+    """Return True if a host name or address always means this machine (RFC 6761 section 6.3)."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -137,7 +138,7 @@ def is_loopback(name: str) -> bool:
 
 
 def same_host(origin: str, host: str) -> bool:
-    """True if an Origin is the host and port of the request itself; the scheme may be a proxy's affair."""
+    """Return True if an Origin has the host and port of the request. The scheme may differ behind a proxy."""
     default = {"http": 80, "https": 443}
     try:
         ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)

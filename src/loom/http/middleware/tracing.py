@@ -1,8 +1,8 @@
-"""Traces: a span for each request, where OpenTelemetry is installed and told where to send them.
+"""Traces: a span for each request, where OpenTelemetry is installed and has an endpoint.
 
-Owns what a span says: method, path without its query, status, the stream, its bytes; no header and no token.
-The caller's `traceparent` (W3C Trace Context) makes the span its child. Nothing of OpenTelemetry is imported
-before `provider` or `Tracing` is called.
+Owns what a span says: method, path without query, status, the stream, its bytes; no header and no token. The
+caller's `traceparent` (W3C Trace Context) makes the span its child. OpenTelemetry is imported only when
+`provider` or `Tracing` is called.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom import __version__
 from loom.errors import ConfigError
-from loom.http.middleware.access_log import RECORD, Record
+from loom.http.record import CLIENT_LEFT, RECORD, Record
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as Exporting
     from opentelemetry.trace import TracerProvider
 
-TOLD_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 CONTEXT = ("traceparent", "tracestate")
 LAST_SECONDS = 3.0
 
@@ -29,8 +29,11 @@ logger = structlog.get_logger("loom")
 
 
 def provider(environ: Mapping[str, str]) -> "Exporting | None":
-    """What OpenTelemetry's own variables ask for; None if they ask for nothing. Raises ConfigError."""
-    if not any(map(environ.get, TOLD_BY)) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    """Return the provider that OpenTelemetry's variables configure, None if they set no endpoint.
+
+    Raises ConfigError.
+    """
+    if not any(map(environ.get, ENDPOINTS)) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
@@ -41,7 +44,7 @@ def provider(environ: Mapping[str, str]) -> "Exporting | None":
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise ConfigError(
-            "Traces are asked for in the environment, but OpenTelemetry is not installed: pip install "
+            "The environment asks for traces, but OpenTelemetry is not installed: pip install "
             "'loom-streams[otel]'."
         ) from None
     name = environ.get("OTEL_SERVICE_NAME", "loom")
@@ -51,17 +54,17 @@ def provider(environ: Mapping[str, str]) -> "Exporting | None":
 
 
 async def close(provider: "Exporting") -> None:
-    """Send what is left, in LAST_SECONDS: a collector that does not answer does not hold up the stop."""
-    # A thread that nothing waits for at the process' end, unlike those of asyncio.
+    """Send the remaining spans within LAST_SECONDS, so that a silent collector does not delay the stop."""
+    # Unlike the threads of asyncio, a daemon thread does not delay the exit of the process.
     sending = threading.Thread(target=provider.shutdown, daemon=True)
     sending.start()
     await asyncio.to_thread(sending.join, LAST_SECONDS)
     if sending.is_alive():
-        logger.warning("The last spans are lost: their collector did not answer in time.")
+        logger.warning("The last spans are lost: the collector did not answer in time.")
 
 
 class Tracing:
-    """Middleware: a span for each request, from its head to its end. Stands inside the access log."""
+    """Middleware: record a span for each request. The access log must be around it."""
 
     def __init__(self, app: ASGIApp, provider: "TracerProvider") -> None:
         from opentelemetry.trace import SpanKind, StatusCode
@@ -92,13 +95,13 @@ class Tracing:
         finally:
             if record.status is not None:
                 span.set_attribute("http.response.status_code", record.status)
-            told: dict[str, str | int] = {"stream": record.stream, "state": record.state, "cut": record.cut}
-            told |= {"received": record.received, "sent": record.sent}
-            for name, value in told.items():
+            facts: dict[str, str | int] = {"stream": record.stream, "state": record.state, "cut": record.cut}
+            facts |= {"received": record.received, "sent": record.sent}
+            for name, value in facts.items():
                 if value:
                     span.set_attribute(f"loom.{name}", value)
-            # Who follows a live stream leaves when it likes.
-            broken = record.cut not in ("", "the client left")
+            # A follower of a live stream may disconnect at any time: that is not a failure.
+            broken = record.cut not in ("", CLIENT_LEFT)
             if broken or (record.status is not None and record.status >= 500):
                 span.set_status(self._failed, record.cut)
             span.end()

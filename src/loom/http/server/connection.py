@@ -14,7 +14,8 @@ import httptools
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from loom.http.problem import Headers, problem
+from loom.http.headers import Headers
+from loom.http.problem import problem
 from loom.http.server.channel import Channel
 from loom.http.server.cycle import Cycle, respond
 from loom.http.server.limits import Limits

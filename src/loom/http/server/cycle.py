@@ -13,7 +13,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Scope, Send
 
 from loom.errors import LoomError
-from loom.http.problem import Headers, problem, problem_of
+from loom.http.headers import Headers
+from loom.http.problem import problem, problem_of
 from loom.http.server.channel import Channel
 from loom.http.server.response import CONTINUE, LAST_CHUNK, Framing, make_chunk, make_head
 

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from loom.http.problem import Headers
+from loom.http.headers import Headers
 
 
 class Refusal(NamedTuple):

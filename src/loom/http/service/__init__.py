@@ -1,1 +1,1 @@
-"""Requests for the server as a whole: lists, events, tokens, metrics, health, the interface itself."""
+"""The handlers of paths that concern all streams or the server: lists, events, tokens, metrics, health."""

@@ -1,42 +1,41 @@
-"""GET /events: what happens to streams as a whole, as Server-Sent Events.
+"""GET /events: changes to streams as Server-Sent Events. Owns what the events say, and which a client gets.
 
-Owns what these events say, and who is told which.
+id: <epoch>:<number>    resumes from here, sent as Last-Event-ID
+event: created          or closed (complete or aborted), or deleted; a repositiond stream is both
+data: {"id": "build/42", "key": "...", "state": "live", ...}        as in GET /streams
 
-    id: <epoch>:<number>    goes on from there, as Last-Event-ID
-    event: created          or closed (complete or aborted), or deleted; a replaced stream is both
-    data: {"id": "build/42", "key": "...", "state": "live", ...}        as in GET /streams
-
-    event: reset            what happened before is not known any more: list the streams again
-    data: {}
+event: reset            earlier changes may be missing: list the streams again
+data: {}
 """
 
-import random
 from collections.abc import AsyncGenerator, Callable
 
 from loom.errors import StoreStopped
 from loom.http.exchange import Exchange, body_part
-from loom.http.service.listing import once, row
-from loom.http.stream.sse import BEAT, EVENT_HEADERS, RETRY, beating
+from loom.http.headers import EVENT_HEADERS
+from loom.http.heartbeat import INTERVAL, reconnect_later, with_heartbeat
+from loom.http.service.listing import once
 from loom.model import Info
 from loom.streams.feed import Position
 from loom.streams.service import Service
-from loom.wire.sse import encode, encode_id, encode_retry
+from loom.wire.rows import encode_row
+from loom.wire.sse import encode, encode_id
 
-UNTOLD = 500
-"""After so many changes that are not for a consumer it is given their id, so that its place stays known."""
+SKIPPED = 500
+"""After so many changes that a client does not get it is sent their id, so that its position stays known."""
 
 Wanted = Callable[[Info], bool]
 
 
-class FeedEvents:
+class ServiceEvents:
     """The handler of /events."""
 
-    def __init__(self, service: Service, *, beat: float = BEAT) -> None:
+    def __init__(self, service: Service, *, heartbeat: float = INTERVAL) -> None:
         self._service = service
-        self._beat = beat
+        self._heartbeat = heartbeat
 
     async def read(self, exchange: Exchange) -> None:
-        """What happens from now on, or behind Last-Event-ID, until the client leaves."""
+        """Send what happens from now on, or after Last-Event-ID, until the client disconnects."""
         prefix = once(exchange.query_params.multi_items(), {"prefix"}).get("prefix", "")
         visible = exchange.visible()
 
@@ -48,14 +47,14 @@ class FeedEvents:
             await exchange.respond(200, EVENT_HEADERS)
             return
         with self._service.follower_slot():
-            # Who leaves before anything has happened can go on from here too.
+            # A client that disconnects before the first event can resume from here too.
             await exchange.begin(200, EVENT_HEADERS, encode_id(position.id) if position.id else b"")
-            await exchange.relay(beating(feed_events(position, wanted), self._beat), body_part)
+            await exchange.relay(with_heartbeat(change_events(position, wanted), self._heartbeat), body_part)
 
 
-async def feed_events(position: Position, wanted: Wanted) -> AsyncGenerator[bytes, None]:
-    """The changes that are wanted, as events; ends when the server stops."""
-    untold = 0
+async def change_events(position: Position, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+    """Yield the changes that are wanted as events; ends when the server stops."""
+    skipped = 0
     try:
         while True:
             changes = await position.next()
@@ -63,12 +62,12 @@ async def feed_events(position: Position, wanted: Wanted) -> AsyncGenerator[byte
                 yield encode("{}", name="reset", id=position.id or "")
                 continue
             for id, change in changes:
-                untold += 1
+                skipped += 1
                 if wanted(change.info):
-                    untold = 0
-                    yield encode(row(change.info), name=change.kind, id=id)
-            if untold >= UNTOLD and position.id:
-                untold = 0
+                    skipped = 0
+                    yield encode(encode_row(change.info), name=change.kind, id=id)
+            if skipped >= SKIPPED and position.id:
+                skipped = 0
                 yield encode_id(position.id)
     except StoreStopped:
-        yield encode_retry(random.randint(*RETRY))
+        yield reconnect_later()

@@ -1,31 +1,27 @@
-"""/healthz and /readyz: for those who run Loom. Both without a token, so both say little."""
+"""GET /healthz and /readyz, for operators. Neither needs a token, so both say little."""
 
 import json
 from typing import Any
 
 from loom import __version__
 from loom.http.exchange import Exchange
-from loom.http.headers import NO_STORE, NOSNIFF
 from loom.http.problem import problem
 from loom.streams.service import Service
 
 
-class Ops:
+class Probes:
     """The handlers of the probes."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def alive(self, exchange: Exchange) -> None:
-        """GET /healthz: this process answers; a stopped store is told, but is no reason to restart it."""
-        health = self._service.health()
-        status = "ok" if health.ready else "stopped"
-        body = json.dumps({"status": status, **self._facts()}).encode() + b"\n"
-        length = (b"content-length", b"%d" % len(body))
-        await exchange.respond(200, [(b"content-type", b"application/json"), length, NO_STORE, NOSNIFF], body)
+        """GET /healthz: answer 200, also for a stopped store, which is no reason to restart this process."""
+        status = "ok" if self._service.health().ready else "stopped"
+        await exchange.respond_json(json.dumps({"status": status, **self._facts()}))
 
     async def ready(self, exchange: Exchange) -> None:
-        """GET /readyz: 200 if new work is taken, 503 if not any more."""
+        """GET /readyz: answer 200 while the server accepts new work, else 503."""
         health = self._service.health()
         if health.ready:
             await self.alive(exchange)

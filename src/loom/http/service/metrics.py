@@ -1,4 +1,4 @@
-"""GET /metrics: what Prometheus asks for. Owns from where the figures are gathered."""
+"""GET /metrics: figures for Prometheus. Owns where each figure comes from."""
 
 import asyncio
 from contextlib import suppress
@@ -8,7 +8,6 @@ from loom import __version__
 from loom.access.auth import Action
 from loom.errors import StoreStopped
 from loom.http.exchange import Exchange
-from loom.http.headers import NO_STORE, NOSNIFF
 from loom.http.middleware.access_log import Traffic
 from loom.metrics import Metrics, Snapshot
 from loom.streams.service import Service
@@ -25,7 +24,10 @@ class Scrape:
         metrics.describe(__version__, health.store, health.durability)
 
     async def read(self, exchange: Exchange) -> None:
-        """GET /metrics: for who may read every stream. A stopped store is told, not counted."""
+        """GET /metrics, for a token that may read every stream.
+
+        Of a stopped store, streams and bytes are not reported.
+        """
         exchange.require(Action.READ, None)
         stored: dict[str, Any] = {}
         with suppress(StoreStopped):
@@ -48,6 +50,4 @@ class Scrape:
         )
         accept = ",".join(value.decode("latin-1") for value in exchange.all(b"accept"))
         body, content_type = await asyncio.to_thread(self._metrics.render, accept)
-        length = (b"content-length", b"%d" % len(body))
-        headers = [(b"content-type", content_type.encode()), length, NO_STORE, NOSNIFF]
-        await exchange.respond(200, headers, body)
+        await exchange.respond_content(content_type, body)

@@ -11,13 +11,13 @@ from typing import Any
 from loom import __version__
 from loom.access.auth import Action
 from loom.http.exchange import Exchange
-from loom.http.headers import NO_STORE, NOSNIFF
 from loom.http.problem import ROWS
 from loom.http.service.listing import DEFAULT_LIMIT, MAX_LIMIT
 from loom.http.service.tokens import MAX_SECONDS
 from loom.http.stream.lifetime import MAX_TTL
-from loom.http.stream.upload_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW, PARTIAL_UPLOAD
+from loom.http.stream.upload_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
 from loom.model import MAX_ID_CHARS, ChangeKind, State
+from loom.wire.media import PARTIAL_UPLOAD
 
 Node = dict[str, Any]
 
@@ -41,14 +41,12 @@ EVERYWHERE = (400, 401, 403, 405, 408, 421, 431, 500, 501, 503, 505)
 class Document:
     """The handler of /openapi.json."""
 
-    def __init__(self, *, max_metadata_bytes: int) -> None:
-        self._body = json.dumps(document(max_metadata_bytes), indent=1).encode("ascii") + b"\n"
+    def __init__(self, max_metadata_bytes: int) -> None:
+        self._text = json.dumps(document(max_metadata_bytes), indent=1)
 
     async def read(self, exchange: Exchange) -> None:
         """GET /openapi.json."""
-        length = (b"content-length", b"%d" % len(self._body))
-        kind = (b"content-type", b"application/json")
-        await exchange.respond(200, [kind, length, NO_STORE, NOSNIFF], self._body)
+        await exchange.respond_json(self._text)
 
 
 def document(max_metadata_bytes: int) -> Node:

@@ -1,4 +1,4 @@
-"""/spy: every stream woven into one answer that never ends."""
+"""GET /spy: all streams interleaved in one answer that does not end."""
 
 from contextlib import aclosing
 
@@ -7,11 +7,11 @@ from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED
 from loom.streams.service import Service
 from loom.streams.spy import Spy
 
-# What streams hold is passed through as it is: no charset can be promised, UTF-8 is what a terminal expects.
+# The bytes of streams are passed on unchanged, so no charset is certain. A terminal expects UTF-8.
 HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED]
 
 
-class SpyHole:
+class SpyOutput:
     """The handler of /spy."""
 
     def __init__(self, spy: Spy, service: Service) -> None:
@@ -19,14 +19,14 @@ class SpyHole:
         self._service = service
 
     async def read(self, exchange: Exchange) -> None:
-        """GET /spy: until the client leaves."""
-        shown = exchange.visible()
+        """GET /spy: send until the client disconnects."""
+        visible = exchange.visible()
         if exchange.head:
             await exchange.respond(200, HEADERS)
             return
         with self._service.follower_slot():
-            async with aclosing(self._spy.weave(exchange.given("color"), shown)) as pieces:
-                # Joined before the head is sent: who has seen the head misses nothing that comes after it.
-                joined = await anext(pieces)
-                await exchange.begin(200, HEADERS, joined)
+            async with aclosing(self._spy.weave(exchange.given("color"), visible)) as pieces:
+                # Subscribed before the head is sent: a client that has the head misses nothing after it.
+                first = await anext(pieces)
+                await exchange.begin(200, HEADERS, first)
                 await exchange.relay(pieces, body_part)

@@ -1,4 +1,4 @@
-"""POST /tokens: a signed token that allows no more than the one that asks for it."""
+"""POST /tokens: sign a token that allows no more than the token of the request."""
 
 import json
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 from loom.access.auth import Action, Auth, Principal
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
-from loom.http.headers import NO_STORE, NOSNIFF
 from loom.model import check_id
 from loom.wire.times import rfc3339
 
@@ -22,34 +21,33 @@ class Tokens:
         self._auth = auth
 
     async def sign(self, exchange: Exchange) -> None:
-        """POST /tokens with a JSON object: `scopes`, `id` or `prefix`, `expires_in` in seconds, `name`."""
+        """POST /tokens: sign a token.
+
+        The body is a JSON object of `scopes`, `id` or `prefix`, `expires_in` in seconds, and `name`.
+        """
         wanted = self._wanted(parse_object(await exchange.body(MAX_BODY)))
         token, expires = self._auth.sign(exchange.principal, wanted)
-        body = json.dumps({"token": token, "expires": rfc3339(expires)}).encode() + b"\n"
-        length = (b"content-length", b"%d" % len(body))
-        await exchange.respond(201, [(b"content-type", b"application/json"), length, NO_STORE, NOSNIFF], body)
+        await exchange.respond_json(json.dumps({"token": token, "expires": rfc3339(expires)}), status=201)
 
     def _wanted(self, given: dict[str, Any]) -> Principal:
         if unknown := given.keys() - MEMBERS:
             raise BadRequest(
-                f"{sorted(unknown)[0][:80]} is not known here; {', '.join(sorted(MEMBERS))} are."
+                f"{sorted(unknown)[0][:80]} is not a member of this object; {', '.join(sorted(MEMBERS))} are."
             )
         scopes, seconds = given.get("scopes"), given.get("expires_in")
         id, prefix, name = given.get("id"), given.get("prefix"), given.get("name", "")
         if not isinstance(scopes, list) or not scopes or not all(each in list(Action) for each in scopes):
-            raise BadRequest(f"scopes is a list of some of {', '.join(Action)}.")
+            raise BadRequest(f"scopes must be a list of some of {', '.join(Action)}.")
         if (
             not isinstance(seconds, int | float)
             or isinstance(seconds, bool)
             or not 1 <= seconds <= MAX_SECONDS
         ):
-            raise BadRequest(f"expires_in is a number of seconds from 1 to {MAX_SECONDS}.")
+            raise BadRequest(f"expires_in must be a number of seconds from 1 to {MAX_SECONDS}.")
         if (id is None) == (prefix is None) or not isinstance(prefix if id is None else id, str):
-            raise BadRequest(
-                "Say for which streams: either id, or prefix, which may be empty for all of them."
-            )
+            raise BadRequest("Name the streams: send either id, or prefix, which is empty for all streams.")
         if not isinstance(name, str) or len(name) > 100:
-            raise BadRequest("name is a text of 100 characters at most.")
+            raise BadRequest("name must be a text of at most 100 characters.")
         return Principal(
             name=name,
             actions=frozenset(map(Action, scopes)),
@@ -60,7 +58,7 @@ class Tokens:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that is the body. Raises BadRequest."""
+    """Return the JSON object in a body. Raises BadRequest."""
     try:
         given = json.loads(body)
     except (ValueError, RecursionError):

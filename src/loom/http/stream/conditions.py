@@ -1,41 +1,34 @@
-"""Conditional requests (RFC 9110 section 13): whether an answer is wanted, and whether in part. Pure."""
+"""Conditional requests (RFC 9110 section 13): whether to answer in full, in part or not at all. Pure."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Protocol
 
 from loom.errors import PreconditionFailed
-from loom.http.problem import Headers
+from loom.http.headers import Fields, Headers
 from loom.model import Info
+from loom.wire.fields import tag_of
 
 
 class NotModified(Exception):
-    """The client has the bytes already: it is answered 304."""
+    """The client already has the bytes; the answer is 304."""
 
     def __init__(self, info: Info) -> None:
         self.info = info
 
 
-class Fields(Protocol):
-    """The headers of a request."""
-
-    def all(self, name: bytes) -> Sequence[bytes]:
-        """Every value of a header, by its name in lower case."""
-
-
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What an answer may be known by: an entity tag, and a time in seconds since the Unix epoch."""
+    """What identifies the bytes of an answer: an entity tag, and a time in seconds since the Unix epoch."""
 
     etag: bytes | None = None
     modified: int | None = None
 
     @property
     def headers(self) -> Headers:
-        """As an answer tells them."""
+        """The headers of the answer."""
         headers = []
         if self.etag is not None:
             headers.append((b"etag", self.etag))
@@ -45,24 +38,22 @@ class Validators:
 
 
 def validators_of(info: Info) -> Validators:
-    """Those of the whole of a stream; none while it can grow.
+    """Return the validators of a whole stream; there are none while it can grow.
 
-    The bytes of a final key never change: the key alone is a strong tag. Its last change is its end.
+    The bytes of a final key never change, so the key alone is a strong tag. The last change is the end.
     """
     if not info.state.final:
         return Validators()
-    return Validators(b'"%b"' % info.key.encode(), None if info.ended is None else int(info.ended))
+    return Validators(_tag(info), None if info.ended is None else int(info.ended))
 
 
 def check_conditions(request: Fields, info: Info, validators: Validators) -> None:
-    """Raise PreconditionFailed or NotModified where section 13.2.2 says so, for GET and HEAD.
+    """Evaluate the conditions of a GET or HEAD in the order of section 13.2.2.
 
-    If-Match holds for the key of a stream that can still grow too, and for a part of it: who goes on with
-    what it has begun shall not land in other bytes.
+    Raises PreconditionFailed, NotModified.
     """
-    if tags := request.all(b"if-match"):
-        if not _matches(tags, b'"%b"' % info.key.encode(), weakly=False):
-            raise PreconditionFailed("The stream is not the one that If-Match names.")
+    if request.all(b"if-match"):
+        check_match(request, info)
     elif _newer(validators, request.all(b"if-unmodified-since")) is True:
         raise PreconditionFailed("The stream ended later than If-Unmodified-Since says.")
     if tags := request.all(b"if-none-match"):
@@ -72,10 +63,22 @@ def check_conditions(request: Fields, info: Info, validators: Validators) -> Non
         raise NotModified(info)
 
 
-def range_is_wanted(request: Fields, validators: Validators) -> bool:
-    """False if If-Range names other bytes than these: then all of these are wanted (section 13.1.5).
+def check_match(request: Fields, info: Info) -> None:
+    """Raise PreconditionFailed if the request has an If-Match without the key of this stream (section
+    13.1.1).
 
-    A date has to be the very one; a client that knows the tag, which comes with it, may not send it.
+    The key counts for a stream that can still grow too, and for a part of it: a client that resumes must
+    never continue in other bytes. An empty If-Match lists no tag, so that it matches nothing.
+    """
+    tags = request.all(b"if-match")
+    if tags and not _matches(tags, _tag(info), weakly=False):
+        raise PreconditionFailed("The stream is not the one that If-Match names: it was replaced.")
+
+
+def range_is_wanted(request: Fields, validators: Validators) -> bool:
+    """Return False if If-Range names other bytes than these, so that all of them are sent (section 13.1.5).
+
+    A date must be exactly the time of the last change. A client that has the tag need not send a date.
     """
     values = request.all(b"if-range")
     if not values or values == [validators.etag]:
@@ -83,8 +86,12 @@ def range_is_wanted(request: Fields, validators: Validators) -> bool:
     return validators.modified is not None and validators.modified == _date(values)
 
 
+def _tag(info: Info) -> bytes:
+    return tag_of(info.key).encode()
+
+
 def _matches(values: Sequence[bytes], etag: bytes | None, *, weakly: bool) -> bool:
-    """True if a list of entity tags holds this one; `*` is whatever there is."""
+    """Return True if a list of entity tags has this one or is `*`."""
     given = b",".join(values)
     if given.strip(b" \t") == b"*":
         return True
@@ -92,7 +99,7 @@ def _matches(values: Sequence[bytes], etag: bytes | None, *, weakly: bool) -> bo
 
 
 def _newer(validators: Validators, values: Sequence[bytes]) -> bool | None:
-    """Whether the last change came after a date; None if there is none to compare."""
+    """Return whether the last change came after a date; None without a date or a change to compare."""
     date = _date(values)
     if date is None or validators.modified is None:
         return None
@@ -100,7 +107,7 @@ def _newer(validators: Validators, values: Sequence[bytes]) -> bool | None:
 
 
 def _date(values: Sequence[bytes]) -> int | None:
-    """The time that an HTTP-date says (section 5.6.7), None if it is not one."""
+    """Return the time of an HTTP-date (section 5.6.7), None if there is not exactly one."""
     if len(values) != 1:
         return None
     text = values[0].decode("latin-1").strip(" \t")

@@ -1,10 +1,10 @@
-"""GET /stream/{id}?index: where lines begin, for who shows a part of a long stream. Owns its JSON.
+"""GET /stream/{id}?index: where lines begin, for a client that shows a part of a long stream. Owns its JSON.
 
     {"key": ..., "state": ..., "size": 12345678, "final": false, "lines": 98765, "indexed": 12345678,
      "places": [[line, offset, time], ...]}
 
-Bytes [0, indexed) hold `lines` line ends. A place is a line, the offset at which it begins, and about when
-that byte arrived, in seconds since the Unix epoch.
+Bytes [0, indexed) contain `lines` line ends. A place is the number of a line, the offset at which it begins,
+and about when that byte arrived, in seconds since the Unix epoch.
 """
 
 import json
@@ -12,7 +12,6 @@ import re
 
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
-from loom.http.service.listing import answer_json
 from loom.streams.ranges import MAX
 from loom.streams.service import Service
 
@@ -22,12 +21,12 @@ _NUMBER = re.compile("[0-9]{1,18}")
 
 
 async def answer_index(exchange: Exchange, service: Service, id: str) -> None:
-    """`index=N`: N places at most, evenly from the line `from` to the line `to`."""
+    """Answer `index=N` with at most N places, spread evenly from the line `from` to the line `to`."""
     count = min(_number(exchange, "index", PLACES), MAX_PLACES)
     lines = _number(exchange, "from", 1), _number(exchange, "to", MAX)
     index = await service.index(id, lines, count)
     info = index.info
-    told = {
+    members = {
         "key": info.key,
         "state": info.state,
         "size": info.size,
@@ -37,7 +36,7 @@ async def answer_index(exchange: Exchange, service: Service, id: str) -> None:
         "places": [[each.line, each.offset, each.time] for each in index.places],
     }
     exchange.record.state = info.state
-    await answer_json(exchange, json.dumps(told, separators=(",", ":")) + "\n")
+    await exchange.respond_json(json.dumps(members, separators=(",", ":")))
 
 
 def _number(exchange: Exchange, name: str, default: int) -> int:
@@ -45,5 +44,5 @@ def _number(exchange: Exchange, name: str, default: int) -> int:
     if values in ([], [""]):
         return default
     if len(values) > 1 or not _NUMBER.fullmatch(values[0]) or not int(values[0]):
-        raise BadRequest(f"The query parameter {name} is one number above 0.")
+        raise BadRequest(f"The query parameter {name} must be one number above 0.")
     return int(values[0])

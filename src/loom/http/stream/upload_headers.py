@@ -1,30 +1,38 @@
-"""What resumable uploads say in headers (draft-ietf-httpbis-resumable-upload, interop version 8). Pure.
+"""What a producer says in the headers of a request. Pure.
 
-Older versions that clients speak differ little: in version 5 a PATCH has no Content-Type. No interim answer
-104 is sent: what it tells is in the final answers and in HEAD, and some clients take it for the final one.
+Resumable uploads follow draft-ietf-httpbis-resumable-upload, interop version 8. Older versions differ little:
+in version 5 a PATCH has no Content-Type. No interim answer 104 is sent: the final answer and HEAD say the
+same, and some clients take a 104 for the final answer.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from loom.errors import BadRequest, InconsistentLength, PreconditionFailed
-from loom.http.problem import Headers
-from loom.http.stream.conditions import Fields
-from loom.model import Info, State
-from loom.wire.structured import boolean, integer, sha256
+from loom.errors import BadRequest, InconsistentLength, UnsupportedEncoding
+from loom.http.headers import Fields
+from loom.model import DEFAULT_CONTENT_TYPE
+from loom.wire.fields import parse_boolean, parse_digest, parse_integer
+from loom.wire.media import PARTIAL_UPLOAD, PROGRESS
 
-PARTIAL_UPLOAD = "application/partial-upload"
-MERGE_PATCH = "application/merge-patch+json"
-PROGRESS = b"application/x-ndjson"
+MAX_CONTENT_TYPE = 255
+"""Characters: twice what RFC 6838 allows for a type, and less than any proxy's limit on a header."""
 MAX_KEY_BYTES = 255
 MAX_RESUME_WINDOW = 30 * 86400
+
+_NO_TYPES = ("", "application/x-www-form-urlencoded", PARTIAL_UPLOAD)
+_FORWARDED = (b"via", b"forwarded", b"x-real-ip")
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What a producer says of its request: where it begins, how many bytes the stream has in all, whether it
-    ends with the request (None: not said), whether it wants to be told of progress, the SHA-256 in base64
-    that the stream shall have once it is complete, and the epoch it is taken over from (None: any)."""
+    """What a request says of the bytes in its body.
+
+    `offset` is where they begin in the stream, `length` the size of the stream in the end. `complete` says
+    whether the stream ends with this request. `progress` asks for lines of progress. `digest` is the SHA-256
+    in base64 that the complete stream must have. `epoch` is the one that the stream must have before the
+    takeover. None stands for what the request does not say.
+    """
 
     offset: int | None
     length: int | None
@@ -35,87 +43,102 @@ class Upload:
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
-        """Raises BadRequest, InconsistentLength."""
-        complete = boolean("Upload-Complete", fields.all(b"upload-complete"))
-        offset = integer("Upload-Offset", fields.all(b"upload-offset"))
-        length = integer("Upload-Length", fields.all(b"upload-length"))
-        content = integer("Content-Length", fields.all(b"content-length"))
+        """Read the headers of a request. Raises BadRequest, InconsistentLength."""
+        complete = parse_boolean("Upload-Complete", fields.all(b"upload-complete"))
+        offset = parse_integer("Upload-Offset", fields.all(b"upload-offset"))
+        length = parse_integer("Upload-Length", fields.all(b"upload-length"))
+        content = parse_integer("Content-Length", fields.all(b"content-length"))
         if complete is not False and content is not None:
             total = (offset or 0) + content
             if length not in (None, total):
                 raise InconsistentLength(f"Upload-Length is {length}, but this request ends at {total}.")
-        digest = sha256("Stream-Digest", fields.all(b"stream-digest"))
+        digest = parse_digest("Stream-Digest", fields.all(b"stream-digest"))
         if digest and complete is False:
-            raise BadRequest("Stream-Digest goes with the request that completes the stream.")
-        progress = [each.lower() for each in fields.all(b"accept")] == [PROGRESS]
-        epoch = integer("X-Stream-Epoch", fields.all(b"x-stream-epoch"))
+            raise BadRequest("Send Stream-Digest with the request that completes the stream.")
+        progress = [each.lower() for each in fields.all(b"accept")] == [PROGRESS.encode()]
+        epoch = parse_integer("X-Stream-Epoch", fields.all(b"x-stream-epoch"))
         return cls(offset, length, complete, progress, digest, epoch)
 
     @property
     def start(self) -> int:
-        """Where a PATCH goes on. Raises BadRequest if it does not say so, or not whether it is the last."""
+        """The offset at which a PATCH appends. Raises BadRequest if the offset or the end is not said."""
         if self.offset is None:
-            raise BadRequest("A PATCH needs Upload-Offset: the offset in the stream that its bytes begin at.")
+            raise BadRequest("A PATCH needs Upload-Offset: the offset in the stream where its bytes begin.")
         if self.complete is None:
-            raise BadRequest("A PATCH needs Upload-Complete: ?1 if it ends the stream, ?0 if more will come.")
+            raise BadRequest(
+                "A PATCH needs Upload-Complete: ?1 if it ends the stream, ?0 if more will follow."
+            )
         return self.offset
 
     def check(self, offset: int, known: int | None, *, ended: bool = False) -> None:
-        """Raise InconsistentLength if a stream of `offset` bytes cannot be meant, or with `ended` is not."""
+        """Raise InconsistentLength if a stream of `offset` bytes contradicts an announced length.
+
+        `known` is the length that an earlier request announced. With `ended` the body has reached its end.
+        """
         for length in (self.length, known):
             if length is None:
                 continue
             if offset > length or (ended and self.complete is not False and offset != length):
-                raise InconsistentLength(f"The stream was to have {length} bytes; these make it {offset}.")
+                raise InconsistentLength(
+                    f"The stream was announced with {length} bytes; it would have {offset}."
+                )
         if None not in (self.length, known) and self.length != known:
             raise InconsistentLength(f"Upload-Length is {self.length}; it was {known} before.")
 
 
-def check_match(fields: Fields, info: Info) -> None:
-    """Raise PreconditionFailed if an If-Match names other streams than this one, by their keys."""
-    tags = b",".join(fields.all(b"if-match"))
-    if tags and tag_of(info) not in (names := [tag.strip() for tag in tags.split(b",")]) and names != [b"*"]:
-        raise PreconditionFailed("The stream is not the one that If-Match names: it was replaced.")
-
-
-def tag_of(info: Info) -> bytes:
-    """The entity tag that stands for the key."""
-    return b'"%b"' % info.key.encode()
-
-
 def idempotency_key(fields: Fields) -> str:
-    """What names the request, empty if nothing does. Raises BadRequest."""
+    """Return the Idempotency-Key of a request, empty if it has none. Raises BadRequest."""
     values = fields.all(b"idempotency-key")
     key = values[0].strip() if values else b""
     if len(values) > 1 or len(key) > MAX_KEY_BYTES or not all(0x20 <= byte < 0x7F for byte in key):
-        raise BadRequest(f"Idempotency-Key is one value of {MAX_KEY_BYTES} ASCII characters at most.")
+        raise BadRequest(f"Idempotency-Key must be one value of at most {MAX_KEY_BYTES} ASCII characters.")
     return key.decode()
 
 
 def resume_window(fields: Fields) -> float | None:
-    """The window a creation asks for, in seconds. Raises BadRequest."""
-    seconds = integer("Stream-Resume-Window", fields.all(b"stream-resume-window"))
+    """Return the resume window that a creation requests, in seconds. Raises BadRequest."""
+    seconds = parse_integer("Stream-Resume-Window", fields.all(b"stream-resume-window"))
     if seconds is not None and seconds > MAX_RESUME_WINDOW:
-        raise BadRequest(f"Stream-Resume-Window is {MAX_RESUME_WINDOW} seconds at most.")
+        raise BadRequest(f"Stream-Resume-Window must be at most {MAX_RESUME_WINDOW} seconds.")
     return seconds
 
 
-def upload_headers(info: Info, now: float, most: int = 0) -> Headers:
-    """How far a stream is, how often a producer came to it, how long it waits for more, and how many bytes it
-    may have at `most`, 0 for any number."""
-    complete = info.state is State.COMPLETE
-    headers = [(b"upload-offset", b"%d" % info.size), (b"upload-complete", b"?%d" % complete)]
-    headers.append((b"x-stream-epoch", b"%d" % info.epoch))
-    length = info.size if complete else info.length
-    if length is not None:
-        headers.append((b"upload-length", b"%d" % length))
-    age = None if info.deadline is None else max(0, round(info.deadline - now))
-    return [*headers, *limit_headers(0 if info.state.final else most, age)]
+def content_type_of(values: Sequence[bytes]) -> str:
+    """Return the content type to store with a stream, as it was sent. Raises BadRequest.
+
+    Two types say nothing of the bytes: that of a form, which curl sends by default, and that of a part of an
+    upload. The default type takes their place.
+    """
+    if len(values) > 1:
+        raise BadRequest("Content-Type was sent more than once.")
+    text = values[0].decode("latin-1").strip(" \t") if values else ""
+    if len(text) > MAX_CONTENT_TYPE:
+        raise BadRequest(f"Content-Type has {len(text)} characters; {MAX_CONTENT_TYPE} are allowed.")
+    if not all(" " <= char != "\x7f" for char in text.replace("\t", " ")):
+        raise BadRequest("Content-Type contains a control character.")
+    if text.partition(";")[0].rstrip().lower() in _NO_TYPES:
+        return DEFAULT_CONTENT_TYPE
+    return text
 
 
-def limit_headers(size: int, age: int | None = None) -> Headers:
-    """How many bytes a stream may have, 0 for any number, and for how many seconds it waits for more."""
-    limits = [b"max-size=%d" % size] if size else []
-    if age is not None:
-        limits.append(b"max-age=%d" % age)
-    return [(b"upload-limit", b", ".join(limits))] if limits else []
+def check_encoding(values: Iterable[bytes]) -> None:
+    """Raise UnsupportedEncoding if the body has a Content-Encoding (RFC 9110 section 8.4)."""
+    for coding in b",".join(values).split(b","):
+        if coding.strip().lower() not in (b"", b"identity"):
+            raise UnsupportedEncoding("Loom stores bytes unchanged: send them without Content-Encoding.")
+
+
+def answers_early(policy: str, http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return True if a POST is answered as soon as the stream exists, False if at the end of its body.
+
+    `policy` is direct, always or never. A proxy that receives an early answer may stop forwarding the body,
+    or lose some of it, so `direct` looks for the headers that proxies add. A resumable upload expects its
+    answer at the end (draft-ietf-httpbis-resumable-upload).
+    """
+    names = {name for name, _ in headers}
+    if policy == "never" or b"upload-complete" in names:
+        return False
+    if policy == "always":
+        return True
+    forwarded = any(name in _FORWARDED or name.startswith(b"x-forwarded-") for name in names)
+    return http_version != "1.0" and not forwarded

@@ -1,0 +1,45 @@
+"""Keep an answer in events alive while it is silent, and spread reconnects when the server stops."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from loom.wire.sse import HEARTBEAT, encode_retry
+
+INTERVAL = 15.0
+"""Seconds of silence after which a heartbeat is sent: less than the timeout of any common proxy."""
+_RECONNECT = 1000, 4000
+"""Milliseconds, from and to."""
+
+
+async def with_heartbeat(events: AsyncGenerator[bytes, None], interval: float) -> AsyncGenerator[bytes, None]:
+    """Pass events on, and send a heartbeat after each `interval` seconds of silence."""
+    waiting: asyncio.Future[bytes | None] | None = None
+    async with aclosing(events):
+        try:
+            while True:
+                # The same wait is kept over heartbeats: cancelling it would close the generator.
+                waiting = waiting or asyncio.ensure_future(_next(events))
+                await asyncio.wait({waiting}, timeout=interval)
+                if not waiting.done():
+                    yield HEARTBEAT
+                    continue
+                event = waiting.result()
+                waiting = None
+                if event is None:
+                    return
+                yield event
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+
+
+def reconnect_later() -> bytes:
+    """Encode when a client of a server that stops reconnects: at random, so that not all come at once."""
+    return encode_retry(random.randint(*_RECONNECT))
+
+
+async def _next(events: AsyncGenerator[bytes, None]) -> bytes | None:
+    return await anext(events, None)
