@@ -64,7 +64,7 @@ async def test_if_match_without_the_key_fails_the_same_way_for_every_method(loom
     await loom.live("/stream/a", DATA)
     key = (await loom.service.info("a")).key
     uploads = {"upload_offset": "10", "upload_complete": "?1", "content_length": "0"}
-    more = uploads if method == "PATCH" else {}
+    more: dict[str, Any] = uploads if method == "PATCH" else {}
     wire = await loom.ask(method, "/stream/a", if_match=tags.format(key=key), **more)
     assert wire.head.status == 412
     if method != "HEAD":
@@ -78,7 +78,7 @@ async def test_if_match_with_the_key_holds_for_every_method(loom: Loom, method, 
     await loom.stored("/stream/a?force=true", DATA)
     key = (await loom.service.info("a")).key
     uploads = {"upload_offset": "10", "upload_complete": "?1", "content_length": "0"}
-    more = uploads if method == "PATCH" else {}
+    more: dict[str, Any] = uploads if method == "PATCH" else {}
     wire = await loom.ask(method, "/stream/a", if_match=tags.format(key=key), **more)
     assert wire.head.status in (200, 204)
 

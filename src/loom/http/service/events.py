@@ -1,7 +1,7 @@
 """GET /events: changes to streams as Server-Sent Events. Owns what the events say, and which a client gets.
 
 id: <epoch>:<number>    resumes from here, sent as Last-Event-ID
-event: created          or closed (complete or aborted), or deleted; a repositiond stream is both
+event: created          or closed (complete or aborted), or deleted; a replaced stream is both
 data: {"id": "build/42", "key": "...", "state": "live", ...}        as in GET /streams
 
 event: reset            earlier changes may be missing: list the streams again
