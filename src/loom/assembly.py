@@ -97,12 +97,11 @@ STORES: dict[str, Opener] = {"file": open_files, "memory": open_memory}
 
 async def open_store(settings: Settings, clock: Clock, metrics: Metrics) -> Store:
     """Open the store that `settings.store` names. Raises ConfigError."""
-    scheme = settings.store.partition(":")[0]
-    if scheme not in STORES:
-        known = ", ".join(f"{each}:" for each in STORES)
-        # Not the whole URL: that of a database holds a password.
-        raise ConfigError(f"The setting store names no known kind of store, {scheme}:. Known are {known}.")
-    return await STORES[scheme](settings, clock, metrics)
+    if settings.scheme not in STORES:
+        known = " and ".join(f"{each}:" for each in STORES)
+        # Quotes only the scheme, because the URL of a database may contain a password.
+        raise ConfigError(f"The setting store cannot begin with {settings.scheme}: (known are {known}).")
+    return await STORES[settings.scheme](settings, clock, metrics)
 
 
 @asynccontextmanager

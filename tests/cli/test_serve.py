@@ -326,10 +326,10 @@ async def test_sighup_reloads_the_tokens_and_an_invalid_file_changes_nothing(tmp
     async with served("-c", file, "--log-format", "json") as server:
         assert await opens(server, "old")
         for text, event, known in [
-            ("tokens: [old, new]\n", "The tokens were read again.", "new"),
-            ("tokens: [new\n", "The tokens stay as they are.", "new"),
-            ("tokens: [{token: new, sha256: x}]\n", "The tokens stay as they are.", "new"),
-            ("tokens: [{token: last, scopes: [read]}]\n", "The tokens were read again.", "last"),
+            ("tokens: [old, new]\n", "The tokens were reloaded.", "new"),
+            ("tokens: [new\n", "The tokens were not reloaded.", "new"),
+            ("tokens: [{token: new, sha256: x}]\n", "The tokens were not reloaded.", "new"),
+            ("tokens: [{token: last, scopes: [read]}]\n", "The tokens were reloaded.", "last"),
         ]:
             file.write_text(text)
             server.process.signal(signal.SIGHUP)
@@ -376,5 +376,5 @@ async def test_a_sighup_during_the_start_is_handled(tmp_path):
         await asyncio.to_thread(file.write_text, "tokens: [one]\n")
         assert LISTENS.fullmatch(await process.line())
         await asyncio.to_thread(file.write_text, "tokens: [two]\n")
-        while json.loads(await process.log_line())["event"] != "The tokens were read again.":
+        while json.loads(await process.log_line())["event"] != "The tokens were reloaded.":
             pass

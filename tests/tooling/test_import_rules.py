@@ -1,4 +1,4 @@
-"""The import rules bite: each row is an import that must break exactly the rule it names."""
+"""Each row is an import that must break the import rule it names."""
 
 import os
 import re

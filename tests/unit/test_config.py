@@ -151,6 +151,7 @@ def test_empty_variable_is_refused_rather_than_ignored(name):
         ("host", ""),
         ("store", "disk"),
         ("store", "file://host/data"),
+        ("store", "file://"),
         ("durability", "none"),
         ("early_response", "maybe"),
         ("resume_window", "nan"),

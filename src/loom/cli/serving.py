@@ -35,10 +35,10 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 logger = structlog.get_logger("loom")
 
-Reread = Callable[[], Settings]
+ReadSettings = Callable[[], Settings]
 
 
-def serve(read: Reread) -> int:
+def serve(read: ReadSettings) -> int:
     """Serve with the settings that `read` returns; return the exit code. Raises ConfigError."""
     settings = read()
     logs.configure(settings.log_level, settings.log_format, settings.secrets)
@@ -54,7 +54,7 @@ def serve(read: Reread) -> int:
 
 async def run(
     settings: Settings,
-    read: Reread,
+    read: ReadSettings,
     listening: socket.socket | None = None,
     *,
     opener: Opener = open_store,
@@ -97,23 +97,23 @@ async def run(
     return OK
 
 
-def _reload_on_hangup(auth: Auth, read: Reread) -> None:
+def _reload_on_hangup(auth: Auth, read: ReadSettings) -> None:
     """Reload the tokens at each SIGHUP, one that arrived earlier and is held back included."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
-def reload(auth: Auth, read: Reread) -> None:
+def reload(auth: Auth, read: ReadSettings) -> None:
     """Replace tokens and signing key by those now in the settings; other settings wait for the next start."""
     try:
         settings = read()
         reload_auth(auth, settings)
     except LoomError as error:
-        logger.error("The tokens stay as they are.", reason=str(error))
+        logger.error("The tokens were not reloaded.", reason=str(error))
         return
     logs.configure(settings.log_level, settings.log_format, settings.secrets)
-    logger.info("The tokens were read again.", tokens=len(settings.tokens))
+    logger.info("The tokens were reloaded.", tokens=len(settings.tokens))
 
 
 def _announce(url: str, settings: Settings) -> None:

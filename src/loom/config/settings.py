@@ -31,7 +31,7 @@ TOKEN = re.compile(r"[!-~]+")
 
 STORE_URL = re.compile(r"[a-z][a-z0-9+.-]*:.*")
 SHORT_STORES = {"files": "file:", "memory": "memory:"}
-"""Stores without a URL, as version 0.1 spelled them."""
+"""Names of stores that are accepted in place of a URL."""
 
 
 def _split(value: object) -> object:
@@ -56,8 +56,8 @@ def _check_store(value: str) -> str:
     url = SHORT_STORES.get(value, value)
     if not STORE_URL.fullmatch(url):
         raise ValueError("is not a URL such as file:./data or memory:")
-    if re.match("file://[^/]", url):
-        raise ValueError("has a host; a directory is file:PATH or file:///PATH")
+    if re.match("file://(?!/)", url):
+        raise ValueError("names no directory; write file:PATH or file:///PATH")
     return url
 
 
@@ -270,12 +270,17 @@ class Settings(FilesSettings, ServerSettings):
         return self
 
     @property
+    def scheme(self) -> str:
+        """The kind of store: the scheme of its URL."""
+        return self.store.partition(":")[0]
+
+    @property
     def directory(self) -> Path | None:
         """The data directory; None if the store has none."""
-        scheme, _, path = self.store.partition(":")
-        if scheme != "file":
+        if self.scheme != "file":
             return None
-        return Path(path.removeprefix("//")) if path else self.data
+        path = self.store.removeprefix("file:").removeprefix("//")
+        return Path(path) if path else self.data
 
     @property
     def secrets(self) -> Iterator[str]:
