@@ -101,12 +101,12 @@ async def test_a_running_server_finds_damage_and_serves_it_no_more(harm, tmp_pat
     HARM[harm](files_in(data)[0])
     server = await run(data, scrub_interval=0.05, scrub_rate="1GiB")
     log = tmp_path / "server.log"
-    await until("the damage is found", lambda: '"stored bytes are damaged"' in log.read_text())
+    await until("the damage is found", lambda: '"The stored bytes of a stream are damaged' in log.read_text())
     assert json.loads((await ask(server, "GET", "/healthz"))[1])["damaged"] == 1
     for target in ("/stream/bad", "/stream/bad?offset=7", "/stream/bad?notail"):
         head, body = await ask(server, "GET", target)
         assert head.status == 500
-        assert b"not what they were" in body
+        assert b"are damaged" in body
     assert (await ask(server, "GET", "/stream/good"))[1] == Content(1).at(0, SIZE)
     assert (await ask(server, "GET", "/readyz"))[0].status == 200
     assert (await ask(server, "DELETE", "/stream/bad"))[0].status == 204

@@ -152,7 +152,11 @@ async def test_after_a_day_an_end_is_given_up(store: MemoryStore, clock: ManualC
     with capture_logs() as logs:
         async with telling(store, clock, Hook(peer.url), sleep=sleep):
             await end(store, clock, "a")
-            await sleep.until(lambda: any(line["event"] == "a webhook is given up" for line in logs))
+            await sleep.until(
+                lambda: any(
+                    line["event"] == "A webhook was given up after a day of retries." for line in logs
+                )
+            )
     assert clock.now - begun > GIVE_UP
     assert peer.taken.empty()
 

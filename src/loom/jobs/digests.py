@@ -1,8 +1,8 @@
-"""Digests: the SHA-256 of every stream, computed beside it. Owns which stream is hashed, and how far.
+"""Compute the SHA-256 of every stream. Owns which streams are hashed, and how far.
 
-What is durable is read back in a thread, some MiB behind the producer, whoever that is by then. The digest is
-stored once the stream is complete. Nothing here is in the way of an acknowledgement, but where a producer
-wants its bytes compared before the end. Knows the store by its contract; nothing of HTTP.
+Durable bytes are read back in a thread, which follows the producer at a distance of some MiB. A takeover does
+not disturb it. The digest is stored once the stream is complete. No acknowledgement waits for any of this,
+except that of a producer that sent a digest to compare. Knows the store by its contract; nothing of HTTP.
 """
 
 import asyncio
@@ -30,18 +30,18 @@ from loom.model import Change, ChangeKind, Info, Patch, Query, State
 from loom.store.base import Content, Store
 
 STEP = 8 << 20
-"""A stream that grows is hashed on whenever so many more bytes are durable."""
+"""A growing stream is hashed whenever this many more bytes are durable."""
 SLICE = 4 << 20
-"""What the thread does at once: nobody waits for all of another stream."""
+"""The thread hashes this much of one stream, then serves the next one."""
 PATIENCE = 64 << 20
-"""How many bytes may be left to hash for an answer that waits for the digest; some tenths of a second."""
+"""A response waits for a digest if at most this much is left to hash: some tenths of a second."""
 PIECE = 256 << 10
 
 logger = structlog.get_logger("loom")
 
 
 class Hashing:
-    """The hash of bytes [0, offset) of one stream. Whoever holds the lock moves it on."""
+    """The hash of bytes [0, offset) of one stream. Only the task that holds the lock may advance it."""
 
     def __init__(self) -> None:
         self.sha = hashlib.sha256()
@@ -51,19 +51,19 @@ class Hashing:
 
 
 class Digests:
-    """The hashes of all streams that need one."""
+    """The hashes of all streams that are being hashed. `run` is its background job."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._hashings: dict[str, Hashing] = {}
         self._ended: asyncio.Queue[Info] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-digest")
-        self._turn = asyncio.Lock()  # to use the thread, for one slice
+        self._turn = asyncio.Lock()  # held to use the thread for one slice
         self._jobs: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def on_durable(self, key: str, durable: int) -> None:
-        """So many bytes of a stream that is not final are durable: hash on, if it is worth it."""
+        """Note that `durable` bytes of a growing stream are durable; hash them if that is at least a step."""
         if durable < STEP:
             return
         hashing = self._hashings.setdefault(key, Hashing())
@@ -73,18 +73,20 @@ class Digests:
             hashing.following.add_done_callback(self._jobs.discard)
 
     async def of(self, key: str, size: int) -> str:
-        """The digest of the first `size` bytes, which are durable; Fenced if the stream went on meanwhile.
+        """Return the digest of the first `size` bytes, which must be durable.
 
-        Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
+        Raises Fenced if the hash is already past `size`, and StreamNotFound, StreamDamaged, Busy,
+        StoreStopped.
         """
         hashing = self._hashings.setdefault(key, Hashing())
         await self._advance(hashing, key, size)
+        # Another producer has appended since: a hash cannot go back.
         if hashing.offset != size:
             raise Fenced("Another producer took the stream over.")
         return text_of(hashing.sha.digest())
 
     async def known(self, info: Info) -> Info:
-        """The stream with its digest, if it is complete and that takes but a moment; else as it is."""
+        """Return the stream with its digest, or as it is if it is not complete or hashing would take long."""
         if info.state is not State.COMPLETE or info.digest is not None:
             return info
         hashing = self._hashings.get(info.key)
@@ -95,9 +97,13 @@ class Digests:
         return info
 
     async def run(self) -> None:
-        """Settle every stream that ends, and those that ended before without a digest, until cancelled or the
-        store has stopped."""
-        watching = self._store.watch(self._changed)
+        """Store the digest of every stream that completes, and of those that completed earlier without one.
+
+        Runs until cancelled or the store has stopped.
+        """
+        # Watch before listing: a stream that completes in between is then in the queue, or in both, which is
+        # harmless.
+        watching = self._store.watch(self._on_change)
         backlog = Query(states=frozenset({State.COMPLETE}), undigested=True)
         try:
             async with asyncio.TaskGroup() as both:
@@ -107,18 +113,18 @@ class Digests:
             watching.close()
 
     def statistics(self) -> int:
-        """How many streams are being hashed."""
+        """Return how many streams are being hashed."""
         return len(self._hashings)
 
     async def close(self) -> None:
-        """Compute nothing more; returns once nothing is being read."""
+        """Stop hashing; return once nothing is being read."""
         self._closed = True
         if self._jobs:
             await asyncio.wait(self._jobs)
         async with self._turn:
             self._thread.shutdown(wait=False)
 
-    def _changed(self, change: Change) -> None:
+    def _on_change(self, change: Change) -> None:
         info = change.info
         if change.kind is ChangeKind.CLOSED and info.state is State.COMPLETE and info.digest is None:
             self._ended.put_nowait(info)
@@ -130,8 +136,9 @@ class Digests:
             yield await self._ended.get()
 
     async def _settle_all(self, infos: AsyncIterator[Info], *, resting: bool = False) -> None:
-        """Settle each, and rest for as long as that took: a start with much to do leaves time to others."""
-        with suppress(LoomError):  # the store has stopped, or cannot list: the next start goes on
+        """Settle each stream. With `resting`, pause after each for as long as it took, to spare the disk."""
+        # The store has stopped, or cannot list: the next start lists what is left.
+        with suppress(LoomError):
             async for info in infos:
                 begun = time.monotonic()
                 try:
@@ -141,29 +148,36 @@ class Digests:
                 except (StreamNotFound, StreamGone):
                     pass
                 except Exception as error:
-                    logger.error("a stream has no digest yet", stream=info.id, error=str(error))
+                    logger.error(
+                        "The digest of a stream could not be computed; the next start retries.",
+                        stream=info.id,
+                        error=str(error),
+                    )
                 if resting:
                     await asyncio.sleep(time.monotonic() - begun)
 
     async def _settle(self, info: Info) -> Info:
-        """Compute the digest of a complete stream and store it; returns the stream as it then is."""
+        """Compute the digest of a complete stream, store it, and return the stream with it."""
         digest = ""
         while True:
             current = await self._store.info(info.id)
             if current.key != info.key:
                 raise StreamGone(f"The stream with ID {info.id} was replaced.")
+            # Another request or job may have stored the digest already.
             if current.digest is not None:
                 self._hashings.pop(info.key, None)
                 return current
             digest = digest or await self.of(info.key, info.size)
-            with suppress(VersionMismatch, StreamFinal):  # somebody was faster: look again
+            # If the stream changed meanwhile, look again: its metadata may change, or it has its digest by
+            # now.
+            with suppress(VersionMismatch, StreamFinal):
                 await self._store.change(info.key, Patch(digest=digest), version=current.version)
 
     async def _follow(self, hashing: Hashing, key: str, durable: int) -> None:
         try:
             await self._advance(hashing, key, durable)
         except LoomError:
-            pass  # whoever needs the digest meets it too
+            pass  # `of` or `known` meets the same error and reports it
         finally:
             hashing.following = None
 
@@ -176,7 +190,7 @@ class Digests:
                     async with self._turn:
                         if self._closed:
                             raise StoreStopped("The server is stopping.")
-                        # On a copy: a slice that is not finished leaves nothing behind.
+                        # Hash on a copy, so that a cancelled or failed slice leaves the state as it was.
                         sha, end = hashing.sha.copy(), min(hashing.offset + SLICE, stop)
                         await hash_range(content, sha, hashing.offset, end, self._thread)
                         hashing.sha, hashing.offset = sha, end
@@ -187,7 +201,7 @@ async def hash_range(
 ) -> None:
     """Feed bytes [start, stop) of the content to a hash, in a thread. Raises StreamDamaged.
 
-    Does not return before the thread is through, even if cancelled: the descriptor it reads is the content's.
+    Returns only when the thread is done, even if cancelled: the caller then closes the descriptor it reads.
     """
     loop = asyncio.get_running_loop()
     while start < stop:
@@ -220,5 +234,5 @@ def _hash_file(sha: "hashlib._Hash", fd: int, start: int, stop: int) -> None:
 
 
 def text_of(digest: bytes) -> str:
-    """A SHA-256 as it is kept: in base64."""
+    """Return a SHA-256 as it is stored: in base64."""
     return b64encode(digest).decode("ascii")

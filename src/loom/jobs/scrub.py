@@ -1,7 +1,7 @@
-"""Scrubbing: what lies on the disk is read again once in a while, slowly, and held against its digest.
+"""Check the integrity of stored streams: read each again from time to time, slowly, and compare its digest.
 
-Owns which streams are known to be damaged; that is forgotten with the process, and found again by the next
-round. Knows the store by its contract; nothing of HTTP.
+Owns which streams are known to be damaged. That is not stored: after a restart the next round finds them
+again. Knows the store by its contract; nothing of HTTP.
 """
 
 import asyncio
@@ -17,40 +17,40 @@ from loom.model import Change, ChangeKind, Info, Query, State
 from loom.store.base import Store
 
 SLICE = 1 << 20
-"""Bytes read at once; then comes a rest, by the rate."""
+"""Bytes read at once, followed by a pause that keeps to the rate."""
 SETTLING = 60.0
-"""Seconds before the first round, at most: a start has other things to do."""
+"""The longest delay of the first round in seconds. A start has more urgent reads to do."""
 NICEST = 19
 
 logger = structlog.get_logger("loom")
 
 
 class Scrub:
-    """Looks through all complete streams every `interval` seconds, at `rate` bytes a second at most."""
+    """Checks all complete streams every `interval` seconds, at no more than `rate` bytes a second."""
 
     def __init__(self, store: Store, *, interval: float, rate: int) -> None:
         self._store = store
         self._interval = interval
         self._rate = rate
         self._damaged: dict[str, str] = {}
-        # On Linux niceness is a thread's own.
+        # On Linux each thread has its own niceness.
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="loom-scrub", initializer=os.nice, initargs=(NICEST,)
         )
 
     @property
     def damaged(self) -> int:
-        """How many streams are known to be damaged."""
+        """The number of streams known to be damaged."""
         return len(self._damaged)
 
     def check(self, info: Info) -> None:
-        """Raise StreamDamaged if the stream is known to be."""
+        """Raise StreamDamaged if the stream is known to be damaged."""
         if fault := self._damaged.get(info.key):
             raise StreamDamaged(fault)
 
     async def run(self) -> None:
-        """Round after round, until cancelled."""
-        watching = self._store.watch(self._changed)
+        """Check round after round, until cancelled."""
+        watching = self._store.watch(self._on_change)
         try:
             await asyncio.sleep(min(SETTLING, self._interval))
             while True:
@@ -61,7 +61,7 @@ class Scrub:
             self._thread.shutdown(wait=False)
 
     async def round(self) -> None:
-        """Look at every complete stream that has a digest. Raises StoreStopped."""
+        """Check every complete stream that has a digest. Raises StoreStopped."""
         async for info in self._store.find(Query(states=frozenset({State.COMPLETE}))):
             if info.digest is not None:
                 try:
@@ -84,12 +84,14 @@ class Scrub:
         if good:
             self._damaged.pop(info.key, None)
         elif info.key not in self._damaged:
-            logger.error("stored bytes are damaged", stream=info.id, key=info.key, size=info.size)
+            logger.error(
+                "The stored bytes of a stream are damaged.", stream=info.id, key=info.key, size=info.size
+            )
             self._damaged[info.key] = (
-                f"Stored bytes of the stream with ID {info.id} are not what they were; restore them from a "
-                "backup, or delete the stream."
+                f"The stored bytes of the stream with ID {info.id} are damaged. "
+                "Restore them from a backup, or delete the stream."
             )
 
-    def _changed(self, change: Change) -> None:
+    def _on_change(self, change: Change) -> None:
         if change.kind is ChangeKind.DELETED:
             self._damaged.pop(change.info.key, None)

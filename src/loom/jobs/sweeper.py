@@ -1,8 +1,7 @@
-"""Acts on deadlines: a stream whose producer did not come back in time is aborted, one that has expired is
-deleted, and only once it is final.
+"""Act on deadlines: abort streams whose producer did not resume in time, delete streams that have expired.
 
-Owns no time of its own: the deadlines are in the store, which also decides, by compare-and-set, whether a
-stream is still as it was seen. Knows no concrete store; there is no timer for any single stream.
+The deadlines are in the store, and no stream has a timer. The store also decides, by compare-and-set, whether
+a stream is still as the sweeper saw it. Knows the store by its contract.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ INTERVAL = 1.0
 
 
 class Sweeper:
-    """One task for all streams. `sleep` is how it waits between two looks."""
+    """One task for all streams. `sleep` waits between two sweeps."""
 
     def __init__(
         self, store: Store, clock: Clock, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -31,51 +30,44 @@ class Sweeper:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """Look about once a second, until cancelled or the store has stopped."""
+        """Sweep about once a second, until cancelled or the store has stopped."""
         while True:
             try:
+                # One sweep handles some hundred streams: repeat until there are none left.
                 while await self.sweep():
                     pass
             except StoreStopped:
                 return
             except Exception as error:
-                logger.exception("the sweeper failed and goes on", error=str(error))
+                logger.exception("The sweeper failed; it retries in a second.", error=str(error))
             await self._sleep(INTERVAL)
 
     async def sweep(self) -> int:
-        """Act on what is due now, as far as one look shows it; returns on how many streams."""
+        """Act on some of the streams that are due now; return how many were aborted or deleted."""
         aborted = 0
         for info in await self._store.due(self._clock()):
-            aborted += await self._abort(info)
+            if (patch := rules.overdue(info)) is not None:
+                aborted += await self._act(info, self._store.change(info.key, patch, version=info.version))
+        # A stream that replaced an expired one has another key, so it is not deleted in its place.
         expired = await self._store.expired(self._clock())
-        deleted = sum(await asyncio.gather(*map(self._delete, expired)))
+        deleted = sum(
+            await asyncio.gather(*(self._act(info, self._store.delete(info.key)) for info in expired))
+        )
         if deleted:
-            logger.info("expired streams were deleted", count=deleted)
+            logger.info("Expired streams were deleted.", count=deleted)
         return aborted + deleted
 
-    async def _delete(self, info: Info) -> bool:
+    async def _act(self, info: Info, action: Awaitable[object]) -> bool:
+        """Await a change of a stream; return False if it is not needed any more or has failed."""
         try:
-            await self._store.delete(info.key)  # a stream that has replaced it has another key
-        except StreamNotFound:
-            return False
-        except StoreStopped:
-            raise
-        except LoomError as error:
-            logger.warning("an expired stream is not deleted", stream=info.id, error=str(error))
-            return False
-        return True
-
-    async def _abort(self, info: Info) -> bool:
-        patch = rules.overdue(info)
-        if patch is None:
-            return False
-        try:
-            await self._store.change(info.key, patch, version=info.version)
+            await action
         except (Conflict, StreamNotFound):
-            return False  # somebody was faster: resumed, ended or deleted
+            return False  # resumed, ended or deleted since it was listed
         except StoreStopped:
             raise
         except LoomError as error:
-            logger.warning("a stream past its deadline is not aborted", stream=info.id, error=str(error))
+            logger.warning(
+                "A stream could not be swept; the next sweep retries.", stream=info.id, error=str(error)
+            )
             return False
         return True

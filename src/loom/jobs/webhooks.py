@@ -1,9 +1,10 @@
-"""Tells others that a stream has ended: signed, until they have taken it, each at least once.
+"""Send a signed POST to configured URLs whenever a stream ends, at least once each.
 
-Signed as Standard Webhooks has it (version 1): `webhook-id`, `webhook-timestamp`, and in `webhook-signature`
-the HMAC-SHA256 of `<id>.<timestamp>.<body>`. What is still to be told is known from the store alone: a file
-holds the time up to which every end was told, so neither a crash nor a peer that is down for hours loses one;
-an end may be told twice. Knows the store by its contract, and no request.
+Signatures follow Standard Webhooks (version 1): `webhook-id`, `webhook-timestamp`, and in `webhook-signature`
+the HMAC-SHA256 of `<id>.<timestamp>.<body>`. No queue is stored: a file holds the time up to which every end
+was delivered, and after a restart the store lists what ended later. So neither a crash nor a receiver that is
+down for hours loses an end, but one may be sent twice. Knows the store by its contract; nothing of our HTTP
+server.
 """
 
 import asyncio
@@ -29,20 +30,20 @@ from loom.store.base import Store
 logger = structlog.get_logger("loom")
 
 AT_ONCE = 8
-"""Deliveries under way to one hook."""
+"""Concurrent deliveries to one hook."""
 QUEUED = 10_000
-"""Deliveries held in memory; what is beyond is looked up again when these are through."""
+"""The most deliveries held in memory. Further ends are looked up in the store once these are delivered."""
 FIRST_DELAY, LONGEST_DELAY, GIVE_UP = 2.0, 3600.0, 86400.0
-"""Seconds: before the second attempt, between two, and until an end is told no more."""
+"""Seconds before the first retry, between two retries at most, and until an end is given up."""
 TIMEOUT = aiohttp.ClientTimeout(total=15)
 SAVE_INTERVAL = 1.0
 JUST_BEFORE = 1e-6
-"""Seconds; less than between two times of a clock."""
+"""Seconds; less than the difference between any two ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """Whom to tell of the streams whose id begins with `prefix`; without a `secret` unsigned."""
+    """A receiver for streams whose id begins with `prefix`. Without a `secret`, deliveries are unsigned."""
 
     url: str
     prefix: str = ""
@@ -50,14 +51,15 @@ class Hook:
 
 
 class Webhooks:
-    """One task for all hooks. `tell` gives a stream as JSON, `path` keeps how far all was told (None:
-    nowhere), `sleep` waits."""
+    """One task for all hooks. `render` returns a stream as JSON. `path` is the file with the time up to which
+    every end was delivered; with None nothing is stored. `sleep` waits.
+    """
 
     def __init__(
         self,
         store: Store,
         hooks: Iterable[Hook],
-        tell: Callable[[Info], str],
+        render: Callable[[Info], str],
         path: Path | None,
         clock: Clock,
         *,
@@ -65,25 +67,27 @@ class Webhooks:
     ) -> None:
         self._store = store
         self._hooks = {hook: asyncio.Semaphore(AT_ONCE) for hook in hooks}
-        self._tell = tell
+        self._render = render
         self._path = path
         self._clock = clock
         self._sleep = sleep
         self._pending: dict[tuple[Hook, str], float] = {}
-        """When what is still to be told ended."""
-        self._told = clock()
+        """The end times of the deliveries that are still to be made."""
+        self._latest = clock()
         """The latest end seen."""
         self._missed = math.inf
-        """The earliest end that found no place in `_pending`."""
+        """The earliest end time that did not fit into `_pending`."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._saved = math.nan
 
     async def run(self) -> None:
-        """Tell of every end, until cancelled."""
+        """Deliver every end, until cancelled or the store has stopped."""
         if not self._hooks:
             return
         async with aiohttp.ClientSession(timeout=TIMEOUT, trust_env=False) as self._http:
-            watching = self._store.watch(self._changed)
+            # Watch before catching up, so that no end falls between the two; duplicates are found by their
+            # key.
+            watching = self._store.watch(self._on_change)
             try:
                 await self._catch_up(await asyncio.to_thread(self._load))
                 while True:
@@ -101,11 +105,12 @@ class Webhooks:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _catch_up(self, since: float) -> None:
-        """Queue what ended after `since`, the earliest first. Looks at every final stream: once a start."""
+        """Queue the streams that ended after `since`, the earliest first. Lists every final stream."""
         found: list[Info] = []
         async for info in self._store.find(Query(states=FINAL_STATES)):
             if _ended(info) > since:
                 found.append(info)
+            # Memory is bounded: keep the earliest, and note from where to look again.
             if len(found) >= 2 * QUEUED:
                 found.sort(key=_ended)
                 self._missed = min(self._missed, _ended(found[QUEUED]))
@@ -113,16 +118,17 @@ class Webhooks:
         for info in sorted(found, key=_ended):
             self._queue(info)
 
-    def _changed(self, change: Change) -> None:
+    def _on_change(self, change: Change) -> None:
         if change.kind is ChangeKind.CLOSED:
             self._queue(change.info)
 
     def _queue(self, info: Info) -> None:
         ended = _ended(info)
-        self._told = max(self._told, ended)
+        self._latest = max(self._latest, ended)
         for hook in self._hooks:
             if not info.id.startswith(hook.prefix) or (hook, info.key) in self._pending:
                 continue
+            # Once an end did not fit, later ones must wait too: `_until` can express one gap only.
             if len(self._pending) >= QUEUED or ended > self._missed:
                 self._missed = min(self._missed, ended)
                 continue
@@ -132,48 +138,51 @@ class Webhooks:
             task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, hook: Hook, info: Info) -> None:
-        """Tell one hook of one end, however often it takes. A cancelled delivery stays to be made."""
-        event = f'{{"type": "stream.{info.state}", "data": {self._tell(info)}}}\n'.encode()
+        """Deliver one end to one hook, with retries. A cancelled delivery is made after the next start."""
+        event = f'{{"type": "stream.{info.state}", "data": {self._render(info)}}}\n'.encode()
         delay, begun = FIRST_DELAY, self._clock()
-        while not await self._taken(hook, info, event):
+        while not await self._post(hook, info, event):
             if self._clock() - begun > GIVE_UP:
-                logger.error("a webhook is given up", url=hook.url, stream=info.id)
+                logger.error("A webhook was given up after a day of retries.", url=hook.url, stream=info.id)
                 break
             await self._sleep(random.uniform(delay / 2, delay))
             delay = min(2 * delay, LONGEST_DELAY)
         del self._pending[hook, info.key]
 
-    async def _taken(self, hook: Hook, info: Info, event: bytes) -> bool:
+    async def _post(self, hook: Hook, info: Info, event: bytes) -> bool:
+        """Send the event once; return True if the receiver answered with 2xx."""
         headers = {"Content-Type": "application/json"}
         headers |= signature(hook.secret, f"{info.key}.{info.state}", int(self._clock()), event)
         try:
             async with (
                 self._hooks[hook],
-                self._http.post(hook.url, data=event, headers=headers, allow_redirects=False) as answer,
+                self._http.post(hook.url, data=event, headers=headers, allow_redirects=False) as response,
             ):
-                if 200 <= answer.status < 300:
+                if 200 <= response.status < 300:
                     return True
-                why = f"it answered {answer.status}"
+                reason = f"status {response.status}"
         except (aiohttp.ClientError, TimeoutError) as error:
-            why = str(error) or "it did not answer in time"
-        logger.warning("a webhook was not taken", url=hook.url, stream=info.id, reason=why)
+            reason = str(error) or "no response in time"
+        logger.warning(
+            "A webhook was not delivered; it will be retried.", url=hook.url, stream=info.id, reason=reason
+        )
         return False
 
     def _until(self) -> float:
-        """The time up to which every end was told."""
+        """Return the time up to which every end was delivered."""
         first = min(self._pending.values(), default=math.inf)
-        return min(self._told, first - JUST_BEFORE, self._missed - JUST_BEFORE)
+        return min(self._latest, first - JUST_BEFORE, self._missed - JUST_BEFORE)
 
     def _load(self) -> float:
-        """The time that was kept, at the first start the present."""
+        """Return the stored time; at the first start, the present."""
         with suppress(FileNotFoundError):
             if self._path is not None:
                 self._saved = float(json.loads(self._path.read_bytes())["told_until"])
                 return self._saved
-        return self._told
+        return self._latest
 
     def _save(self, until: float) -> None:
-        """Keep the time, there as a whole or not at all."""
+        """Store the time, atomically."""
         if self._path is None or until == self._saved:
             return
         draft = self._path.with_suffix(".new")
@@ -185,7 +194,10 @@ class Webhooks:
             os.replace(draft, self._path)
             self._saved = until
         except OSError as error:
-            logger.warning("how far webhooks were told is not kept", reason=error.strerror)
+            logger.warning(
+                "The progress of webhooks could not be stored; some may be sent again after a restart.",
+                reason=error.strerror,
+            )
 
 
 def _ended(info: Info) -> float:
@@ -193,7 +205,7 @@ def _ended(info: Info) -> float:
 
 
 def signature(secret: bytes, id: str, now: int, body: bytes) -> dict[str, str]:
-    """The headers that identify and, with a secret, sign a delivery."""
+    """Return the headers that identify a delivery and, with a secret, sign it."""
     headers = {"webhook-id": id, "webhook-timestamp": str(now)}
     if secret:
         signed = hmac.digest(secret, f"{id}.{now}.".encode() + body, hashlib.sha256)
