@@ -11,6 +11,7 @@ from tests.files.disks import until, written
 from loom.errors import Busy, ConfigError, StreamNotFound
 from loom.model import Info, NewStream, Query, State, number_of
 from loom.store.files.catalog import ADDED, COLUMNS, PAGE, Catalog, CatalogReader, behind, values
+from loom.store.files.testing import Inside
 from loom.testing.tools import COMPLETE, ids, stored
 
 MILLION = 1_000_000
@@ -168,7 +169,7 @@ def test_another_format_and_another_file_are_told_in_a_sentence(place):
 
 async def test_a_catalog_that_cannot_be_read_is_busy_and_no_error_of_sqlite(disk, store):
     writer = await written(store, "a", b"x", COMPLETE)
-    store._parts.reader.close()
+    Inside(store).parts.reader.close()
     asked = [
         store.info("b"),
         store.open(writer.key[:-1]),
@@ -205,8 +206,8 @@ async def test_with_a_million_streams_start_create_and_info_look_at_few_rows(dis
     await store.delete(new.key)
     newest = store.find(Query())
     assert [(await anext(newest)).id for _ in range(2)] == ["new", f"id {MILLION}"]
-    store._images.want_checkpoint()
-    await until(lambda: len(store._table.all()) == 0)
+    Inside(store).request_checkpoint()
+    await until(lambda: len(Inside(store).table.all()) == 0)
     assert time.process_time() - begin < 1
     begin = time.process_time()
     assert await ids(store, prefix="id 77777", below=1 << 40) == [

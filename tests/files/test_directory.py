@@ -15,6 +15,7 @@ from loom.errors import ConfigError, StoreStopped
 from loom.model import NewStream
 from loom.store.files import directory
 from loom.store.files.disk import Disk
+from loom.store.files.testing import Inside
 from loom.testing.tools import COMPLETE, stored
 
 MOUNTS = r"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -177,7 +178,7 @@ async def test_an_older_catalog_than_the_log_is_refused(place):
     disk = QuickDisk(place)
     store = await start(disk)
     await written(store, "a", b"x")
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await store.close()
     old = (place / "catalog.sqlite").read_bytes()
     store = await start(disk)
@@ -189,13 +190,16 @@ async def test_an_older_catalog_than_the_log_is_refused(place):
 
 
 async def test_a_commit_of_another_version_is_told_in_a_sentence(place):
-    disk = QuickDisk(place)
-    store = await start(disk)
+    copy = place / "copy"
+    place = place / "data"
+    store = await start(QuickDisk(place))
     await written(store, "a", b"x")
-    await asyncio.to_thread(store._parts.log.append, [b"\x09" + bytes(8)])
-    store._images.halt()
+    await asyncio.to_thread(Inside(store).parts.log.append, [b"\x09" + bytes(8)])
+    await asyncio.to_thread(shutil.copytree, place, copy)
     await store.close()
-    await refused(disk, r"Commit \d+ of the log was written by another version of Loom: record kind 9")
+    await refused(
+        QuickDisk(copy), r"Commit \d+ of the log was written by another version of Loom: record kind 9"
+    )
 
 
 async def test_a_new_directory_and_its_parents_are_flushed(place):
@@ -219,11 +223,12 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 from pathlib import Path
 from loom.testing.tools import COMPLETE, stored
 from tests.files.disks import QuickDisk, start, written
+from loom.store.files.testing import Inside
 
 async def main():
     store = await start(QuickDisk(Path(sys.argv[1])))
     writers = [await written(store, f"{index}", b"%d" % index) for index in range(150)]
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     for index, writer in enumerate(writers):
         writer.append(b" and more" * 1000)
         await writer.close(COMPLETE)

@@ -22,6 +22,7 @@ from loom.jobs.scrub import Scrub
 from loom.model import NewStream, Patch, State
 from loom.store.files.content import content_name
 from loom.store.files.disk import FlushFailed
+from loom.store.files.testing import Inside
 from loom.streams.hub import Hub
 from loom.streams.service import Service
 from loom.testing.tools import COMPLETE, follow, losses, outcomes, stored, watch
@@ -102,7 +103,7 @@ async def test_images_that_cannot_be_written_stop_the_store_and_the_log_has_it_a
     store = await starter()
     writer = await written(store, "a", b"x" * 3000)
     disk.fault = failing(number, operation, "content/", times=1000)
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await store.wait_stopped()
     await every(writer.wait_durable(4000), store.create(NewStream(id="b")))
     disk.fault = failing(0, "-")
@@ -124,14 +125,14 @@ async def test_producers_waiting_for_room_in_the_log_are_told_when_images_fail(d
     await every(*map(fill, writers))
     assert isinstance(await store.wait_stopped(), StoreStopped)
     await store.close()
-    assert store._changes._tasks == set()
+    assert not Inside(store).changing
 
 
 async def test_a_full_disk_ends_the_streams_that_grow_and_nothing_else(disk, starter):
     store = await starter()
     small, large, idle = [await written(store, id, b"first ") for id in ("small", "large", "idle")]
     done = await written(store, "done", b"complete", COMPLETE)
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await until(lambda: small.stream.filed == 6)
     lost = losses(small)
     disk.fault = failing(errno.ENOSPC, "write", "content/", times=1 << 30)
@@ -155,7 +156,7 @@ async def test_a_full_disk_ends_the_streams_that_grow_and_nothing_else(disk, sta
     with pytest.raises(StreamNotFound):
         await store.info("done")
     disk.fault = failing(0, "-")
-    await until(lambda: not store._images.full)
+    await until(lambda: not store.full)
     await written(store, "new", b"z" * LARGE, COMPLETE)
     again = await starter()
     assert await stored(again, "small") == b"first into the log"
@@ -184,13 +185,13 @@ async def test_a_full_disk_and_a_full_log_end_producers_and_leave_room_for_ends_
             await store.delete(writer.key)
         else:
             assert (await writer.close(COMPLETE)).size == 4
-    await until(lambda: not any(store._table._ids[id].writer for id in kept))
+    await until(lambda: not any(each.writer for each in Inside(store).table.all() if each.info.id in kept))
     for id, size in kept.items():
         assert await stored(store, id) == b"x" * size
         await store.delete((await store.info(id)).key)
     assert store.health().ready
     disk.fault = failing(0, "-")
-    await until(lambda: not store._images.full)
+    await until(lambda: not store.full)
     await written(store, "after", b"y" * LARGE, COMPLETE)
     again = await starter()
     assert [await stored(again, f"idle {index}") for index in range(0, 20, 2)] == [b"kept"] * 10
@@ -204,7 +205,7 @@ async def test_deleting_a_stream_whose_bytes_fail_at_this_moment_succeeds(disk, 
     await store.delete(writer.key)
     with pytest.raises(StreamNotFound):
         await store.info("a")
-    await until(lambda: store._commits.in_flight == 0)
+    await until(lambda: Inside(store).in_flight == 0)
 
 
 @pytest.mark.parametrize("offset", [0, 5])
@@ -226,13 +227,13 @@ async def test_a_takeover_while_bytes_fail_ends_aborted_for_good(disk, store, of
 async def test_too_little_space_or_inodes_refuse_new_streams(disk, starter):
     for option in ("min_free_bytes", "min_free_inodes"):
         store = await starter(**{option: 1 << 60})
-        await until(lambda: store._images.full)  # noqa: B023
+        await until(lambda: store.full)  # noqa: B023
         with pytest.raises(StorageFull):
             await store.create(NewStream(id="a"))
     store = await starter()
     writer = await written(store, "a", b"x", Patch(state=State.OPEN, deadline=5000))
     store = await starter(min_free_bytes=1 << 60)
-    await until(lambda: store._images.full)
+    await until(lambda: store.full)
     with pytest.raises(StorageFull):
         await store.resume(writer.key, 1)
     assert (await store.info("a")).state is State.OPEN
@@ -244,7 +245,7 @@ async def test_the_ballast_is_given_up_on_a_full_disk_and_taken_again(disk, stor
     await until(lambda: ballast.exists() and ballast.stat().st_size == 8 << 20)
     writer = await written(store, "a", b"x")
     disk.fault = failing(errno.ENOSPC, "write", "content/", times=1 << 30)
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await until(lambda: not ballast.exists())
     disk.fault = failing(0, "-")
     await until(lambda: ballast.exists() and ballast.stat().st_size == 8 << 20)
@@ -256,13 +257,13 @@ async def test_the_ballast_is_given_up_on_a_full_disk_and_taken_again(disk, stor
 async def test_a_content_file_changed_behind_our_back_ends_its_stream_only(disk, starter, how, size):
     store = await starter()
     writer, other = await written(store, "a", b"0123456789"), await written(store, "b", b"fine")
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await until(lambda: writer.stream.filed == 10)
     path = disk.root / content_name(writer.stream.number)
     await asyncio.to_thread(path.unlink if how == "removed" else lambda: os.truncate(path, 4))
     writer.append(b"x" * size)
     await asyncio.gather(writer.wait_durable(10 + size), return_exceptions=True)
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await until(lambda: writer.stream.info.state.final)
     info = await store.info("a")
     assert (info.state, info.reason) == (State.ABORTED, "not stored: stored bytes are missing")
@@ -317,15 +318,15 @@ async def test_without_descriptors_opening_is_busy_and_nothing_is_lost(disk, sta
     store = await starter()
     writer = await written(store, "a", b"first")
     done = await written(store, "done", b"z" * 100, COMPLETE)
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await until(lambda: done.stream.filed == 100)
-    await asyncio.to_thread(store._parts.content.close)
+    await asyncio.to_thread(Inside(store).parts.content.close)
     disk.fault = failing(number, "open", "", times=1 << 30)
     with pytest.raises(Busy):
         await store.open(done.key)
     writer.append(b", second")
     await writer.wait_durable(13)
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await asyncio.sleep(0.2)
     assert store.health().ready
     other = await store.create(NewStream(id="b"))
@@ -373,13 +374,13 @@ async def one_failure(root, operation, number, turn):
         except LoomError:
             pass
         if index == 4:
-            store._images.want_checkpoint()
+            Inside(store).request_checkpoint()
     await store.close()
-    assert store._changes._tasks == set()
+    assert not Inside(store).changing
     again = await start(QuickDisk(root))
     for id, data in promised.items():
         assert (await stored(again, id))[: len(data)] == data
-    assert await asyncio.to_thread(lambda: again._parts.recovered.damaged) == []
+    assert await asyncio.to_thread(lambda: Inside(again).parts.recovered.damaged) == []
     await again.close()
 
 

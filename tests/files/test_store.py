@@ -23,38 +23,17 @@ from loom.store.files.content import content_name
 from loom.store.files.listing import listing
 from loom.store.files.records import encode
 from loom.store.files.stream import Op
+from loom.store.files.testing import Inside
 from loom.store.files.writer import FilesWriter
 from loom.testing.tools import COMPLETE, INTERRUPTED, OPEN, collect, follow, stored, watch
 
 LARGE = SEGMENT // 4
 
 
-async def checkpoint(store: FilesStore) -> None:
-    """Everything committed so far is in its file and in the catalog."""
-    lsn = store._commits.lsn
-    store._images.want_checkpoint()
-    await until(lambda: store._images._checkpoint_lsn >= lsn)
-
-
-def at_rest(store: FilesStore) -> bool:
-    """Nothing is under way, and only what is not final is in memory."""
-    table = store._table
-    assert set(table._ids.values()) == set(table._streams.values())
-    return (
-        not store._changes._tasks
-        and not store._changes._names
-        and store._commits.in_flight == 0
-        and not store._commits._marked
-        and all(not stream.info.state.final for stream in table.all())
-        and all(not (s.recent or s.pending or s.ops or s.sinks or s.opened) for s in table.all())
-        and not (table._changed or table._telling or table._dropped)
-        and not store._parts.content._pins
-    )
-
-
 async def rest(store: FilesStore) -> None:
-    await checkpoint(store)
-    await until(lambda: at_rest(store))
+    """Wait until nothing is under way, and only what is not final is in memory."""
+    await Inside(store).checkpoint()
+    await until(lambda: Inside(store).at_rest)
 
 
 # Callers who go away.
@@ -79,7 +58,7 @@ async def give_up(call: Callable[[], Awaitable[object]], turns: int) -> bool:
 async def test_a_creation_given_up_leaves_nothing_or_an_interrupted_stream(disk, store, turns, replace):
     old = await written(store, "a", b"old") if replace else None
     cancelled = await give_up(lambda: store.create(NewStream(id="a"), replace=replace), turns)
-    await until(lambda: not store._changes._tasks)
+    await Inside(store).wait_changes()
     if cancelled:
         streams = [(info.key, info.state) async for info in store.find(Query())]
         if old and streams[0][0] == old.key:
@@ -96,7 +75,7 @@ async def test_a_takeover_given_up_leaves_the_stream_resumable(store, turns):
     first = await written(store, "a", b"first")
     first.append(b" more")
     await give_up(lambda: store.resume(first.key, 10), turns)
-    await until(lambda: not store._changes._tasks)
+    await Inside(store).wait_changes()
     info = await store.info("a")
     assert info.state in (State.LIVE, State.INTERRUPTED)
     second = await store.resume(first.key, 10)
@@ -127,7 +106,7 @@ async def test_a_creation_given_up_does_not_end_who_took_over_meanwhile(disk, st
     await until(lambda: bool(takers))
     watching.close()
     second = await takers[0]
-    await until(lambda: not store._changes._tasks)
+    await Inside(store).wait_changes()
     second.append(b"fine")
     assert (await second.close(COMPLETE)).size == 4
 
@@ -143,7 +122,7 @@ async def test_a_change_given_up_happens_wholly_or_not_at_all(store, turns, chan
         "delete": lambda: store.delete(writer.key),
     }
     await give_up(calls[change], turns)
-    await until(lambda: not store._changes._tasks)
+    await Inside(store).wait_changes()
     try:
         info = await store.info("a")
     except StreamNotFound:
@@ -160,7 +139,7 @@ async def test_a_change_given_up_happens_wholly_or_not_at_all(store, turns, chan
 async def test_an_opening_given_up_leaves_nothing_open(disk, store, held):
     writer = await written(store, "a", b"first", COMPLETE)
     await rest(store)
-    await asyncio.to_thread(store._parts.content.close)
+    await asyncio.to_thread(Inside(store).parts.content.close)
     before = len(os.listdir("/proc/self/fd"))
     gate = Gate(disk, "open", "content/")
     opening = asyncio.ensure_future(store.open(writer.key))
@@ -170,8 +149,8 @@ async def test_an_opening_given_up_leaves_nothing_open(disk, store, held):
     with pytest.raises(asyncio.CancelledError):
         await opening
     gate.open()
-    await until(lambda: not store._parts.content._pins)
-    assert at_rest(store)
+    await until(lambda: not Inside(store).pinned)
+    assert Inside(store).at_rest
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # the file itself, kept for the next
     assert await stored(store, "a") == b"first"
 
@@ -206,11 +185,11 @@ async def test_replacements_and_deletions_of_one_id_at_once_leave_one_story(star
         elif change.kind == "deleted":
             present.remove(change.info.key)
     assert [info.key async for info in store.find(Query())] == list(present)
-    await checkpoint(store)
+    await Inside(store).checkpoint()
     store = await starter()
     assert [info.key async for info in store.find(Query())] == list(present)
     numbers = {int(key.split("-")[0], 16) for key in present}
-    files = {path.name for path in (store._parts.disk.root / "content").rglob("*") if path.is_file()}
+    files = {path.name for path in (Inside(store).parts.disk.root / "content").rglob("*") if path.is_file()}
     assert files <= {f"{number:09x}" for number in numbers}
 
 
@@ -234,8 +213,8 @@ async def test_a_stream_goes_while_its_bytes_are_on_their_way_and_read(disk, sto
         writer.append(b"late")
     assert isinstance(await reader.error(), StreamGone)
     shown = b"x" * 5000 + reader.data
-    store._images.want_checkpoint()
-    await until(lambda: not store._table._dropped)
+    Inside(store).request_checkpoint()
+    await until(lambda: not Inside(store).table.dropped)
     assert await collect(content, 0, len(shown)) == shown
     content.close()
     await rest(store)
@@ -262,14 +241,14 @@ async def test_bytes_read_while_their_image_is_written_are_right_at_every_bounda
             writer.append(chunk)
             await writer.wait_durable(len(whole))
             await check()
-            store._images.want_checkpoint()
+            Inside(store).request_checkpoint()
             await gate.entered()
             whole += b"-"
             writer.append(b"-")
             await writer.wait_durable(len(whole))
             await check()
             gate.open()
-            await checkpoint(store)
+            await Inside(store).checkpoint()
             assert content.filed == len(whole)
             await check()
 
@@ -277,7 +256,7 @@ async def test_bytes_read_while_their_image_is_written_are_right_at_every_bounda
 async def test_a_large_write_overtakes_an_image_of_what_came_before(disk, store):
     writer = await written(store, "a", b"small")
     gate = Gate(disk, "write", "content/")
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await gate.entered()
     writer.append(b"L" * LARGE)
     await asyncio.sleep(0.05)
@@ -285,16 +264,16 @@ async def test_a_large_write_overtakes_an_image_of_what_came_before(disk, store)
     await writer.wait_durable(5 + LARGE)
     writer.append(b"small again")
     await writer.wait_durable(writer.accepted)
-    await checkpoint(store)
+    await Inside(store).checkpoint()
     assert await stored(store, "a") == b"small" + b"L" * LARGE + b"small again"
     assert await asyncio.to_thread((disk.root / content_name(1)).read_bytes) == await stored(store, "a")
 
 
 async def test_a_content_opened_before_its_first_image_finds_the_file_later(disk, store):
-    store._parts.content._max_open = 0
+    Inside(store).keep_no_file_open()
     writer = await written(store, "a", b"first")
     content = await store.open(writer.key)
-    await checkpoint(store)
+    await Inside(store).checkpoint()
     assert content.filed == 5
     assert await collect(content, 0, 5) == b"first"
     content.close()
@@ -309,13 +288,13 @@ async def test_a_stream_is_never_seen_as_it_was_while_the_catalog_is_being_told(
     """Reading lets go of final streams; the catalog may not stand in for one it has not been told of."""
     done, gone = await written(store, "done", b"x"), await written(store, "gone", b"x")
     other = await written(store, "other")
-    await checkpoint(store)
+    await Inside(store).checkpoint()
     await done.close(COMPLETE)
     fresh = await written(store, "fresh", b"", COMPLETE)
     await store.delete(gone.key)
     gate = Gate(disk, "write", "content/")
     other.append(b"holds the image up")
-    store._images.want_checkpoint()
+    Inside(store).request_checkpoint()
     await gate.entered()
     for _ in range(2):
         assert (await store.info("done")).state is State.COMPLETE
@@ -352,33 +331,31 @@ class ReadingLate(ThreadPoolExecutor):
 @pytest.mark.parametrize("change", ["end", "delete"])
 async def test_a_listing_shows_no_row_that_was_read_before_memory_forgot_the_stream(store, change):
     writer = await written(store, "a", b"x")
-    await checkpoint(store)
+    await Inside(store).checkpoint()
 
     async def meanwhile() -> None:
         await (writer.close(COMPLETE) if change == "end" else store.delete(writer.key))
         await rest(store)
-        assert store._table.all() == []
+        assert Inside(store).table.all() == []
 
     with ReadingLate(meanwhile) as threads:
-        listed = listing(store._table, store._parts.catalog.path, threads, Query())
+        listed = listing(Inside(store).table, Inside(store).parts.catalog.path, threads, Query())
         assert [info.state async for info in listed] == [State.COMPLETE] * (change == "end")
 
 
 async def test_a_checkpoint_covers_no_commit_that_has_not_been_applied(disk, store):
     """The committer may be a cycle ahead of the loop; what it wrote then is in no image."""
     writer = await written(store, "a", b"first")
-    await checkpoint(store)
+    await Inside(store).checkpoint()
     writer.append(b"second")
-    while store._commits._marked:  # noqa: ASYNC110
+    while Inside(store).queued:  # noqa: ASYNC110
         await asyncio.sleep(0)
-    applied, log = store._commits.lsn, store._parts.log
+    applied, log = Inside(store).applied, Inside(store).parts.log
     while log.lsn == applied:
         time.sleep(0.001)  # the loop stands still: the commit is durable and nobody knows
-    image = store._images._prepare()
-    assert image.lsn == applied < log.lsn
-    store._table.give_back()
+    assert Inside(store).image_lsn() == applied < log.lsn
     await writer.wait_durable(11)
-    await checkpoint(store)
+    await Inside(store).checkpoint()
 
 
 async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
@@ -388,15 +365,15 @@ async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
         writer = await written(store, f"{index}", b"%d" % index, COMPLETE if index % 5 else OPEN)
         keys[f"{index}"] = writer.key
     await rest(store)
-    assert len(store._table.all()) == 10
+    assert len(Inside(store).table.all()) == 10
     for id, key in keys.items():
         if (await store.info(id)).state.final:
             with pytest.raises(StreamFinal):
                 await store.resume(key, 1)
-    assert len(store._table.all()) == 10
+    assert len(Inside(store).table.all()) == 10
     for key in keys.values():
         (await follow(store, key)).following.close()
-    assert len(store._table.all()) == 10
+    assert len(Inside(store).table.all()) == 10
     for index in range(50):
         assert (await store.info(f"{index}")).key == keys[f"{index}"]
         assert await stored(store, f"{index}") == b"%d" % index
@@ -413,22 +390,22 @@ async def test_streams_at_rest_are_in_the_catalog_only_and_found_again(starter):
             with pytest.raises(StreamNotFound):
                 await store.open(key)
     await rest(store)
-    assert len(store._table.all()) == 10
+    assert len(Inside(store).table.all()) == 10
     for key in keys.values():
         await store.delete(key)
     await rest(store)
-    assert store._table.all() == []
+    assert Inside(store).table.all() == []
 
 
 async def test_a_stream_that_ended_before_its_image_could_be_written_is_forgotten_after_it(disk, store):
     writer = await written(store, "a", b"x" * 100)
     disk.fault = failing(errno.EMFILE, "open", "content/", times=1 << 30)
     await writer.close(COMPLETE)
-    store._images.want_checkpoint()
-    await until(lambda: store._table.told_times > 0 and not store._table._changed)
+    Inside(store).request_checkpoint()
+    await until(lambda: Inside(store).table.caught_up_times > 0 and not Inside(store).table.ahead)
     disk.fault = failing(0, "-")
     await rest(store)
-    assert store._table.all() == []
+    assert Inside(store).table.all() == []
     assert await stored(store, "a") == b"x" * 100
 
 
@@ -542,7 +519,7 @@ async def test_without_flushes_a_hole_in_the_log_ends_it_there_and_the_store_sta
     store = await starter(durability="os")
     gate = Gate(disk, "write", "content/")
     await written(store, "early", b"x" * 100, INTERRUPTED)
-    hole = store._parts.log._place
+    hole = Inside(store).parts.log._place
     for index in range(5):
         await written(store, f"{index}", b"y" * 100)
     await asyncio.to_thread(shutil.copytree, disk.root, place / "copy")
@@ -580,6 +557,6 @@ async def test_space_is_free_once_a_deleted_stream_has_no_reader(store, disk):
     assert os.fstat(fd).st_size == LARGE
     assert await collect(content, 0, LARGE) == b"x" * LARGE
     content.close()
-    await until(lambda: store._parts.content.fd(1) is None)
+    await until(lambda: Inside(store).parts.content.fd(1) is None)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)

@@ -12,6 +12,7 @@ from tests.files.disks import SEGMENT, FaultyDisk, Gate, failing, until, written
 from loom.errors import StoreStopped
 from loom.model import NewStream
 from loom.store.files import FilesStore
+from loom.store.files.testing import Inside
 from loom.testing.tools import COMPLETE, stored
 
 LARGE = bytes(range(256)) * (SEGMENT // 1024)
@@ -84,7 +85,7 @@ async def test_a_stream_is_replaced_behind_its_large_write(
             await gate.entered()
         replacing = asyncio.create_task(store.create(NewStream(id="a"), replace=True))
         if at_once:  # the new stream is first in the queue
-            await until(lambda: bool(store._commits._marked))
+            await until(lambda: Inside(store).queued)
             upload.append(LARGE)
     await gate.entered()
     await (await written(store, "another")).close(COMPLETE)
@@ -95,7 +96,7 @@ async def test_a_stream_is_replaced_behind_its_large_write(
     await new.close(COMPLETE)
     store = await starter()
     assert await stored(store, "a") == b"new"
-    assert await asyncio.to_thread(store._parts.content.size, old) is None
+    assert await asyncio.to_thread(Inside(store).parts.content.size, old) is None
 
 
 async def test_a_store_that_fails_closes_no_file_under_a_large_write(
@@ -117,6 +118,6 @@ async def test_a_store_that_fails_closes_no_file_under_a_large_write(
     closing = asyncio.create_task(store.close())
     closed, _ = await asyncio.wait({closing}, timeout=0.2)
     assert not closed
-    assert store._parts.content.fd(upload.stream.number) is not None
+    assert Inside(store).parts.content.fd(upload.stream.number) is not None
     gate.open()
     await closing

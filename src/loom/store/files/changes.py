@@ -11,10 +11,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from loom.errors import LoomError, StorageFull, StoreStopped, StreamExists, StreamFailed, StreamNotFound
+from loom.errors import LoomError, StorageFull, StreamExists, StreamFailed, StreamNotFound
 from loom.model import Clock, Info, NewStream, Patch, new_key
 from loom.store import rules
+from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.commit import Commits
+from loom.store.files.stopping import StopState
 from loom.store.files.stream import Stream
 from loom.store.files.table import Table
 from loom.store.files.writer import Bounds, FilesWriter
@@ -24,19 +26,24 @@ logger = logging.getLogger("loom.store")
 
 
 class Changes:
-    """The changing half of the store's contract. `full` returns True while no space is left for new bytes."""
+    """The changing half of the store's contract."""
 
     def __init__(
-        self, table: Table, commits: Commits, *, clock: Clock, bounds: Bounds, full: Callable[[], bool]
+        self,
+        table: Table,
+        commits: Commits,
+        checkpoints: Checkpoints,
+        stop: StopState,
+        *,
+        clock: Clock,
+        bounds: Bounds,
     ) -> None:
-        self.failure: LoomError | None = None
-        """Set once the store has stopped: every change raises it."""
         self._table = table
         self._commits = commits
         self._clock = clock
         self._bounds = bounds
-        self._full = full
-        self._closing = False
+        self._checkpoints = checkpoints
+        self._stop = stop
         self._tasks: set[asyncio.Task[Any]] = set()
         self._names: dict[str, asyncio.Future[None]] = {}
 
@@ -44,8 +51,8 @@ class Changes:
         return await self._finish(self._create(new, replace), orphan=self._abandon)
 
     async def _create(self, new: NewStream, replace: bool) -> FilesWriter:
-        self.check()
-        if self._full():
+        self._stop.check()
+        if self._checkpoints.full:
             raise StorageFull("Too little disk space is left to take another stream.")
         while waited := self._names.get(new.id):
             await waited
@@ -68,7 +75,7 @@ class Changes:
             named.set_result(None)
 
     async def _begin(self, new: NewStream, old: Stream | None) -> FilesWriter:
-        self.check()
+        self._stop.check()
         number = self._table.next_number()
         row = rules.born(new, new_key(number), self._clock())
         stream = Stream(number, row)
@@ -91,12 +98,12 @@ class Changes:
         # Refuse what can be refused without harm.
         self._check_there(stream)
         rules.check_takeover(stream.info, epoch)
-        if self._full():
+        if self._checkpoints.full:
             raise StorageFull("Too little disk space is left to take more bytes.")
         # Fence the old writer, so that nothing is accepted after this, and wait for what was.
         stream.lose_writer(rules.fenced(stream.info))
         while stream.durable < stream.accepted:
-            await stream.moved()
+            await stream.wait_progress()
         # Compare: the durable size no longer moves, whatever the outcome.
         taken = rules.take_over(stream.view, offset, self._clock())
         if taken.error:
@@ -168,7 +175,7 @@ class Changes:
         async with stream.lock:
             if stream.error or (writer is not None and stream.writer is not writer):
                 return
-            stream.lose_writer(self.failure or error)
+            stream.lose_writer(self._stop.error or error)
             await self._put(stream, rules.interrupt(stream.info, reason, self._clock()))
 
     def abort(self, stream: Stream, error: LoomError, reason: str) -> None:
@@ -188,8 +195,7 @@ class Changes:
             await self._commit(stream, put=row)
 
     async def _commit(self, stream: Stream, *, put: Info | None = None, drop: Stream | None = None) -> None:
-        if self.failure:
-            raise self.failure
+        self._stop.check_failure()
         await self._commits.submit(stream, put=put, drop=drop)
 
     async def _finish(self, work: Coroutine[Any, Any, T], orphan: Callable[[T], None] | None = None) -> T:
@@ -217,33 +223,27 @@ class Changes:
 
     async def settle(self) -> None:
         """Refuse new changes, interrupt every live stream, and wait until no change is running."""
-        self._closing = True
-        await self._idle()
+        self._stop.begin_close()
+        await self.wait_idle()
         for stream in self._table.unfinished():
             self._start(self._interrupt(stream, rules.closed(), rules.SERVER_STOPPED))
-        await self._idle()
+        await self.wait_idle()
 
-    async def _idle(self) -> None:
+    async def wait_idle(self) -> None:
+        """Wait until no change is running."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     def stream(self, key: str) -> Stream:
         """Return the stream of a key. Raises StreamNotFound."""
-        self.check()
+        self._stop.check()
         stream = self._table.by_key(key)
         if stream is None:
             raise StreamNotFound(key)
         return stream
 
-    def check(self) -> None:
-        """Raise the error that has stopped the store, or StoreStopped while it closes."""
-        if self.failure:
-            raise self.failure.with_traceback(None)
-        if self._closing:
-            raise StoreStopped("The store is closing.")
-
     def _check_there(self, stream: Stream) -> None:
         """Raise if the stream or the store went while the stream's lock was awaited."""
-        self.check()
+        self._stop.check()
         if stream.error:
             raise StreamNotFound(stream.info.id)

@@ -1,10 +1,16 @@
-"""Commit cycles: everything that changed since the last one becomes durable in one write and one
-flush.
+"""Commit cycles: everything that changed since the last one becomes durable by one write and one flush.
 
-Owns the queue of what is to be committed and the committer thread, the only one that writes the log.
-The event loop puts a batch together and applies it once it is durable; in between it belongs to the
-thread. What a stream has much of goes to its content file first, is flushed there by a thread of its own
-beside the cycles, so that no line waits for an upload, and is recorded by range and checksum only.
+Owns the queue of what is to be committed and the committer thread, the only one that writes the log. The
+event loop puts a batch together, the thread makes it durable, the event loop applies it: in between the batch
+belongs to the thread, so there is no lock.
+
+    append, submit -> pending bytes and ops of a stream, the stream is marked
+    _take          -> a batch of what is marked        (event loop)
+    _commit        -> one frame of the log, flushed    (committer thread)
+    _apply         -> what readers and callers see     (event loop)
+
+A stream with much to write takes a way around: its bytes go to its content file, flushed by a thread of its
+own while cycles continue, and only their range and checksum are committed. So no line waits for an upload.
 """
 
 import asyncio
@@ -18,37 +24,22 @@ from dataclasses import dataclass, field, replace
 
 from loom.errors import StoreStopped
 from loom.model import Info
+from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.content import ContentFiles
 from loom.store.files.log import Log
+from loom.store.files.publish import Publisher
 from loom.store.files.records import Delete, Extent, Put, Record, digest_of, encode, encode_append
-from loom.store.files.stream import Op, Stream
-from loom.store.places import Count, LinePlace
+from loom.store.files.stopping import StopState
+from loom.store.files.stream import Op, Stream, Write
 
 LARGE = 256 << 10
 OP_SIZE = 1024
-STOPPED = StoreStopped("The store has stopped; nothing was changed for certain.")
-
-
-@dataclass(slots=True, eq=False)
-class Write:
-    """Bytes of one stream at `offset`; a large one brings what its file lacks before them, from `filed`."""
-
-    stream: Stream
-    offset: int
-    chunks: list[bytes]
-    size: int
-    large: bool
-    filed: int
-    recent: list[bytes]
-    count: Count | None
-    places: list[LinePlace] = field(default_factory=list)
-    digest: int = 0
-    error: OSError | None = None
+STOPPED = StoreStopped("The store has stopped; whether anything was changed is not known.")
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one cycle makes durable. Operations come behind all bytes."""
+    """What one cycle makes durable. In the log, every change comes after all bytes."""
 
     writes: list[Write] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
@@ -56,54 +47,48 @@ class Batch:
 
 
 class Commits:
-    """The queue and its thread.
-
-    `on_commit` is told in the thread how many seconds each took, `on_batch` is called on the loop for each
-    durable batch, `on_failure` once if the log or a flush failed: nothing is committed after that.
-    `needs_checkpoint` is called while the log has no room. If `exhausted` says that none will come, the disk
-    being full, bytes fail and what is left is for ends and deletes.
-    """
+    """The queue and its threads. `on_commit` is called in a thread with the seconds that a commit took."""
 
     def __init__(
         self,
         log: Log,
         content: ContentFiles,
+        publisher: Publisher,
+        checkpoints: Checkpoints,
+        stop: StopState,
         *,
         flush: bool,
         on_commit: Callable[[float], None],
-        on_batch: Callable[[Batch], None],
-        on_failure: Callable[[BaseException], None],
-        needs_checkpoint: Callable[[], None],
-        exhausted: Callable[[], bool],
     ) -> None:
         self.in_flight = 0
-        self.lsn = log.lsn
-        """The newest commit that has been applied; the thread's may be ahead."""
+        """Bytes accepted and not yet durable, of all streams."""
         self._log = log
         self._content = content
+        self._publisher = publisher
+        self._checkpoints = checkpoints
+        self._stop = stop
         self._flush = flush
         self._on_commit = on_commit
-        self._on_batch = on_batch
-        self._on_failure = on_failure
-        self._needs_checkpoint = needs_checkpoint
-        self._exhausted = exhausted
+        # A frame holds at most two budgets and one change, and must fit into three quarters of a segment.
         self._budget = log.segment_size // 5
         self._large = min(LARGE, self._budget)
         self._marked: dict[Stream, None] = {}
-        self._filing: dict[Stream, None] = {}  # large writes under way, up to their record
-        self._filed: list[Write] = []  # those to be recorded
-        self._behind: dict[Stream, None] = {}  # what waits for one of them
+        # A stream with a large write is in `_filing` until the write's record is durable. Everything of the
+        # stream that comes after the write waits in `_behind`, else the log would have it first.
+        self._filing: dict[Stream, None] = {}
+        self._filed: list[Write] = []
+        self._behind: dict[Stream, None] = {}
         self._work = asyncio.Event()
-        self._room = asyncio.Event()
-        self._turns: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-commit")
         self._filer = ThreadPoolExecutor(1, thread_name_prefix="loom-file")
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = self._halted = False
+        self._closing = False
+        stop.on_stop(self._halt)
         self._task = asyncio.create_task(self._run(), name="commit cycles")
 
     def append(self, stream: Stream, data: bytes) -> None:
-        """Queue bytes behind what the stream already has."""
+        """Queue bytes after what the stream already has queued."""
         stream.pending.append(data)
         stream.accepted += len(data)
         self.in_flight += len(data)
@@ -112,7 +97,7 @@ class Commits:
     def submit(
         self, stream: Stream, *, put: Info | None = None, drop: Stream | None = None
     ) -> asyncio.Future[None]:
-        """Queue a change behind what the stream already has; the future is done once it has been applied."""
+        """Queue a change after what the stream already has queued; the future ends once it is applied."""
         op = Op(stream, put, drop, asyncio.get_running_loop().create_future())
         if self._task.done():
             op.fail(STOPPED)
@@ -122,15 +107,15 @@ class Commits:
         return op.done
 
     def forget(self, stream: Stream) -> None:
-        """Drop the stream's pending bytes: it has ended."""
+        """Drop the pending bytes of a stream that has ended."""
         self.in_flight -= stream.accepted - stream.taken
         self._marked.pop(stream, None)
         self._behind.pop(stream, None)
 
-    async def turn(self) -> None:
-        """Wait for the end of a cycle."""
+    async def wait_cycle(self) -> None:
+        """Wait until a cycle ends."""
         waiter = asyncio.get_running_loop().create_future()
-        self._turns.append(waiter)
+        self._waiters.append(waiter)
         await waiter
 
     def _mark(self, stream: Stream) -> None:
@@ -149,40 +134,50 @@ class Commits:
                 self._work.clear()
                 while self._marked or self._filed:
                     batch = self._take(room=await self._make_room())
+                    # While the thread flushes, the next batch gathers: a slow disk makes larger batches.
                     await loop.run_in_executor(self._thread, self._commit, batch)
                     self._apply(batch)
         except Exception as error:
             for op in batch.ops:
                 op.fail(STOPPED)
-            self._on_failure(error)
+            self._stop.fail(error)
         finally:
-            self._wake_turns()
+            self._wake_waiters()
 
-    def halt(self) -> None:
-        """The store has stopped: commit nothing more, not even what waits for room in the log."""
-        self._closing = self._halted = True
+    def _halt(self) -> None:
+        """Commit nothing more, not even what waits for room in the log."""
+        self._closing = True
         for stream in (*self._marked, *self._behind):
             for op in stream.ops:
                 op.fail(STOPPED)
         for waiting in (self._marked, self._behind, self._filing, self._filed):
             waiting.clear()
         self._work.set()
-        self._room.set()
+        self._checkpoints.wake()
 
     async def _make_room(self) -> bool:
-        """Wait until the log can take a batch; False if it can take no bytes for want of disk space."""
-        while not self._halted and not self._log.room(self._log.segment_size // 4 * 3):
-            if self._exhausted() and self._log.room(self._budget):
+        """Wait until the log can take any batch. Return False if it takes only changes, for a full disk."""
+        while self._stop.error is None:
+            # Safe here without a lock: between two commits the committer thread does not touch the log.
+            self._log.release(self._checkpoints.reached)
+            if self._log.room(self._log.segment_size // 4 * 3):
+                break
+            # With a full disk no checkpoint will release a segment. What is left of the log is kept for ends
+            # and deletes, which fit into one budget, and which are what frees space.
+            if self._checkpoints.exhausted and self._log.room(self._budget):
                 return False
-            self._room.clear()
-            self._needs_checkpoint()
-            await self._room.wait()
+            self._checkpoints.request()
+            await self._checkpoints.wait_round()
         return True
 
     def _take(self, *, room: bool) -> Batch:
+        """Put the next batch together. Without `room`, bytes are taken only to fail."""
+        # Large writes whose bytes are durable in their files: their records come first.
         batch = Batch(self._filed)
         self._filed = []
-        if room:  # before any operation may drop one of them
+        # Large writes begin before any change is taken: a change that drops such a stream must find it in
+        # `_filing` and wait, else its content file would be removed under the filing thread.
+        if room:
             for stream in [each for each in self._marked if each.accepted - each.taken >= self._large]:
                 if stream not in self._filing:
                     self._file(stream)
@@ -193,11 +188,13 @@ class Commits:
                 continue
             size = stream.accepted - stream.taken
             if size and not room:
-                batch.writes.append(self._take_bytes(stream, size, large=True))
+                batch.writes.append(stream.take_bytes(large=True))
                 batch.writes[-1].error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             elif 0 < size <= small:
                 small -= size
-                batch.writes.append(self._take_bytes(stream, size, large=False))
+                batch.writes.append(stream.take_bytes(large=False))
+            # A change comes after every byte queued before it. So it is taken only once no byte is pending,
+            # and the size that is logged with it is exact.
             while stream.ops and not stream.pending and ops > 0:
                 op = stream.ops.popleft()
                 op.size = stream.taken
@@ -209,25 +206,8 @@ class Commits:
                 break
         return batch
 
-    def _take_bytes(self, stream: Stream, size: int, *, large: bool) -> Write:
-        chunks, stream.pending = stream.pending, []
-        if not large and len(chunks) > 1:
-            chunks = [b"".join(chunks)]
-        write = Write(
-            stream,
-            stream.taken,
-            chunks,
-            size,
-            large,
-            stream.filed,
-            list(stream.recent) if large else [],
-            stream.count,
-        )
-        stream.taken += size
-        return write
-
     def _commit(self, batch: Batch) -> None:
-        """In the thread: make the batch durable, but for writes that have failed."""
+        """Make the batch durable, except for writes that have failed. In the committer thread."""
         failed = {write.stream for write in batch.writes if write.error}
         parts: list[bytes] = []
         for write in batch.writes:
@@ -246,82 +226,103 @@ class Commits:
             self._on_commit(time.perf_counter() - begun)
 
     def _file(self, stream: Stream) -> None:
-        """Bring much to its content file; until it is recorded, what comes behind it waits."""
+        """Begin a large write: everything pending goes to the content file."""
         self._filing[stream] = None
-        write = self._take_bytes(stream, stream.accepted - stream.taken, large=True)
+        write = stream.take_bytes(large=True)
         task = asyncio.create_task(self._record(write))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _record(self, write: Write) -> None:
+        """Write to the content file, then hand the record of it to the next cycle."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._filer, self._write_content, write)
         except Exception as error:
-            self._on_failure(error)
-        if not self._halted:
+            self._stop.fail(error)
+        if self._stop.error is None:
             self._filed.append(write)
             self._work.set()
 
     def _write_content(self, write: Write) -> None:
-        """In the filing thread: make the bytes durable in the content file, or mark the write as failed."""
+        """Make the bytes durable in the content file, or mark the write as failed. In the filing thread."""
         number = write.stream.number
+        # The file may not have a hole: what images have not written yet goes first. They may write the same
+        # bytes to the same place at the same time, which does no harm.
+        chunks = write.recent + write.chunks
         try:
-            self._content.write(number, write.filed, write.recent + write.chunks)
+            self._content.write(number, write.filed, chunks)
             if self._flush:
                 self._content.sync(number)
             write.digest = digest_of(write.chunks)
             if write.count is not None and write.count.offset == write.filed:
-                write.count, write.places = write.count.after(write.recent + write.chunks)
+                write.count, write.places = write.count.after(chunks)
         except OSError as error:
+            # A failed flush is no OSError: it stops the store.
             write.error = error
             with contextlib.suppress(OSError):
                 self._content.cut(number, write.offset)
 
     def _apply(self, batch: Batch) -> None:
-        self.lsn = batch.lsn or self.lsn
+        """Show what has become durable. Nobody outside learned of it before."""
+        self._checkpoints.applied = batch.lsn or self._checkpoints.applied
         for write in batch.writes:
             self.in_flight -= write.size
             self._filing.pop(write.stream, None)
         if any(write.large for write in batch.writes):
             self._marked |= self._behind
             self._behind.clear()
-        self._on_batch(batch)
-        self._wake_turns()
+        if self._stop.error is not None:
+            # Another part failed meanwhile. The batch may be durable, yet it is not shown.
+            for op in batch.ops:
+                op.fail(self._stop.error)
+        else:
+            self._show(batch)
+            # Half of the segments: a checkpoint takes a while, and cycles should not wait for it.
+            if self._log.usage() >= 0.5:
+                self._checkpoints.request()
+        self._wake_waiters()
 
-    def _wake_turns(self) -> None:
-        turns, self._turns = self._turns, []
-        for waiter in turns:
+    def _show(self, batch: Batch) -> None:
+        self._publisher.show_writes(write for write in batch.writes if write.error is None)
+        for write in batch.writes:
+            if write.error is not None:
+                self.forget(write.stream)
+                self._publisher.show_failure(write.stream, write.error, batch.ops)
+        for op in batch.ops:
+            if not op.done.done():
+                if op.drop is not None:
+                    self.forget(op.drop)
+                self._publisher.show_change(op)
+
+    def _wake_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def release(self, lsn: int) -> None:
-        """Up to this lsn nothing needs the log any more; who waits for room looks again."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._log.release, lsn)
-        self._room.set()
-
     async def drain(self) -> None:
-        """Commit what is queued and take nothing more."""
+        """Commit what is queued, and take nothing more."""
         self._closing = True
         self._work.set()
         await self._task
-        if self._tasks:  # after a failure; the files are about to be closed
+        if self._tasks:  # after a failure: the files are about to be closed under the filing thread
             await asyncio.wait(self._tasks)
 
     def close(self) -> None:
-        """End the threads, which have nothing more to do."""
+        """End the threads, which are idle."""
         self._thread.shutdown(wait=False)
         self._filer.shutdown(wait=False)
 
 
 def most_bytes(op: Op) -> int:
-    """What an operation takes in the log at most: JSON writes a character as up to twelve."""
+    """Return an upper bound of the bytes of a change in the log: JSON writes a character as up to twelve."""
     put = op.put
     texts = (put.id, put.metadata, put.content_type, put.reason, put.idempotency_key) if put else ()
     return OP_SIZE + 12 * sum(map(len, texts))
 
 
 def records_of(op: Op) -> list[Record]:
-    """What the log has to say of an operation: what goes before what comes."""
+    """Return the records of a change: the delete of a replaced stream precedes the new stream."""
     records: list[Record] = []
     if op.drop is not None:
         records.append(Delete(op.drop.number))

@@ -1,23 +1,27 @@
-"""Images and checkpoints: content files and the catalog follow the commit log, off the
-acknowledgement path.
+"""Images and checkpoints: content files and the catalog follow the commit log, while producers are
+acknowledged by the log alone.
 
-Owns the thread that writes the catalog. An image writes what the log has made durable; a checkpoint
-also flushes it, and releases the log up to there. What cannot be written for want of space stays in
-memory and in the log and is tried again; what cannot be flushed stops the store.
+Owns the thread that writes the catalog. A round writes what the log has made durable, once a second or
+sooner. A checkpoint is a round that also flushes: everything up to its commit is then durable without the
+log, whose segments may be reused. What cannot be written for want of space stays in memory and in the log,
+and is tried again. What cannot be flushed stops the store.
 """
 
 import asyncio
 import contextlib
 import errno
+import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from loom.store.files.catalog import Catalog, Row
+from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.disk import Disk
+from loom.store.files.stopping import StopState
 from loom.store.files.stream import Stream
 from loom.store.files.table import Table, row_of
 from loom.store.places import Count, LinePlace, Mark
@@ -26,19 +30,24 @@ INTERVAL = 1.0
 HURRY = 0.05
 CHECKPOINT_AGE = 30.0
 CHECKPOINT_BYTES = 256 << 20
+EARLY = 64 << 10
+"""Bytes of one stream that are not in its content file and start a round before the interval ends."""
 COUNTED_AT_ONCE = 32 << 20
-"""Bytes that a round reads back to count lines; at most, since checkpoints wait meanwhile."""
+"""Bytes that one round reads back at most to count lines, since checkpoints wait meanwhile."""
 PIECE = 1 << 20
 BALLAST = "ballast"
 BALLAST_SIZE = 8 << 20
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+logger = logging.getLogger("loom.store")
 
 
 @dataclass(slots=True, eq=False)
 class Image:
-    """One round: what to write, and how that went. `lsn` is the newest commit it covers, `due` asks for a
-    checkpoint. Of streams that are `behind`, lines are counted on, up to what their files held before.
+    """One round: what to write, as the event loop took it, then how the thread fared.
+
+    `lsn` is the newest commit that the image covers, `due` requests a checkpoint. Lines of `uncounted`
+    streams are counted up to what their files held when the image was taken.
     """
 
     lsn: int
@@ -50,22 +59,18 @@ class Image:
     writes: list[tuple[Stream, int, list[bytes], Count | None]]
     marks: dict[int, list[Mark]]
     grains: dict[int, float]
-    behind: list[tuple[Stream, Count | None, int]]
+    uncounted: list[tuple[Stream, Count | None, int]]
     counts: dict[Stream, tuple[Count, list[LinePlace]]] = field(default_factory=dict)
     failed: dict[Stream, OSError] = field(default_factory=dict)
     checkpoint: bool = False
-    told: bool = False
+    stored: bool = False
+    """The catalog has the rows."""
     exhausted: bool = False
     full: bool = False
 
 
 class Images:
-    """The rounds and their thread.
-
-    `lsn` says up to where is committed, `release` is awaited after each round with the lsn of the newest
-    checkpoint, `on_unwritten` is called whenever a stream's bytes could not be written, `on_failure` once
-    when a flush failed.
-    """
+    """The rounds and their thread. `on_unstored` is called for a stream whose bytes could not be written."""
 
     def __init__(
         self,
@@ -73,90 +78,88 @@ class Images:
         content: ContentFiles,
         catalog: Catalog,
         table: Table,
+        checkpoints: Checkpoints,
+        stop: StopState,
         *,
         min_free: tuple[int, int],
-        lsn: Callable[[], int],
-        release: Callable[[int], Awaitable[None]],
-        on_unwritten: Callable[[Stream, OSError], None],
-        on_failure: Callable[[BaseException], None],
+        on_unstored: Callable[[Stream, OSError], None],
     ) -> None:
-        self.full = False
-        """Too little space is left: nothing new is to be taken."""
-        self.exhausted = False
-        """No space is left at all: the log cannot be released."""
         self._disk = disk
         self._content = content
         self._catalog = catalog
         self._table = table
+        self._checkpoints = checkpoints
+        self._stop = stop
         self._min_free = min_free
-        self._lsn = lsn
-        self._release = release
-        self._on_unwritten = on_unwritten
-        self._on_failure = on_failure
+        self._on_unstored = on_unstored
         self._recent: dict[Stream, None] = {}
-        self._behind: dict[Stream, None] = {}
+        self._uncounted: dict[Stream, None] = {}
         self._large_bytes = 0
         self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
-        self._checkpoint_lsn = lsn()
-        self._wanted = self._missed = False
-        self._closing = self._halted = False
-        self._wake = asyncio.Event()
-        self._wake.set()
+        self._missed = False
+        self._closing = False
+        checkpoints.work.set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-images")
+        stop.on_stop(self._halt)
         self._task = asyncio.create_task(self._run(), name="images")
 
     def note(self, stream: Stream, *, large: int = 0) -> None:
-        """The stream has grown, by `large` bytes that are in its content file already."""
+        """Take note of durable bytes; `large` of them are in the content file already, but not flushed."""
         self._large_bytes += large
         if stream.recent:
             self._recent[stream] = None
-            if stream.durable - stream.filed >= 64 << 10:
-                self._wake.set()
-
-    def want_checkpoint(self) -> None:
-        """Make room in the log soon."""
-        self._wanted = True
-        self._wake.set()
+            if stream.durable - stream.filed >= EARLY:
+                self._checkpoints.work.set()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        work = self._checkpoints.work
         try:
             while not self._closing:
-                await asyncio.sleep(0 if self._wanted and not self._missed else HURRY)
+                # Rounds have a pause between them, except that cycles may be waiting for this checkpoint. One
+                # that was just missed has its pause: its reason, such as a full disk, will not be gone yet.
+                await asyncio.sleep(0 if self._checkpoints.requested and not self._missed else HURRY)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), INTERVAL)
-                self._wake.clear()
+                    await asyncio.wait_for(work.wait(), INTERVAL)
+                work.clear()
                 await self._round(loop)
-            self._wanted = True
+            self._checkpoints.request()
             await self._round(loop)
         except Exception as error:
-            self._on_failure(error)
+            self._stop.fail(error)
 
-    def halt(self) -> None:
-        """The store has stopped: a checkpoint now could release what was not written."""
-        self._closing = self._halted = True
-        self._wake.set()
+    def _halt(self) -> None:
+        """Write nothing more."""
+        self._closing = True
+        self._checkpoints.work.set()
 
     async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._halted:
-            return
-        image = self._prepare()
-        await loop.run_in_executor(self._thread, self._write, image)
-        await self._apply(image)
+        # After a failure a checkpoint could release segments whose bytes are nowhere else.
+        if self._stop.error is None:
+            image = self._prepare()
+            await loop.run_in_executor(self._thread, self._write, image)
+            self._apply(image)
 
     def _prepare(self) -> Image:
+        """Take a consistent state: rows, bytes and the lsn they belong to, without an await between them."""
         changed, dropped = self._table.take_changes()
         recent, self._recent = list(self._recent), {}
         for stream in changed:
             if stream.uncounted:
                 self._hold(stream)
-        lsn = self._lsn()
-        due = self._wanted or self._large_bytes > CHECKPOINT_BYTES or time.monotonic() > self._checkpoint_at
-        self._wanted = False
+        # Not the lsn of the log: the thread may have made durable what memory does not show yet, and a
+        # checkpoint of that commit would release bytes that no image has.
+        lsn = self._checkpoints.applied
+        due = (
+            self._checkpoints.requested
+            or self._large_bytes > CHECKPOINT_BYTES
+            or time.monotonic() > self._checkpoint_at
+        )
+        self._checkpoints.requested = False
         return Image(
             lsn=lsn,
             number=self._table.number,
-            due=due and lsn > self._checkpoint_lsn,
+            due=due and lsn > self._checkpoints.reached,
             rows=[row_of(stream) for stream in changed],
             changed=changed,
             dropped=dropped,
@@ -167,17 +170,21 @@ class Images:
             ],
             marks={stream.number: list(stream.marks) for stream in changed if stream.marks},
             grains={stream.number: stream.dates.grain for stream in changed if stream.dates.coarser()},
-            behind=[(stream, stream.count, stream.filed) for stream in self._behind],
+            uncounted=[(stream, stream.count, stream.filed) for stream in self._uncounted],
         )
 
     def _hold(self, stream: Stream) -> None:
         """Keep the stream in memory until its lines are counted."""
-        if stream not in self._behind:
-            self._behind[stream] = None
+        if stream not in self._uncounted:
+            self._uncounted[stream] = None
             stream.opened += 1
 
     def _write(self, image: Image) -> None:
-        """In the thread. Raises FlushFailed, OSError and sqlite3.Error where that has to stop the store."""
+        """Write the image, in the thread. Raises FlushFailed, OSError and sqlite3.Error to stop the store.
+
+        Order matters: content is written and flushed before the catalog commits that a checkpoint was
+        reached, since from that commit on recovery starts after it.
+        """
         for stream, offset, chunks, count in image.writes:
             try:
                 self._content.write(stream.number, offset, chunks)
@@ -188,25 +195,26 @@ class Images:
                 if not (isinstance(error, ContentLost) or error.errno in NO_SPACE | OUT_OF_FILES):
                     raise
                 image.failed[stream] = error
+        # The log has the delete, so a crash between here and the catalog brings no stream back.
         for number in image.dropped:
             self._content.remove(number)
         image.exhausted = any(error.errno in NO_SPACE for error in image.failed.values())
         self._count(image)
         self._flush(image)
         if image.rows or image.dropped or image.checkpoint:
-            image.told = self._tell(image)
-        image.checkpoint = image.checkpoint and image.told
+            image.stored = self._store(image)
+        image.checkpoint = image.checkpoint and image.stored
         self._look_at_space(image)
 
     def _count(self, image: Image) -> None:
-        """Count on, where that is not done by who writes: after a start, and where two wrote at once."""
+        """Count lines that no writer has counted: after a start, and where two threads wrote at once."""
         left = COUNTED_AT_ONCE
-        for stream, count, filed in image.behind:
+        for stream, count, filed in image.uncounted:
             if stream in image.counts:
                 continue
             count = count or self._catalog.counted(stream.number)
             places: list[LinePlace] = []
-            with contextlib.suppress(OSError):  # who reads it is told
+            with contextlib.suppress(OSError):  # reported to the readers of the stream
                 while left > 0 and count.offset < filed:
                     piece = self._content.read(stream.number, count.offset, min(PIECE, filed - count.offset))
                     if not piece:
@@ -217,7 +225,8 @@ class Images:
             image.counts[stream] = count, places
 
     def _flush(self, image: Image) -> None:
-        """Flush for a checkpoint and close what is too much; with no descriptor to do it with, next time."""
+        """Flush content for a checkpoint, and close spare files. Without a descriptor, do so next time."""
+        # Bytes that are not in the file are in the log alone. Lost content is in neither and delays nothing.
         unwritten = [each for each in image.failed.values() if not isinstance(each, ContentLost)]
         image.checkpoint = image.due and not unwritten
         try:
@@ -229,8 +238,8 @@ class Images:
                 raise
             image.checkpoint = False
 
-    def _tell(self, image: Image) -> bool:
-        lsn = image.lsn if image.checkpoint else None
+    def _store(self, image: Image) -> bool:
+        """Store the rows in the catalog; return False if the disk is full."""
         dropped = set(image.dropped)
         try:
             self._catalog.store(
@@ -239,7 +248,7 @@ class Images:
                 image.number,
                 marks={each: marks for each, marks in image.marks.items() if each not in dropped},
                 grains=image.grains,
-                checkpoint=lsn,
+                checkpoint=image.lsn if image.checkpoint else None,
             )
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
@@ -249,7 +258,7 @@ class Images:
         return True
 
     def _look_at_space(self, image: Image) -> None:
-        """With no space at all give up the ballast, so that ends and deletes can still be recorded."""
+        """Release the ballast once no space is left, so that ends and deletes can still be recorded."""
         space, inodes = self._disk.free()
         least, least_inodes = self._min_free
         if image.exhausted:
@@ -262,50 +271,57 @@ class Images:
         short = space < least or (inodes is not None and inodes < least_inodes)
         image.full = image.exhausted or short
 
-    async def _apply(self, image: Image) -> None:
-        self.full, self.exhausted = image.full, image.exhausted
+    def _apply(self, image: Image) -> None:
+        """Let go of what the image holds, and report the round."""
         for stream, (count, places) in image.counts.items():
-            self._counted(stream, count, places)
+            self._add_count(stream, count, places)
+        self._checkpoints.full, self._checkpoints.exhausted = image.full, image.exhausted
         for stream, offset, chunks, _ in image.writes:
             if stream in image.failed:
                 self._recent[stream] = None
-                self._on_unwritten(stream, image.failed[stream])
+                self._report_unwritten(stream, image.failed[stream])
             else:
-                stream.imaged(offset, sum(map(len, chunks)))
+                stream.add_filed(offset, sum(map(len, chunks)))
                 self.note(stream)
                 self._table.release(stream)
-        if image.told:
-            self._forget_marks(image)
-            self._table.told(image.dropped)
+        if image.stored:
+            for stream in image.changed:
+                del stream.marks[: len(image.marks.get(stream.number, ()))]
+            self._table.caught_up(image.dropped)
         else:
             self._table.give_back()
         self._missed = image.due and not image.checkpoint
-        self._wanted = self._wanted or self._missed
+        self._checkpoints.requested |= self._missed
         if image.checkpoint:
             self._large_bytes = 0
             self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
-            self._checkpoint_lsn = image.lsn
-        await self._release(self._checkpoint_lsn)
+            self._checkpoints.reached = image.lsn
+        self._checkpoints.wake()
 
-    def _counted(self, stream: Stream, count: Count, places: list[LinePlace]) -> None:
+    def _report_unwritten(self, stream: Stream, error: OSError) -> None:
+        """Abort a stream whose durable bytes cannot be written. For want of descriptors, only try again."""
+        if isinstance(error, ContentLost):
+            logger.error("stored bytes of stream %r (key %s) are missing", stream.info.id, stream.info.key)
+            stream.lose_content()
+        if error.errno not in OUT_OF_FILES:
+            self._on_unstored(stream, error)
+
+    def _add_count(self, stream: Stream, count: Count, places: list[LinePlace]) -> None:
         before = stream.count
-        stream.counted(count, places)
+        stream.add_count(count, places)
         if stream.error is None and stream.marks:
             self._table.changed(stream)
-        if stream in self._behind and (
+        # Let go of it once there is nothing to count, or nothing that can be read.
+        if stream in self._uncounted and (
             stream.error is not None or not stream.uncounted or stream.count == before
         ):
-            del self._behind[stream]
+            del self._uncounted[stream]
             stream.opened -= 1
             self._table.release(stream)
 
-    def _forget_marks(self, image: Image) -> None:
-        for stream in image.changed:
-            del stream.marks[: len(image.marks.get(stream.number, ()))]
-
     async def close(self) -> None:
-        """Write and flush a last round, so that the next start has nothing to replay; end the thread."""
+        """Make a last checkpoint, so that the next start has nothing to replay; end the thread."""
         self._closing = True
-        self._wake.set()
+        self._checkpoints.work.set()
         await self._task
         self._thread.shutdown(wait=False)

@@ -1,4 +1,8 @@
-"""Listing and counting streams: pages of the catalog, with what memory knows better woven in. Reads only."""
+"""Listing and counting streams: pages of the catalog, merged with the streams in memory. Reads only.
+
+Pages are read in threads. After each read the catalog may have caught up, and memory may have forgotten
+streams that the read rows do not show as they are: the read is then repeated.
+"""
 
 import asyncio
 import contextlib
@@ -16,7 +20,7 @@ from loom.store.files.table import Table
 
 
 async def listing(table: Table, path: Path, threads: Executor, query: Query) -> AsyncIterator[Info]:
-    """The matching streams, newest first: numbers fall, so memory and pages merge by them."""
+    """Yield the matching streams, newest first: memory and pages merge by falling numbers."""
     loop = asyncio.get_running_loop()
     below = table.number + 1
     if query.below is not None:
@@ -24,9 +28,9 @@ async def listing(table: Table, path: Path, threads: Executor, query: Query) -> 
     while below > 0:
         in_catalog = not query.states or bool(query.states & FINAL_STATES)
         page, least = Page([], 0)
-        told = None
-        while in_catalog and told != table.told_times:  # else a row may be older than what memory forgot
-            told = table.told_times
+        seen = None
+        while in_catalog and seen != table.caught_up_times:
+            seen = table.caught_up_times
             page, least = await loop.run_in_executor(threads, read_page, path, query, below)
         rows = {number: info for number, info in page if not table.hidden(number)}
         rows |= {number: row.view for number, row in table.loaded(query, range(least, below)).items()}
@@ -36,16 +40,16 @@ async def listing(table: Table, path: Path, threads: Executor, query: Query) -> 
 
 
 async def expired(table: Table, path: Path, threads: Executor, now: float) -> list[Info]:
-    """Final streams whose time is over, the earliest first."""
+    """Return the final streams that have expired, the earliest first."""
 
     def read(limit: int) -> list[Row]:
         with readable(), contextlib.closing(CatalogReader(path)) as reader:
             return reader.expired(now, limit)
 
     rows: list[Row] = []
-    told = None
-    while told != table.told_times:  # else memory may have forgotten what these rows do not know
-        told = table.told_times
+    seen = None
+    while seen != table.caught_up_times:
+        seen = table.caught_up_times
         rows = await asyncio.get_running_loop().run_in_executor(threads, read, rules.AT_ONCE + table.dropped)
     at = rules.expires_at
     found = [(at(info), number, info) for number, info in table.latest(rows) if at(info) <= now]
@@ -53,18 +57,18 @@ async def expired(table: Table, path: Path, threads: Executor, now: float) -> li
 
 
 def read_page(path: Path, query: Query, below: int) -> Page:
-    """One page, over a connection of its own: this runs in a thread. Raises Busy."""
+    """Return one page, read over a connection of its own. For a thread. Raises Busy."""
     with readable(), contextlib.closing(CatalogReader(path)) as reader:
         return reader.page(query, below)
 
 
 async def count(table: Table, path: Path, threads: Executor, disk: Disk) -> Usage:
-    """What there is: of the catalog all that memory does not know better."""
+    """Count the streams in memory, and those of the catalog that are not in memory."""
     loop = asyncio.get_running_loop()
-    told = None
+    seen = None
     streams, size, totals, free = Counter[State](), 0, list[Total](), 0
-    while told != table.told_times:  # else a row may be older than what memory forgot
-        told = table.told_times
+    while seen != table.caught_up_times:
+        seen = table.caught_up_times
         streams, size = table.totals()
         totals, free = await loop.run_in_executor(threads, read_totals, path, table.known(), disk)
     for state, number, total in totals:
@@ -74,6 +78,6 @@ async def count(table: Table, path: Path, threads: Executor, disk: Disk) -> Usag
 
 
 def read_totals(path: Path, known: list[int], disk: Disk) -> tuple[list[Total], int]:
-    """The totals of all but the `known` streams, and free bytes: this runs in a thread. Raises Busy."""
+    """Return the totals of all but the `known` streams, and the free bytes. For a thread. Raises Busy."""
     with readable(), contextlib.closing(CatalogReader(path)) as reader:
         return reader.totals(known), disk.free()[0]

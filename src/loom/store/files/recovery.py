@@ -40,6 +40,7 @@ class Recovered:
     unfinished: list[Row]
     number: int
     size: int
+    lsn: int
     damaged: list[str] = field(default_factory=list)
 
 
@@ -66,7 +67,9 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     log.reset()
     catalog.store(rows.items(), deleted, number, checkpoint=log.lsn)
     unfinished = [(each, info) for each, info in rows.items() if not info.state.final]
-    return Recovered(unfinished, number, catalog.fact("size"), sorted(rows[each].id for each in damaged))
+    return Recovered(
+        unfinished, number, catalog.fact("size"), log.lsn, sorted(rows[each].id for each in damaged)
+    )
 
 
 def records(log: Log, after: int) -> Iterator[Record]:

@@ -1,42 +1,68 @@
 """One stream in memory: what is durable, and what is on its way there. Knows no file and no thread.
 
-Four offsets only rise, each at or behind the next:
+Four offsets only rise, and none passes the next:
 
-    filed      bytes the content file holds
-    durable    bytes that survive power loss; the only size anyone is told
-    taken      bytes a commit cycle has taken
-    accepted   bytes the producer has handed over
+    filed      bytes that the content file holds
+    durable    bytes that survive power loss; the only size anyone outside sees
+    taken      bytes that a commit cycle has taken
+    accepted   bytes that the producer has handed over
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from loom.errors import LoomError
 from loom.model import Info
 from loom.store.base import Sink
 from loom.store.places import Count, Dates, LinePlace, Mark
 
-if TYPE_CHECKING:
-    from loom.store.files.writer import FilesWriter
+
+class Producer(Protocol):
+    """The holder of the right to append to a stream."""
+
+    def lose(self, error: LoomError) -> None:
+        """Take the right away; `error` says why."""
 
 
 @dataclass(slots=True, eq=False)
 class Op:
-    """A change to be logged: `put` is the stream's new row, `drop` a stream that goes in the same change."""
+    """A change to commit: `put` is the new row of `stream`, `drop` a stream deleted by the same commit."""
 
     stream: "Stream"
     put: Info | None
     drop: "Stream | None"
     done: asyncio.Future[None]
     size: int = 0
+    """The size of the stream at this place in the log."""
 
     def fail(self, error: LoomError) -> None:
-        """It will not happen."""
+        """Report to the caller that the change was not made."""
         if not self.done.done():
             self.done.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """Bytes of one stream to commit, at `offset`.
+
+    A large write goes to the content file first. It brings along `recent`, the bytes before its own that
+    the file lacks, which start at `filed`.
+    """
+
+    stream: "Stream"
+    offset: int
+    chunks: list[bytes]
+    size: int
+    large: bool
+    filed: int
+    recent: list[bytes]
+    count: Count | None
+    places: list[LinePlace] = field(default_factory=list)
+    digest: int = 0
+    error: OSError | None = None
 
 
 class Stream:
@@ -68,16 +94,18 @@ class Stream:
         self.number = number
         self.info = info
         self.filed = self.durable = self.taken = self.accepted = info.size
+        # Bytes [taken, accepted), and the durable bytes [filed, durable).
         self.pending: list[bytes] = []
         self.recent: deque[bytes] = deque()
         self.ops: deque[Op] = deque()
-        self.writer: FilesWriter | None = None
+        self.writer: Producer | None = None
         self.sinks: list[Following] = []
         self.waiters: list[asyncio.Future[None]] = []
         self.opened = 0
         self.error: LoomError | None = None
         self.lock = asyncio.Lock()
-        # The index: whether it goes on, how far lines are counted (None: ask the catalog), what it lacks.
+        # The index: whether bytes are still added, how far lines are counted (None: ask the catalog), and
+        # the marks that the catalog lacks.
         self.grows = not info.state.final
         self.count: Count | None = None if info.size else Count()
         self.dates = Dates(None if info.size else info.created)
@@ -85,12 +113,12 @@ class Stream:
 
     @property
     def view(self) -> Info:
-        """The stream as it durably is."""
+        """The row with the durable size: what everyone outside sees."""
         return replace(self.info, size=self.durable)
 
     @property
     def idle(self) -> bool:
-        """Nothing here but what the catalog and the content file hold too."""
+        """Whether the catalog and the content file hold everything that is held here."""
         return not (
             self.pending or self.recent or self.ops or self.sinks or self.opened or self.writer
             or self.waiters or self.marks or self.lock.locked()
@@ -98,44 +126,53 @@ class Stream:
 
     @property
     def uncounted(self) -> bool:
-        """Not all lines in the content file have been counted."""
+        """Whether the content file holds bytes whose lines are not counted yet."""
         return self.grows and (self.count is None or self.count.offset < self.filed)
 
-    async def moved(self) -> None:
-        """Wait until something of this stream has become durable, or its writer is lost."""
+    def take_bytes(self, *, large: bool) -> Write:
+        """Move every pending byte into a write for the next commit."""
+        chunks, self.pending = self.pending, []
+        size = self.accepted - self.taken
+        if not large and len(chunks) > 1:
+            chunks = [b"".join(chunks)]
+        recent = list(self.recent) if large else []
+        write = Write(self, self.taken, chunks, size, large, self.filed, recent, self.count)
+        self.taken = self.accepted
+        return write
+
+    async def wait_progress(self) -> None:
+        """Wait until something of this stream becomes durable, or its writer is lost."""
         waiter = asyncio.get_running_loop().create_future()
         self.waiters.append(waiter)
         await waiter
 
     def wake(self) -> None:
-        """Let all who wait in `moved` look again."""
+        """End every `wait_progress`."""
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     def lose_writer(self, error: LoomError) -> None:
-        """The producer, if there is one, may not go on."""
+        """Take the right to append from the producer, if there is one."""
         writer, self.writer = self.writer, None
         if writer is not None:
             writer.lose(error)
         self.wake()
 
-    def counted(self, count: Count, places: Sequence[LinePlace]) -> None:
-        """Lines have been counted so far, and these places were found; somebody else may have been faster."""
-        before, self.count = self.count, count
-        if before is not None and before.offset >= count.offset:
-            self.count = before
-            return
-        self.marks += places
+    def add_count(self, count: Count, places: Sequence[LinePlace]) -> None:
+        """Record how far lines are counted, and the places found, unless another thread counted further."""
+        if self.count is None or self.count.offset < count.offset:
+            self.count = count
+            self.marks += places
 
-    def arrived(self, now: float) -> None:
-        """What becomes durable next arrived now."""
+    def add_moment(self, now: float) -> None:
+        """Record that the bytes that become durable next arrived now."""
         if moment := self.dates.arrived(now, self.durable):
             self.marks.append(moment)
 
-    def grown(self, chunks: list[bytes], *, filed: bool) -> None:
-        """`chunks` have become durable; `filed` says that the content file holds all there is."""
+    def add_durable(self, chunks: list[bytes], *, filed: bool) -> None:
+        """Show `chunks`, which have become durable. `filed` says that the content file holds every byte."""
         offset = self.durable
         self.durable += sum(map(len, chunks))
         if filed:
@@ -149,8 +186,8 @@ class Stream:
             offset += len(chunk)
         self.wake()
 
-    def imaged(self, start: int, size: int) -> None:
-        """The content file holds bytes [start, start + size) now; a large write may have been faster."""
+    def add_filed(self, start: int, size: int) -> None:
+        """Record that the content file holds [start, start + size), unless a large write was faster."""
         if self.filed != start:
             return
         self.filed += size
@@ -158,21 +195,21 @@ class Stream:
             size -= len(self.recent.popleft())
 
     def lose_content(self) -> None:
-        """The content file is not what it was: what is still in memory cannot be put behind it."""
+        """Drop recent bytes: the content file was cut or removed, so they cannot be written after its end."""
         self.recent.clear()
         self.filed = self.durable
 
     def slice(self, start: int, limit: int) -> bytes:
-        """Up to `limit` recent bytes from `start`, which is at or behind `filed`."""
-        place = self.filed
+        """Return up to `limit` recent bytes from `start`, which is `filed` or after it."""
+        offset = self.filed
         for chunk in self.recent:
-            if place <= start < place + len(chunk):
-                return chunk[start - place : start - place + limit]
-            place += len(chunk)
+            if offset <= start < offset + len(chunk):
+                return chunk[start - offset : start - offset + limit]
+            offset += len(chunk)
         return b""
 
-    def turn(self, info: Info) -> None:
-        """The row is `info` now."""
+    def set_row(self, info: Info) -> None:
+        """Show the new row, which has become durable."""
         changed = info.state is not self.info.state
         self.info = info
         if changed:
@@ -183,7 +220,7 @@ class Stream:
         self.wake()
 
     def halt(self, error: LoomError) -> None:
-        """What was on its way will not arrive: tell the writer and those who wait."""
+        """Drop everything that is not durable; report `error` to the writer and to waiting callers."""
         self.pending = []
         self.accepted = self.taken = self.durable
         ops, self.ops = self.ops, deque()
@@ -192,7 +229,7 @@ class Stream:
         self.lose_writer(error)
 
     def end(self, error: LoomError) -> None:
-        """Nothing more comes of this stream: tell its followers too."""
+        """Halt the stream for good, and report `error` to its followers too."""
         self.error = error
         self.halt(error)
         for sink in tuple(self.sinks):
@@ -200,7 +237,7 @@ class Stream:
 
 
 class Following:
-    """A sink on a stream, until it is closed or nothing follows."""
+    """A sink on a stream, until it is closed or the stream ends."""
 
     def __init__(self, stream: Stream, sink: Sink, on_close: Callable[[Stream], None]) -> None:
         self.info = stream.view
@@ -214,17 +251,14 @@ class Following:
             on_close(stream)
 
     def on_bytes(self, offset: int, data: bytes) -> None:
-        """See Sink."""
         if self._open:
             self._sink.on_bytes(offset, data)
 
     def on_change(self, info: Info) -> None:
-        """See Sink."""
         if self._open:
             self._sink.on_change(info)
 
     def on_gone(self, error: LoomError) -> None:
-        """See Sink."""
         if self._open:
             self.close()
             self._sink.on_gone(error)

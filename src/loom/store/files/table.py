@@ -1,50 +1,50 @@
-"""The streams by id and by key: those in memory, and behind them the catalog. Belongs to the event
-loop.
+"""The streams by id and by key: those in memory first, then those of the catalog. Belongs to the event loop.
 
-In memory is every stream that is not final, in use, or ahead of the catalog; the rest is looked up and
-forgotten again. What this table says is durable and is what everyone is told.
+In memory is every stream that is not final, is in use, or is ahead of the catalog. Any other is looked up in
+the catalog and forgotten after use. Everything in this table is durable, so it may be shown.
 """
 
 from collections import Counter
 
-from loom.model import FINAL_STATES, Info, Query, State, number_of
+from loom.model import FINAL_STATES, Query, State, number_of
 from loom.store.files.catalog import CatalogReader, Row
 from loom.store.files.recovery import Recovered
 from loom.store.files.stream import Stream
 
 
 class Table:
-    """Look-ups, and what the catalog does not know yet."""
+    """Looks streams up, and keeps what the catalog does not have yet."""
 
     def __init__(self, reader: CatalogReader, recovered: Recovered) -> None:
         self.number = recovered.number
-        """The last stream number given out."""
+        """The last stream number that was assigned."""
         self.size = recovered.size
         """Durable bytes of all streams."""
-        self.told_times = 0
-        """How often the catalog caught up."""
+        self.caught_up_times = 0
+        """How often the catalog has caught up. A read of the catalog in a thread is repeated if this changed
+        meanwhile: memory may have forgotten a stream whose row was read before it was current."""
         self._reader = reader
         self._streams: dict[int, Stream] = {}
         self._ids: dict[str, Stream] = {}
         self._unfinished: dict[int, Stream] = {}
         self._changed: dict[int, Stream] = {}
-        self._telling: dict[int, Stream] = {}
+        self._storing: dict[int, Stream] = {}
         self._dropped: set[int] = set()
         for row in recovered.unfinished:
             self._keep(Stream(*row))
 
     def next_number(self) -> int:
-        """A number no stream ever had."""
+        """Return a number that no stream ever had."""
         self.number += 1
         return self.number
 
     def by_id(self, id: str) -> Stream | None:
-        """The stream of that id."""
+        """Return the stream of that id."""
         stream = self._ids.get(id)
         return stream if stream is not None else self._load(self._reader.by_id(id))
 
     def by_key(self, key: str) -> Stream | None:
-        """The stream of that key."""
+        """Return the stream of that key."""
         number = number_of(key)
         stream = self._streams.get(number)
         if stream is None:
@@ -66,7 +66,7 @@ class Table:
             self._unfinished[stream.number] = stream
 
     def changed(self, stream: Stream) -> None:
-        """The stream is new, or its row or size moved: the catalog has to follow."""
+        """Note that the stream is new, or that its row or size changed: the catalog has to follow."""
         if stream.number in self._dropped:
             return
         self._changed[stream.number] = stream
@@ -76,7 +76,7 @@ class Table:
             self._unfinished.pop(stream.number, None)
 
     def drop(self, stream: Stream) -> None:
-        """The stream is gone."""
+        """Remove a stream that was deleted."""
         self._dropped.add(stream.number)
         for table in (self._streams, self._unfinished, self._changed):
             table.pop(stream.number, None)
@@ -84,15 +84,15 @@ class Table:
             del self._ids[stream.info.id]
 
     def unfinished(self) -> list[Stream]:
-        """Every stream that is not final."""
+        """Return every stream that is not final."""
         return list(self._unfinished.values())
 
     def all(self) -> list[Stream]:
-        """Every stream in memory."""
+        """Return every stream in memory."""
         return list(self._streams.values())
 
     def loaded(self, query: Query, numbers: range) -> dict[int, Stream]:
-        """The streams in memory that match; those the catalog has besides are in its pages."""
+        """Return the streams in memory that match; all others are in the pages of the catalog."""
         streams = self._unfinished if query.states and not query.states & FINAL_STATES else self._streams
         return {
             number: stream
@@ -101,54 +101,59 @@ class Table:
         }
 
     def latest(self, rows: list[Row]) -> list[Row]:
-        """Rows of the catalog as they are by now, and those it does not know yet."""
+        """Return rows of the catalog as they are by now, with those that it does not have yet."""
         known = {number: info for number, info in rows if number not in self._dropped}
-        ahead = self._changed | self._telling
+        ahead = self._changed | self._storing
         known |= {number: self._streams[number].view for number in known.keys() & self._streams.keys()}
         known |= {number: stream.view for number, stream in ahead.items() if number not in self._dropped}
         return list(known.items())
 
     @property
     def dropped(self) -> int:
-        """How many streams the catalog has still to forget."""
+        """The number of streams that are deleted and still have a row in the catalog."""
         return len(self._dropped)
 
+    @property
+    def ahead(self) -> int:
+        """The number of streams whose rows the catalog does not have, those that it is storing left out."""
+        return len(self._changed)
+
     def hidden(self, number: int) -> bool:
-        """A row of the catalog that is not to be shown: memory knows better."""
+        """Return True for a row of the catalog that is replaced by what is in memory."""
         return number in self._dropped or number in self._streams
 
     def known(self) -> list[int]:
-        """The numbers of all that `hidden` hides."""
+        """Return every number for which `hidden` is True."""
         return [*self._dropped, *self._streams]
 
     def totals(self) -> tuple[Counter[State], int]:
-        """The streams in memory by state, and their bytes."""
+        """Return the number of streams in memory by state, and the bytes of all."""
         streams = self._streams.values()
         return Counter(each.info.state for each in streams), sum(each.durable for each in streams)
 
     def take_changes(self) -> tuple[list[Stream], list[int]]:
-        """What the catalog has to be told: streams whose rows to write, numbers of those to delete."""
-        self._telling, self._changed = self._changed, {}
-        return list(self._telling.values()), list(self._dropped)
+        """Return the streams whose rows the catalog has to store, and the numbers of rows to delete."""
+        self._storing, self._changed = self._changed, {}
+        return list(self._storing.values()), list(self._dropped)
 
     def give_back(self) -> None:
-        """The catalog could not be told."""
-        for number, stream in self._telling.items():
+        """Keep for the next time what was taken and could not be stored."""
+        for number, stream in self._storing.items():
             if number not in self._dropped:
                 self._changed.setdefault(number, stream)
-        self._telling = {}
+        self._storing = {}
 
-    def told(self, dropped: list[int]) -> None:
-        """The catalog has been told what was taken."""
-        self.told_times += 1
+    def caught_up(self, dropped: list[int]) -> None:
+        """Note that the catalog has stored what was taken; forget what it can stand in for."""
+        self.caught_up_times += 1
         self._dropped.difference_update(dropped)
-        told, self._telling = self._telling, {}
-        for stream in told.values():
+        stored, self._storing = self._storing, {}
+        for stream in stored.values():
             self.release(stream)
 
     def release(self, stream: Stream) -> None:
-        """Forget the stream if the catalog can stand in for it."""
-        ahead = stream.number in self._changed or stream.number in self._telling
+        """Forget the stream if it is final, unused, and in the catalog as it is."""
+        ahead = stream.number in self._changed or stream.number in self._storing
         if ahead or not stream.info.state.final or not stream.idle:
             return
         if self._streams.pop(stream.number, None) is not None:
@@ -156,6 +161,5 @@ class Table:
 
 
 def row_of(stream: Stream) -> Row:
-    """The catalog's row for a stream as it durably is."""
-    info: Info = stream.view
-    return stream.number, info
+    """Return the row of the catalog for a stream as it durably is."""
+    return stream.number, stream.view

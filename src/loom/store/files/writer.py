@@ -1,4 +1,4 @@
-"""The producer's side of a stream. Owns the right to append; knows no file."""
+"""The writer of a stream: the right to append, and waiting for what was appended. Knows no file."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from loom.store.files.stream import Stream
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Bytes accepted and not yet durable: of one producer, and of all."""
+    """How many bytes may be accepted and not yet durable: of one producer, and of all together."""
 
     stream: int = 4 << 20
     total: int = 64 << 20
 
 
 class FilesWriter(Writer):
-    """See Writer. It is over once it was lost or `close` was called."""
+    """The Writer of the files store."""
 
     def __init__(
         self,
@@ -43,16 +43,13 @@ class FilesWriter(Writer):
 
     @property
     def accepted(self) -> int:
-        """See Writer."""
         return self.stream.accepted
 
     @property
     def durable(self) -> int:
-        """See Writer."""
         return self.stream.durable
 
     def append(self, data: bytes) -> None:
-        """See Writer."""
         if self.error:
             raise self.error
         if self._closed:
@@ -61,28 +58,25 @@ class FilesWriter(Writer):
             self._commits.append(self.stream, data)
 
     async def wait_for_room(self) -> None:
-        """See Writer."""
         stream = self.stream
         while True:
             if self.error:
                 raise self.error
             if stream.accepted - stream.durable >= self._bounds.stream:
-                await stream.moved()
+                await stream.wait_progress()
             elif self._commits.in_flight >= self._bounds.total:
-                await self._commits.turn()
+                await self._commits.wait_cycle()
             else:
                 return
 
     async def wait_durable(self, offset: int) -> int:
-        """See Writer."""
         while self.stream.durable < offset:
             if self.error:
                 raise self.error
-            await self.stream.moved()
+            await self.stream.wait_progress()
         return self.stream.durable
 
     async def close(self, patch: Patch) -> Info:
-        """See Writer."""
         if self.error:
             raise self.error
         if self._closed:
@@ -93,14 +87,13 @@ class FilesWriter(Writer):
         return info
 
     def on_lost(self, callback: Callable[[LoomError], None]) -> None:
-        """See Writer."""
         if self.error:
             callback(self.error)
         else:
             self._callbacks.append(callback)
 
     def lose(self, error: LoomError) -> None:
-        """The store says: this writer may not go on."""
+        """Take the right to append from this writer; `error` says why."""
         self.error = error
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:

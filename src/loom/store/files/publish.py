@@ -1,0 +1,96 @@
+"""What the world sees of a commit: the table, writers, followers and watchers, in that order.
+
+Called once a commit is durable, never before. Belongs to the event loop; knows no file and no log.
+"""
+
+from collections.abc import Callable, Iterable
+
+from loom.errors import StreamFailed
+from loom.model import Change, ChangeKind, Clock, Info
+from loom.store import rules
+from loom.store.files.images import Images
+from loom.store.files.stream import Op, Stream, Write
+from loom.store.files.table import Table
+
+
+class Publisher:
+    """Shows what commits have made durable. `on_unstored` is called for a stream whose bytes failed."""
+
+    def __init__(
+        self, table: Table, images: Images, clock: Clock, on_unstored: Callable[[Stream, OSError], None]
+    ) -> None:
+        self._table = table
+        self._images = images
+        self._clock = clock
+        self._on_unstored = on_unstored
+        self._watchers: dict[Watching, None] = {}
+
+    def watch(self, callback: Callable[[Change], None]) -> "Watching":
+        """Call back for each stream that is created, ends or is deleted."""
+        return Watching(self._watchers, callback)
+
+    def show_writes(self, writes: Iterable[Write]) -> None:
+        """Show bytes that have become durable."""
+        now = self._clock()
+        for write in writes:
+            stream = write.stream
+            if stream.error is None:
+                stream.add_moment(now)
+                stream.add_durable(write.chunks, filed=write.large)
+                self._table.size += write.size
+                if write.large and write.count is not None:
+                    stream.add_count(write.count, write.places)
+                self._table.changed(stream)
+                self._images.note(stream, large=write.size if write.large else 0)
+
+    def show_failure(self, stream: Stream, error: OSError, ops: Iterable[Op]) -> None:
+        """Halt a stream whose accepted bytes could not be stored, with its changes among `ops`."""
+        failed = unstored(stream, error)
+        for op in ops:
+            if op.stream is stream:
+                op.fail(failed)
+        stream.halt(failed)
+        self._on_unstored(stream, error)
+
+    def show_change(self, op: Op) -> None:
+        """Show a change that has become durable, then answer its caller."""
+        if op.drop is not None:
+            before = op.drop.view
+            self._table.drop(op.drop)
+            self._table.size -= before.size
+            op.drop.end(rules.gone(before))
+            self._notify(ChangeKind.DELETED, before)
+        if op.put is not None:
+            ends = rules.closes(op.stream.info, op.put)
+            op.stream.set_row(op.put)
+            self._table.changed(op.stream)
+            if op.put.version == 1:
+                self._notify(ChangeKind.CREATED, op.stream.view)
+            elif ends:
+                self._notify(ChangeKind.CLOSED, op.stream.view)
+        op.done.set_result(None)
+
+    def _notify(self, kind: ChangeKind, info: Info) -> None:
+        change = Change(kind, info)
+        for watching in tuple(self._watchers):
+            # A callback may close the subscription of another.
+            if watching in self._watchers:
+                watching.callback(change)
+
+
+class Watching:
+    """A callback for changes, until closed."""
+
+    def __init__(self, watchers: "dict[Watching, None]", callback: Callable[[Change], None]) -> None:
+        self.callback = callback
+        self._watchers = watchers
+        watchers[self] = None
+
+    def close(self) -> None:
+        """Call back no more. May be repeated."""
+        self._watchers.pop(self, None)
+
+
+def unstored(stream: Stream, error: OSError) -> StreamFailed:
+    """Return the error for the producer of a stream whose bytes could not be stored."""
+    return StreamFailed(f"The stream with ID {stream.info.id} could not be stored further: {error.strerror}.")
