@@ -1,4 +1,4 @@
-"""The memory store with handles for the tests of what stands on a store."""
+"""The memory store with handles for tests of the code that uses a store."""
 
 import asyncio
 import os
@@ -12,22 +12,15 @@ from loom.store.base import Content, Following, Sink, Store, Subscription, Write
 from loom.store.memory import MemoryStore
 from loom.streams.hub import Hub
 from loom.streams.service import Service
+from loom.testing.tools import ManualClock
 
 
 def service_on(store: Store, hub: Hub | None = None, clock: Clock | None = None, **policy: Any) -> Service:
     """A service without the jobs that run beside it."""
     scrub = Scrub(store, interval=1, rate=1)
-    return Service(store, hub or Hub(store), clock or ManualClock(), Digests(store), scrub, **policy)
-
-
-class ManualClock:
-    """Time that passes only when told."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+    return Service(
+        store, hub or Hub(store), clock or ManualClock(1_000_000.0), Digests(store), scrub, **policy
+    )
 
 
 class CountedFollowing:
@@ -42,7 +35,7 @@ class CountedFollowing:
 
 
 class CountedContent(Content):
-    """Part of the bytes, the first `filed` of them, can be had through a descriptor."""
+    """Content whose first `filed` bytes can be read through a descriptor."""
 
     def __init__(self, store: "TestStore", content: Content, filed: int) -> None:
         self.key = content.key
@@ -77,7 +70,7 @@ class CountedContent(Content):
 
 
 class TestStore(MemoryStore):
-    """Counts what is open and can hold back or fail `follow` and `open`."""
+    """Counts what is open; can delay `follow` and `open`, or make them fail."""
 
     __test__ = False
 
@@ -93,10 +86,10 @@ class TestStore(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
-        """Set once somebody waits at the gate, or passes it."""
+        """Set once a call has reached the gate."""
         self.failure: Exception | None = None
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
-        """Happens when a subscription stands, but `follow` has not returned."""
+        """Called after the subscription has begun and before `follow` returns."""
 
     async def _pass(self) -> None:
         self.entered.set()
@@ -127,7 +120,7 @@ class TestStore(MemoryStore):
 
     @property
     def idle(self) -> bool:
-        """Nothing is left open."""
+        """True if nothing is open."""
         return not (self.followings or self.contents or self.watchings)
 
 
@@ -145,20 +138,20 @@ class _Watching:
 
 
 async def created(store: MemoryStore, id: str = "a", data: bytes = b"") -> Writer:
-    """A stream that durably holds `data`."""
+    """Create a stream that durably holds `data`."""
     writer = await store.create(NewStream(id=id))
     await fed(writer, data)
     return writer
 
 
 async def fed(writer: Writer, *chunks: bytes) -> None:
-    """Each chunk durable by a commit of its own."""
+    """Append the chunks, each durable before the next."""
     for chunk in chunks:
         writer.append(chunk)
         await writer.wait_durable(writer.accepted)
 
 
 async def settled() -> None:
-    """Let everything run that can run without the outside."""
+    """Let all tasks run that wait for nothing outside the loop."""
     for _ in range(20):
         await asyncio.sleep(0)

@@ -3,17 +3,18 @@
 import asyncio
 
 import pytest
-from tests.unit.stores import ManualClock, TestStore, created, service_on
+from tests.unit.stores import TestStore, created, service_on
 
 from loom.errors import StreamNotFound
 from loom.model import NewStream
 from loom.store.base import Writer
 from loom.streams.service import Service
+from loom.testing.tools import ManualClock
 
 
 @pytest.fixture
 def store() -> TestStore:
-    return TestStore(ManualClock())
+    return TestStore(ManualClock(1_000_000.0))
 
 
 @pytest.fixture

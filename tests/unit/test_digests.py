@@ -5,11 +5,12 @@ from base64 import b64encode
 
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.stores import ManualClock, TestStore, created, fed, settled
+from tests.unit.stores import TestStore, created, fed, settled
 
 from loom.errors import Fenced, StoreStopped, StreamDamaged, VersionMismatch
 from loom.jobs.digests import PATIENCE, SLICE, STEP, Digests
 from loom.model import Info, Patch, State
+from loom.testing.tools import ManualClock
 
 DATA = random.Random(2).randbytes(2 * SLICE + 12_345)
 COMPLETE = Patch(state=State.COMPLETE)
@@ -23,7 +24,7 @@ class WaitingStore(TestStore):
     """Lets a test wait until a digest is stored, and `change` fail."""
 
     def __init__(self) -> None:
-        super().__init__(ManualClock())
+        super().__init__(ManualClock(1_000_000.0))
         self.digests: asyncio.Queue[Info] = asyncio.Queue()
         self.change_errors: list[Exception] = []
 

@@ -1,16 +1,17 @@
 import asyncio
 
 import pytest
-from tests.unit.stores import ManualClock, TestStore, created, settled
+from tests.unit.stores import TestStore, created, settled
 
 from loom.errors import StoreStopped
 from loom.model import ChangeKind
 from loom.streams.feed import COST, Feed
+from loom.testing.tools import ManualClock
 
 
 @pytest.fixture
 async def store() -> TestStore:
-    return TestStore(ManualClock())
+    return TestStore(ManualClock(1_000_000.0))
 
 
 async def ids(feed: Feed, last: str) -> list[str] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.stores import ManualClock, TestStore, created, service_on, settled
+from tests.unit.stores import TestStore, created, service_on, settled
 
 from loom.errors import LoomError, StreamAborted, StreamGone
 from loom.model import NewStream, Patch, State
@@ -16,6 +16,7 @@ from loom.store.base import Writer
 from loom.streams.hub import Hub
 from loom.streams.ranges import FromOffset, LastBytes
 from loom.streams.reading import FileSlice, Reading
+from loom.testing.tools import ManualClock
 
 BYTES = random.Random(0).randbytes(40 * 300_000)
 """What the stream holds: whatever is taken from another place is seen."""
@@ -73,7 +74,7 @@ class World:
     """One stream with its readers, and another one that presses on the hub's budget."""
 
     def __init__(self, tail_limit: int, budget: int, filed: int) -> None:
-        self.clock = ManualClock()
+        self.clock = ManualClock(1_000_000.0)
         self.store = TestStore(self.clock)
         self.store.filed = filed
         self.hub = Hub(self.store, budget, tail_limit=tail_limit)

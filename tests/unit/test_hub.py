@@ -2,16 +2,17 @@ import asyncio
 import os
 
 import pytest
-from tests.unit.stores import ManualClock, TestStore, created, fed, settled
+from tests.unit.stores import TestStore, created, fed, settled
 
 from loom.errors import Busy, StoreStopped, StreamGone, StreamNotFound
 from loom.model import Patch, State
 from loom.streams.hub import CHUNK, CHUNK_COST, Hub
+from loom.testing.tools import ManualClock
 
 
 @pytest.fixture
 async def store() -> TestStore:
-    return TestStore(ManualClock())
+    return TestStore(ManualClock(1_000_000.0))
 
 
 @pytest.fixture

@@ -5,16 +5,17 @@ import subprocess
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.unit.stores import ManualClock, TestStore, created
+from tests.unit.stores import TestStore, created
 from tests.unit.test_lines import DATA, lines_of
 
 from loom.model import Patch, State
 from loom.streams.ranges import FromLine, FromOffset, LastBytes, LastLines, Part, Selector
 from loom.streams.search import Finder
+from loom.testing.tools import ManualClock
 
 
 async def located(selector: Selector, data: bytes, state: State = State.COMPLETE, tail: bool = True) -> Part:
-    store = TestStore(ManualClock())
+    store = TestStore(ManualClock(1_000_000.0))
     writer = await created(store, data=data)
     if state is not State.LIVE:
         await writer.close(Patch(state=state))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from tests.unit.stores import ManualClock, TestStore, created, fed, service_on, settled
+from tests.unit.stores import TestStore, created, fed, service_on, settled
 
 from loom.errors import (
     Busy,
@@ -25,11 +25,12 @@ from loom.streams.producer import Producer
 from loom.streams.ranges import FromLine, LastLines, Part, Selector
 from loom.streams.reading import FileSlice, Reading
 from loom.streams.service import Choose, Service
+from loom.testing.tools import ManualClock
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(1_000_000.0)
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ async def test_lost_producer_keeps_every_byte_and_gets_its_window(service: Servi
     await producer.lose("the connection was lost")
     info = await service.info("a")
     assert (info.state, info.size, info.reason) == (State.INTERRUPTED, 10, "the connection was lost")
-    assert info.deadline == clock.now + 20
+    assert info.deadline == clock.time + 20
 
 
 async def test_loss_during_completion_is_no_loss(service: Service, store: TestStore):
@@ -523,11 +524,11 @@ async def test_drain_keeps_every_byte_then_cuts(service: Service, store: TestSto
     consumer = Consumer(await service.read("a"))
     await settled()
     await producer.take(b"two")
-    await service.drain(clock.now + 10)
+    await service.drain(clock.time + 10)
     assert [type(error) for error in lost] == [StoreStopped]
     info = await service.info("a")
     assert (info.state, info.size) == (State.INTERRUPTED, 7)
-    assert info.deadline == clock.now + 20
+    assert info.deadline == clock.time + 20
     await consumer.task
     assert consumer.got == b"one two"
     assert isinstance(consumer.error, StoreStopped)
@@ -552,7 +553,7 @@ async def test_drain_lets_a_completion_come_to_its_end(
     with store.held():
         completing = asyncio.create_task(producer.complete())
         await settled()
-        draining = asyncio.create_task(service.drain(clock.now + 10))
+        draining = asyncio.create_task(service.drain(clock.time + 10))
         await settled()
         assert not draining.done()
     await draining
@@ -565,7 +566,7 @@ async def test_drain_lets_a_completion_come_to_its_end(
 async def test_drain_is_bounded(service: Service, store: TestStore, clock: ManualClock):
     await begun(service, b"x")
     with store.held():
-        await service.drain(clock.now)
+        await service.drain(clock.time)
     await settled()
     assert (await service.info("a")).state is State.INTERRUPTED
 
@@ -574,7 +575,7 @@ async def test_creation_that_meets_the_drain_is_ended(service: Service, store: T
     with store.held():
         creating = asyncio.create_task(service.create(NewStream(id="a")))
         await settled()
-        await service.drain(clock.now)
+        await service.drain(clock.time)
     with pytest.raises(StoreStopped):
         await creating
     assert (await service.info("a")).state is State.INTERRUPTED

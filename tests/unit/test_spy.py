@@ -6,19 +6,20 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.stores import ManualClock, TestStore, created, fed, settled
+from tests.unit.stores import TestStore, created, fed, settled
 
 from loom.errors import Busy, LoomError, StoreStopped
 from loom.model import Info, NewStream, Patch, Query, State
 from loom.store.base import Writer
 from loom.streams.hub import Hub
 from loom.streams.spy import Spy
+from loom.testing.tools import ManualClock
 from loom.wire.text import unfinished
 
 
 @pytest.fixture
 async def store() -> TestStore:
-    return TestStore(ManualClock())
+    return TestStore(ManualClock(1_000_000.0))
 
 
 @pytest.fixture
@@ -224,7 +225,7 @@ async def test_character_that_is_never_finished_is_shown_at_the_end(store: TestS
 
 @given(st.lists(st.one_of(st.binary(max_size=5), st.text(max_size=3).map(str.encode)), max_size=20))
 async def test_binary_passes_unchanged_however_it_is_cut(chunks: list[bytes]):
-    store = TestStore(ManualClock())
+    store = TestStore(ManualClock(1_000_000.0))
     spy = (await joined(store, Hub(store))).read_on()
     writer = await created(store, "a")
     for chunk in chunks:
@@ -319,7 +320,7 @@ async def test_stream_created_while_the_spy_joins_is_shown_once_from_its_start(h
             async for info in super().find(query):
                 yield info
 
-    store = Busily(ManualClock())
+    store = Busily(ManualClock(1_000_000.0))
     spy = await joined(store, Hub(store))
     assert await spy.leave() == b"START: new\nnew:\nfirst\n"
 

@@ -3,11 +3,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.stores import ManualClock, TestStore, created
+from tests.unit.stores import TestStore, created
 
 from loom.errors import Busy, LoomError, StoreStopped, VersionMismatch
 from loom.jobs.sweeper import INTERVAL, Sweeper
 from loom.model import Info, NewStream, Patch, Query, State
+from loom.testing.tools import ManualClock
 
 
 class Naps:
@@ -61,7 +62,7 @@ class FailingStore(TestStore):
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(1_000_000.0)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ async def store(clock: ManualClock) -> FailingStore:
 async def left(store: TestStore, clock: ManualClock, id: str, state: State, window: float = 30) -> None:
     """A stream without a producer, with a deadline."""
     writer = await created(store, id, b"kept")
-    await writer.close(Patch(state=state, deadline=clock.now + window))
+    await writer.close(Patch(state=state, deadline=clock.time + window))
 
 
 @pytest.mark.parametrize(
@@ -83,10 +84,10 @@ async def test_stream_past_its_deadline_is_aborted(
 ):
     await left(store, clock, "a", state)
     sweeper = Sweeper(store, clock)
-    clock.now += 29.9
+    clock.time += 29.9
     assert await sweeper.sweep() == 0
     assert (await store.info("a")).state is state
-    clock.now += 0.1
+    clock.time += 0.1
     assert await sweeper.sweep() == 1
     info = await store.info("a")
     assert (info.state, info.size, info.deadline) == (State.ABORTED, 4, None)
@@ -100,7 +101,7 @@ async def test_one_that_cannot_be_aborted_keeps_no_other(
 ):
     for id in "ab":
         await left(store, clock, id, State.INTERRUPTED)
-    clock.now += 30
+    clock.time += 30
     store.change_errors = [error]
     with capture_logs():
         assert await Sweeper(store, clock).sweep() == 1
@@ -110,7 +111,7 @@ async def test_one_that_cannot_be_aborted_keeps_no_other(
 async def test_producer_that_resumes_while_the_sweeper_looks_wins(store: FailingStore, clock: ManualClock):
     await left(store, clock, "a", State.INTERRUPTED)
     key = (await store.info("a")).key
-    clock.now += 30
+    clock.time += 30
     store.after_due = lambda: store.resume(key, 4)
     assert await Sweeper(store, clock).sweep() == 0
     assert (await store.info("a")).state is State.LIVE
@@ -119,7 +120,7 @@ async def test_producer_that_resumes_while_the_sweeper_looks_wins(store: Failing
 async def test_as_long_as_something_is_due_it_does_not_sleep(store: FailingStore, clock: ManualClock):
     for id in "abc":
         await left(store, clock, id, State.INTERRUPTED)
-    clock.now += 30
+    clock.time += 30
     store.due_at_once = 1
     naps = Naps()
     running = asyncio.create_task(Sweeper(store, clock, sleep=naps).run())
@@ -134,7 +135,7 @@ async def test_it_looks_every_second_and_survives_errors(store: FailingStore, cl
     naps = Naps()
     running = asyncio.create_task(Sweeper(store, clock, sleep=naps).run())
     assert await naps.asked.get() == INTERVAL
-    clock.now += 30
+    clock.time += 30
     store.due_errors = [RuntimeError("a bug"), Busy("Too many open files.")]
     store.change_errors = [Busy("Too many open files.")]
     with capture_logs() as logged:
@@ -161,7 +162,7 @@ async def test_it_stops_with_the_store(store: FailingStore, clock: ManualClock):
 
 async def test_store_that_stops_in_the_middle_of_a_sweep_ends_it(store: FailingStore, clock: ManualClock):
     await left(store, clock, "a", State.INTERRUPTED)
-    clock.now += 30
+    clock.time += 30
     store.change_errors = [StoreStopped("The disk is gone.")]
     await Sweeper(store, clock, sleep=Naps()).run()
 
@@ -184,13 +185,13 @@ async def test_a_final_stream_is_deleted_when_it_has_expired_and_no_other(
         if state is not State.LIVE:
             await expiring(store, state or "live", state)
     sweeper = Sweeper(store, clock)
-    clock.now += 59.9
+    clock.time += 59.9
     assert await sweeper.sweep() == 0
-    clock.now += 0.1
+    clock.time += 0.1
     with capture_logs():
         assert await sweeper.sweep() == 2
     assert await ids(store) == ["interrupted", "live", "open"]
-    clock.now += 40
+    clock.time += 40
     with capture_logs():
         assert await sweeper.sweep() == 4  # aborted for want of a producer, and so final
     assert await ids(store) == ["live"]
@@ -198,7 +199,7 @@ async def test_a_final_stream_is_deleted_when_it_has_expired_and_no_other(
 
 async def test_a_stream_that_replaces_an_expired_one_meanwhile_stays(store: FailingStore, clock: ManualClock):
     await expiring(store, "a")
-    clock.now += 60
+    clock.time += 60
     store.after_expired = lambda: store.create(NewStream(id="a"), replace=True)
     assert await Sweeper(store, clock).sweep() == 0
     assert (await store.info("a")).state is State.LIVE
@@ -209,7 +210,7 @@ async def test_one_that_cannot_be_deleted_is_tried_again_and_keeps_no_other(
 ):
     for id in "ab":
         await expiring(store, id)
-    clock.now += 60
+    clock.time += 60
     store.delete_errors = [Busy("Too many open files.")]
     with capture_logs() as logged:
         assert await Sweeper(store, clock).sweep() == 1
@@ -221,6 +222,6 @@ async def test_one_that_cannot_be_deleted_is_tried_again_and_keeps_no_other(
 
 async def test_a_store_that_stops_while_streams_expire_ends_it(store: FailingStore, clock: ManualClock):
     await expiring(store, "a")
-    clock.now += 60
+    clock.time += 60
     store.delete_errors = [StoreStopped("The disk is gone.")]
     await Sweeper(store, clock, sleep=Naps()).run()

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
-from tests.unit.stores import ManualClock
 
 from loom.jobs.webhooks import GIVE_UP, Hook, Webhooks
 from loom.model import NewStream, Patch, State
 from loom.store.memory import MemoryStore
+from loom.testing.tools import ManualClock
 from loom.wire.rows import encode_row
 
 SECRET = b"between us"
@@ -61,7 +61,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(1_000_000.0)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ class Sleeper:
 
     async def __call__(self, seconds: float) -> None:
         if self.pass_time:
-            self.clock.now += seconds
+            self.clock.time += seconds
         async with self._slept:
             self._slept.notify_all()
         await asyncio.sleep(0)
@@ -107,7 +107,7 @@ async def telling(
 
 
 async def end(store: MemoryStore, clock: ManualClock, id: str, state: State = State.COMPLETE) -> None:
-    clock.now += 1
+    clock.time += 1
     writer = await store.create(NewStream(id=id, metadata='{"job": 7}'))
     writer.append(b"bytes")
     await writer.close(Patch(state=state, reason="" if state is State.COMPLETE else "why"))
@@ -146,7 +146,7 @@ async def test_what_is_not_taken_is_told_again(store: MemoryStore, clock: Manual
 
 async def test_after_a_day_an_end_is_given_up(store: MemoryStore, clock: ManualClock, peer: Peer):
     peer.answers = [500] * 200
-    begun = clock.now
+    begun = clock.time
     sleep = Sleeper(clock)
     sleep.pass_time = True
     with capture_logs() as logs:
@@ -157,7 +157,7 @@ async def test_after_a_day_an_end_is_given_up(store: MemoryStore, clock: ManualC
                     line["event"] == "A webhook was given up after a day of retries." for line in logs
                 )
             )
-    assert clock.now - begun > GIVE_UP
+    assert clock.time - begun > GIVE_UP
     assert peer.taken.empty()
 
 
@@ -171,7 +171,7 @@ async def test_what_was_not_told_before_a_stop_is_told_after_it_and_nothing_else
     async with telling(store, clock, hook, path=path, sleep=sleep):
         await end(store, clock, "told")
         assert await peer.told() == "told"
-        await sleep.until(lambda: path.exists() and json.loads(path.read_bytes())["told_until"] == clock.now)
+        await sleep.until(lambda: path.exists() and json.loads(path.read_bytes())["told_until"] == clock.time)
         peer.answers = [500] * 1_000_000
         await end(store, clock, "refused")
         await peer.refused.get()

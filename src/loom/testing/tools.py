@@ -21,8 +21,8 @@ NOT_LIVE = [COMPLETE, ABORTED, OPEN, INTERRUPTED]
 class ManualClock:
     """A clock that stands still; a test sets its `time`."""
 
-    def __init__(self) -> None:
-        self.time = 1_000.0
+    def __init__(self, time: float = 1_000.0) -> None:
+        self.time = time
 
     def __call__(self) -> float:
         return self.time
