@@ -1,7 +1,6 @@
-"""The command `loom bench`: how fast a server is from here, by streams of its own, deleted at the end.
+"""The command `loom bench`. Owns what is measured, and the report.
 
-Owns what is measured and how it is told. One client process does all of it: of a fast server near by, its own
-speed is what shows.
+One client process does everything: with a fast server nearby, the figures show the speed of the client.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Rates in MiB/s; times in milliseconds, from a line handed over until its followers have it."""
+    """Rates in MiB/s; times in milliseconds, from sending a line until its followers have it."""
 
     upload: float
     download: float
@@ -40,7 +39,7 @@ class Figures:
     fan_out_99th: float
 
     def table(self, followers: int) -> str:
-        """For people."""
+        """Return the report for people."""
         return (
             f"upload             {self.upload:8.0f} MiB/s   until all of it is durable\n"
             f"download           {self.download:8.0f} MiB/s\n"
@@ -79,13 +78,13 @@ def command(mib: int, lines: int, followers: int, as_json: bool, target: Target)
 
     async def work(client: "AsyncClient") -> None:
         prefix = f"loom-bench/{uuid.uuid4().hex}/"
-        await client.count(prefix)  # is the server there, and may we delete what we are about to make?
+        await client.count(prefix)  # fails early without a server or the right to delete
         try:
             figures = await _measure(client, prefix, mib, lines, followers)
         finally:
             await client.delete_all(prefix, confirm=await client.count(prefix))
-        told = json.dumps(asdict(figures)) + "\n" if as_json else figures.table(followers)
-        write(told.encode())
+        report = json.dumps(asdict(figures)) + "\n" if as_json else figures.table(followers)
+        write(report.encode())
 
     return run(target, work)
 
@@ -98,7 +97,7 @@ async def _measure(client: "AsyncClient", prefix: str, mib: int, lines: int, fol
 
 
 async def _bulk(client: "AsyncClient", id: str, mib: int) -> tuple[float, float]:
-    """MiB/s up and down."""
+    """Send and read back one stream. Return the rates of upload and download."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(mib):
@@ -115,12 +114,12 @@ async def _bulk(client: "AsyncClient", id: str, mib: int) -> tuple[float, float]
 
 
 async def _lines(client: "AsyncClient", id: str, count: int, followers: int) -> list[float]:
-    """Milliseconds from each line until all followers have it; the next one leaves then."""
+    """Send lines, each once all followers have the one before. Return the times, sorted."""
     arrived = [0] * followers
     progress = asyncio.Condition()
     took: list[float] = []
 
-    async def everyone_has(size: int) -> None:
+    async def wait_for_all(size: int) -> None:
         async with progress:
             await progress.wait_for(lambda: min(arrived) >= size)
 
@@ -128,27 +127,26 @@ async def _lines(client: "AsyncClient", id: str, count: int, followers: int) -> 
         for number in range(1, count + 2):
             begun = time.perf_counter()
             yield LINE
-            await everyone_has(number * len(LINE))
+            await wait_for_all(number * len(LINE))
             took.append((time.perf_counter() - begun) * 1000)
 
-    async def follow(place: int) -> None:
+    async def follow(number: int) -> None:
         async with client.follow(id) as reading:
             async for piece in reading:
-                arrived[place] += len(piece)
+                arrived[number] += len(piece)
                 async with progress:
                     progress.notify_all()
 
     async with asyncio.TaskGroup() as group:
         pushing = group.create_task(client.push(id, source()))
-        await _exists(client, id)
-        for place in range(followers):
-            group.create_task(follow(place))
+        await _wait_until_created(client, id)
+        for number in range(followers):
+            group.create_task(follow(number))
         await pushing
-    return sorted(took[1:])  # of the first one, connecting is measured
+    return sorted(took[1:])  # the first time includes connecting
 
 
-async def _exists(client: "AsyncClient", id: str) -> None:
-    """Wait until the stream is there."""
+async def _wait_until_created(client: "AsyncClient", id: str) -> None:
     from loom.client.errors import NotFound
 
     while True:

@@ -1,4 +1,4 @@
-"""The command `loom cat`: a stream to standard output or a file, all of it, or a code that says why not."""
+"""The command `loom cat`. Owns its outputs: a file that can be continued, or standard output with a guard."""
 
 import hashlib
 import os
@@ -105,7 +105,7 @@ async def _copy(pieces: AsyncGenerator[bytes, None], output: "_File | _Output", 
 
 
 async def _rest(client: "AsyncClient", id: str, file: "_File") -> "Reading":
-    """What the file has not got yet of the stream; all of it will be compared with the stream's digest."""
+    """Read the bytes that the file lacks. The whole file is compared with the digest of the stream."""
     from loom.client.reading import Reading
 
     digest = file.resume()
@@ -122,21 +122,21 @@ async def _rest(client: "AsyncClient", id: str, file: "_File") -> "Reading":
 
 
 class _File:
-    """A file that a stream is written to. What was there before goes once there are bytes, or their end."""
+    """A file that a stream is written to. The old content is replaced by the first bytes, or by the end."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.begun = 0
-        """Bytes that stay."""
+        """Bytes that are kept from an earlier run."""
         self._fd: int | None = None
 
     def size(self) -> int:
-        """Bytes that are there."""
+        """Return the size of the file, 0 if there is none."""
         return os.path.getsize(self.path) if os.path.exists(self.path) else 0
 
     @output_errors()
     def resume(self) -> "hashlib._Hash":
-        """What is there stays; its SHA-256."""
+        """Keep the content of the file. Return its SHA-256."""
         with open(self.path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256")
             self.begun = file.tell()
@@ -156,7 +156,7 @@ class _File:
 
 
 class _Output:
-    """Standard output, guarded if it is a terminal."""
+    """Standard output. A terminal gets no binary, and only harmless control sequences."""
 
     begun = 0
 
@@ -184,7 +184,7 @@ class _Output:
 
 
 class _Bar:
-    """A progress bar on standard error, for what takes longer than a moment."""
+    """A progress bar on standard error. It appears if the download takes longer than BAR_AFTER."""
 
     def __init__(self, id: str, total: Total | None, *, begun: int) -> None:
         self._id = id
@@ -234,7 +234,7 @@ class _Bar:
 
 
 def _range(text: str) -> tuple[int, int | None]:
-    """Start and stop of a range as HTTP writes it (RFC 9110 section 14.1.2)."""
+    """Return start and stop of a range in HTTP's form (RFC 9110 section 14.1.2)."""
     found = re.fullmatch(r"(\d{0,18})-(\d{0,18})", text)
     if found is None or text == "-" or (found[1] and found[2] and int(found[1]) > int(found[2])):
         raise Stop(exit_codes.USAGE, f"The range {text!r} is not of the form 0-99, 100- or -100.")

@@ -1,8 +1,8 @@
-"""The command `loom doctor`: sends bytes through whatever stands between here and a server, says what breaks.
+"""The command `loom doctor`: sends bytes through the proxies on the path to a server and reports what breaks.
 
-Owns the trials and the words of their findings. Every trial has a stream of its own, deleted at the end. One
-connection after another, each with a timeout, on the standard library's plain HTTP client: what is looked for
-is below what a comfortable one would show.
+Owns the trials and the words of their findings. Every trial has its own stream, which is deleted at the end.
+The connections are made one after the other, each with a timeout, with the HTTP client of the standard
+library: a more comfortable client hides what the trials look for.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from loom.cli.running import write
 from loom.cli.target import resolve
 
 PATIENCE = 3.0
-"""Seconds after which a line that has not come through is held back by someone."""
+"""Seconds after which a line that did not arrive counts as held back by a proxy."""
 LIMIT = 60.0
 SIZE = 16 << 20
 BROKEN = exit_codes.REFUSED
@@ -38,7 +38,7 @@ Headers = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one trial has shown; `advice` says what to do where it is not `good`."""
+    """The result of one trial. `advice` says what to do if it is not `good`."""
 
     trial: str
     good: bool
@@ -52,8 +52,8 @@ class Finding:
             yield f"        {self.advice}"
 
 
-class Way:
-    """The way to a server."""
+class Route:
+    """The network path to a server."""
 
     def __init__(self, url: str, token: str | None) -> None:
         parts = urlsplit(url)
@@ -65,7 +65,7 @@ class Way:
     def begin(
         self, method: str, target: str, headers: Headers, timeout: float = LIMIT
     ) -> http.client.HTTPConnection:
-        """A connection on which the head of a request has been sent."""
+        """Open a connection and send the head of a request."""
         if self._tls:
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=timeout, context=self._tls
@@ -80,78 +80,80 @@ class Way:
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def ask(self, method: str, target: str, headers: Headers | None = None) -> http.client.HTTPResponse:
-        """An answer to a request without a body. It has been read, and the connection is closed."""
+    def request(self, method: str, target: str, headers: Headers | None = None) -> http.client.HTTPResponse:
+        """Send a request without a body. Return the response, read and with its connection closed."""
         connection = self.begin(method, target, {"Content-Length": "0", **(headers or {})})
         try:
-            answer = connection.getresponse()
-            answer.read()
+            response = connection.getresponse()
+            response.read()
         finally:
             connection.close()
-        return answer
+        return response
 
 
 def chunk(data: bytes) -> bytes:
-    """A piece of a chunked body; an empty one ends it."""
+    """Return a chunk of a request body; an empty chunk ends the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def patch(offset: int, complete: str, **headers: str) -> Headers:
-    """The head of a request that goes on with a stream."""
+    """Return the headers of a request that appends to a stream."""
     kind = {"Content-Type": "application/partial-upload", "Upload-Complete": complete}
     return {**kind, "Upload-Offset": str(offset), **headers}
 
 
 class Doctor:
-    """All trials over one way."""
+    """All trials over one path."""
 
-    def __init__(self, way: Way, *, silence: float) -> None:
+    def __init__(self, route: Route, *, silence: float) -> None:
         self.findings: list[Finding] = []
-        self._way = way
+        self._route = route
         self._silence = silence
         self._id = f"loom-doctor/{uuid.uuid4()}"
 
     def examine(self) -> None:
-        """Make every trial. Raises Stop, OSError."""
+        """Run every trial. Raises Stop, OSError and HTTPException."""
         target = f"/stream/{self._id}"
-        answer = self._way.ask("POST", target, {"Upload-Complete": "?0", "Stream-TTL": "3600"})
-        if answer.status in (401, 403):
+        response = self._route.request("POST", target, {"Upload-Complete": "?0", "Stream-TTL": "3600"})
+        if response.status in (401, 403):
             raise Stop(exit_codes.UNAUTHORIZED, "The token may not read and write here.")
-        if answer.status != 201 or "x-stream-id" not in answer.headers:
-            raise Stop(exit_codes.LOST, f"No Loom answers there: status {answer.status}.")
+        if response.status != 201 or "x-stream-id" not in response.headers:
+            raise Stop(
+                exit_codes.LOST, f"The server is not a Loom: it answers with status {response.status}."
+            )
         try:
             self._lines(target)
             self._large(f"{target}/large")
             self._early(f"{target}/early")
         finally:
             for each in (target, f"{target}/large", f"{target}/early"):
-                self._way.ask("DELETE", each)
+                self._route.request("DELETE", each)
 
     def _find(self, trial: str, good: bool, detail: str, advice: str = "") -> bool:
         self.findings.append(Finding(trial, good, detail, "" if good else advice))
         return good
 
     def _lines(self, target: str) -> None:
-        """A slow producer and its reader."""
-        producer = self._way.begin("PATCH", target, patch(0, "?0", **{"Transfer-Encoding": "chunked"}))
+        """Send lines slowly and follow them."""
+        producer = self._route.begin("PATCH", target, patch(0, "?0", **{"Transfer-Encoding": "chunked"}))
         follower: http.client.HTTPConnection | None = None
         try:
             producer.sock.sendall(chunk(LINE))
             if not self._find(
                 "request buffering",
                 self._arrives(target),
-                "a line that is sent arrives, though its request goes on",
-                "Let the proxy pass request bodies on as they come (nginx: proxy_request_buffering off).",
+                "a line arrives before its request ends",
+                "Turn off the proxy's buffering of request bodies (nginx: proxy_request_buffering off).",
             ):
                 return
-            follower = self._way.begin("GET", target, {}, PATIENCE)
+            follower = self._route.begin("GET", target, {}, PATIENCE)
             shown = self._within(follower.getresponse)
-            come = shown is not None and self._within(lambda: shown.read1(len(LINE))) == LINE
+            arrived = shown is not None and self._within(lambda: shown.read1(len(LINE))) == LINE
             if not self._find(
                 "response buffering",
-                come,
-                "a line that is stored is shown, though its stream goes on",
-                "Let the proxy pass answers on as they come (nginx: proxy_buffering off).",
+                arrived,
+                "a stored line is received before its response ends",
+                "Turn off the proxy's buffering of responses (nginx: proxy_buffering off).",
             ):
                 return
             assert shown is not None
@@ -171,26 +173,26 @@ class Doctor:
         self._find(
             "idle timeout",
             again,
-            f"a stream that was silent for {self._silence:g} s goes on",
-            "Raise the proxy's timeouts for requests and answers (nginx: proxy_read_timeout 24h and "
+            f"a stream continues after {self._silence:g} s of silence",
+            "Raise the proxy's timeouts for requests and responses (nginx: proxy_read_timeout 24h and "
             "client_body_timeout 24h).",
         )
 
     def _large(self, target: str) -> None:
-        self._way.ask("POST", target, {"Upload-Complete": "?0", "Stream-TTL": "3600"})
+        self._route.request("POST", target, {"Upload-Complete": "?0", "Stream-TTL": "3600"})
         data = os.urandom(SIZE)
         status, code = self._send(target, patch(0, "?1", **{"Content-Length": str(SIZE)}), data)
         detail = f"{SIZE >> 20} MiB in one request" + (
             "" if status == 204 else f": status {status or 'none'}"
         )
         advice = (
-            f"The server refuses it ({code})."
+            f"The server refuses the request ({code})."
             if code
-            else "Raise the proxy's limit on requests (nginx: client_max_body_size 0), or let it buffer none."
+            else "Raise the proxy's limit on request bodies (nginx: client_max_body_size 0)."
         )
         if not self._find("size limit", status == 204, detail, advice):
             return
-        connection = self._way.begin("GET", target, {})
+        connection = self._route.begin("GET", target, {})
         try:
             got = hashlib.sha256(connection.getresponse().read()).digest()
         except http.client.IncompleteRead:
@@ -199,40 +201,38 @@ class Doctor:
             connection.close()
         same = got == hashlib.sha256(data).digest()
         self._find(
-            "same bytes", same, "they come back as they were sent", "Something changes or cuts bodies."
+            "same bytes", same, "bytes are received as they were sent", "A proxy changes or truncates bodies."
         )
 
     def _send(self, target: str, headers: Headers, data: bytes) -> tuple[int, str]:
-        """The status, 0 without any, and the code of a problem that is Loom's own."""
-        connection = self._way.begin("PATCH", target, headers)
+        """Send a request. Return the status, 0 for none, and the code of a problem that Loom reports."""
+        connection = self._route.begin("PATCH", target, headers)
         try:
             try:
                 connection.sock.sendall(data)
             except OSError:
-                pass  # refused before its end: the answer says why
-            answer = connection.getresponse()
-            body = answer.read()
-            problem = answer.headers.get_content_type() == "application/problem+json"
-            return answer.status, str(json.loads(body)["code"]) if problem else ""
+                pass  # refused before its end: the response says why
+            response = connection.getresponse()
+            body = response.read()
+            problem = response.headers.get_content_type() == "application/problem+json"
+            return response.status, str(json.loads(body)["code"]) if problem else ""
         except (OSError, http.client.HTTPException, ValueError):
             return 0, ""
         finally:
             connection.close()
 
     def _early(self, target: str) -> None:
-        """Is a producer answered at once although a proxy stands between?"""
-        connection = self._way.begin(
+        """Find out whether a producer is answered early although there is a proxy."""
+        connection = self._route.begin(
             "POST", target, {"Transfer-Encoding": "chunked", "Stream-TTL": "3600"}, PATIENCE
         )
         try:
             wire = connection.sock
             wire.sendall(chunk(LINE))
-            answer = self._within(connection.getresponse)
-            proxied = answer is not None and ("via" in answer.headers or "server" in answer.headers)
+            response = self._within(connection.getresponse)
+            proxied = response is not None and ("via" in response.headers or "server" in response.headers)
             detail = "no producer is answered early through a proxy"
-            advice = (
-                "Let the proxy tell that it is one: X-Forwarded-For or Via; else it may lose what is sent."
-            )
+            advice = "Let the proxy add X-Forwarded-For or Via; without them it may lose what is sent."
             self._find("early answer", not proxied, detail, advice)
         finally:
             connection.close()
@@ -240,13 +240,13 @@ class Doctor:
     def _arrives(self, target: str) -> bool:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            if int(self._way.ask("HEAD", target).headers.get("upload-offset", "0")) >= len(LINE):
+            if int(self._route.request("HEAD", target).headers.get("upload-offset", "0")) >= len(LINE):
                 return True
             time.sleep(0.05)
         return False
 
     def _within(self, act: Callable[[], T]) -> T | None:
-        """None if it takes too long, or the connection is cut."""
+        """Return None if `act` takes too long or the connection is closed."""
         try:
             return act()
         except (OSError, http.client.HTTPException):
@@ -274,7 +274,7 @@ def command(url: str | None, silence: float, as_json: bool, server: str | None, 
     little longer than --silence: most proxies close idle connections after 60 seconds.
     """
     target = resolve(url or server, token)
-    doctor = Doctor(Way(target.server, target.token), silence=silence)
+    doctor = Doctor(Route(target.server, target.token), silence=silence)
     try:
         doctor.examine()
     except (OSError, http.client.HTTPException) as error:

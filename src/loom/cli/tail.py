@@ -1,7 +1,7 @@
-"""The command `loom tail`: the end of streams and what comes, one beside the other.
+"""The command `loom tail`. Owns how several streams share one output.
 
-Owns how many streams are woven into one output. Of one stream the bytes are written as they come; of more,
-and with --grep, lines, each behind the name of its stream.
+The bytes of a single stream are written as they arrive. With --grep, and with several streams, output is by
+line; with several streams each line follows the name of its stream.
 """
 
 import re
@@ -28,8 +28,8 @@ COLORS = 36, 32, 33, 35, 34, 96, 92, 93, 95, 94
 UNFINISHED = ("live", "interrupted", "open")
 
 
-class _Place(TypedDict, total=False):
-    """Where following begins, as AsyncClient.follow takes it."""
+class _Start(TypedDict, total=False):
+    """Where following starts: arguments of AsyncClient.follow."""
 
     lines: int
     since: str
@@ -90,33 +90,33 @@ def command(
         pattern = None if grep is None else re.compile(grep.encode())
     except re.error as error:
         raise click.UsageError(f"--grep is not a regular expression: {error}.") from None
-    place: _Place = {"since": since} if since else {"lines": LINES if lines is None else lines}
+    start: _Start = {"since": since} if since else {"lines": LINES if lines is None else lines}
 
     async def work(client: "AsyncClient") -> int:
         import asyncio
 
         weave = _Weave(pattern, names=prefix is not None or len(ids) > 1, color=colored(color), raw=raw)
         if prefix is not None:
-            return await _follow_prefix(client, weave, prefix, place)
+            return await _follow_prefix(client, weave, prefix, start)
         codes = await asyncio.gather(
-            *(weave.show(id, client.follow(id, wait=wait, **place)) for id in dict.fromkeys(ids))
+            *(weave.show(id, client.follow(id, wait=wait, **start)) for id in dict.fromkeys(ids))
         )
         return max(codes)
 
     return run(target, work)
 
 
-async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, place: _Place) -> int:
-    """Show each unfinished stream, and from its first byte each that begins from now on."""
+async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, start: _Start) -> int:
+    """Show the unfinished streams from `start`, and each new stream from its first byte."""
     import asyncio
 
     shown: set[str] = set()
     async with asyncio.TaskGroup() as tasks:
 
-        def join(id: str, key: str, place: _Place) -> None:
+        def join(id: str, key: str, start: _Start) -> None:
             if key not in shown:
                 shown.add(key)
-                reading = client.follow(id, key=key, persistent=True, **place)
+                reading = client.follow(id, key=key, persistent=True, **start)
                 tasks.create_task(weave.show(id, reading))
 
         first = True
@@ -124,7 +124,7 @@ async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, pl
             async for change in changes:
                 if change.kind == "reset":
                     for info in [each async for each in client.streams(prefix, states=UNFINISHED)]:
-                        join(info.id, info.key, place if first else {})
+                        join(info.id, info.key, start if first else {})
                     first = False
                 elif change.kind == "created" and change.info is not None:
                     join(change.info.id, change.info.key, {})
@@ -132,7 +132,7 @@ async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, pl
 
 
 class _Weave:
-    """One output of many streams."""
+    """The output that all streams share."""
 
     def __init__(self, pattern: re.Pattern[bytes] | None, *, names: bool, color: bool, raw: bool) -> None:
         self._pattern = pattern
@@ -142,7 +142,7 @@ class _Weave:
         self._colors = cycle(COLORS)
 
     async def show(self, id: str, reading: "Reading") -> int:
-        """Show all of one stream; the exit code that tells of its end."""
+        """Show a stream to its end. Return the exit code that reports the end."""
         name = self._name(id) if self._names else b""
         shown = Shown()
         try:
@@ -161,7 +161,7 @@ class _Weave:
         return exit_codes.OK
 
     def _line(self, line: bytes) -> bytes:
-        """A line that ends, and whose colours end with it."""
+        """Return `line` with a line end, and with its colours reset."""
         if self._guarded:
             shown = Shown()
             line = shown.feed(line) + shown.rest()

@@ -1,8 +1,8 @@
-"""What streams and servers say, made fit for a terminal. Owns what may pass and what is shown in its place.
+"""Makes text from streams and servers safe for a terminal. Owns which control sequences pass.
 
-A stream is whatever a job has written: left alone, its bytes could set the title, write the clipboard, or
-paint over what stands above. Colours pass, and so do CR, backspace and erase-in-line, which progress bars
-use; any other control is shown, as `less` shows it.
+A stream holds whatever a job printed: its bytes could set the title, write to the clipboard, or overwrite
+earlier output. Colours pass, and so do CR, backspace and erase-in-line, which progress bars use. Any other
+control character is shown as `less` shows it.
 """
 
 import re
@@ -17,37 +17,37 @@ _BEGUN = re.compile("\x1b(\\[[0-9;:]{0,60})?$")
 
 
 class Shown:
-    """The bytes of one stream as a terminal may have them. A sequence that is not whole yet waits."""
+    """The bytes of one stream, made safe. An incomplete sequence is held until the rest arrives."""
 
     def __init__(self) -> None:
         self._whole = Whole()
         self._held = ""
 
     def feed(self, data: bytes) -> bytes:
-        """What of `data`, and of what was held, may be written now."""
+        """Return the safe form of `data`, after the bytes that were held."""
         text = self._held + self._whole.feed(data).decode(errors="replace")
         begun = _BEGUN.search(text)
         end = begun.start() if begun else len(text)
         text, self._held = text[:end], text[end:]
-        shown, place = [], 0
+        shown, start = [], 0
         for found in _PASSES.finditer(text):
-            shown += [_escaped(text[place : found.start()]), found[0]]
-            place = found.end()
-        return "".join([*shown, _escaped(text[place:])]).encode()
+            shown += [_escaped(text[start : found.start()]), found[0]]
+            start = found.end()
+        return "".join([*shown, _escaped(text[start:])]).encode()
 
     def rest(self) -> bytes:
-        """What was held to the end."""
+        """Return the safe form of what is held, at the end of the stream."""
         held, self._held = self._held + self._whole.held.decode(errors="replace"), ""
         return _escaped(held).encode()
 
 
 def printable(text: str) -> str:
-    """A name or a value on one line, with what is no character to be seen in escapes."""
+    """Return `text` on one line, with escapes for characters that are not printable."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def is_binary(data: bytes) -> bool:
-    """True if the start of a stream is nothing that a person could read."""
+    """Return whether the start of a stream is not text."""
     if b"\0" in data:
         return True
     try:
