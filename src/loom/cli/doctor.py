@@ -24,6 +24,9 @@ from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
 from loom.cli.running import write
 from loom.cli.target import resolve
+from loom.wire.head import Head
+from loom.wire.media import PROBLEM
+from loom.wire.upload import append_headers
 
 PATIENCE = 3.0
 """Seconds after which a line that did not arrive counts as held back by a proxy."""
@@ -31,6 +34,10 @@ LIMIT = 60.0
 SIZE = 16 << 20
 BROKEN = exit_codes.REFUSED
 LINE = b"a line of loom doctor\n"
+TTL = {"Stream-TTL": "3600"}
+"""Trials that are killed leave streams that expire."""
+OPEN = {"Upload-Complete": "?0"} | TTL
+CHUNKED = {"Transfer-Encoding": "chunked"}
 T = TypeVar("T")
 
 Headers = Mapping[str, str]
@@ -96,10 +103,12 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def patch(offset: int, complete: str, **headers: str) -> Headers:
-    """Return the headers of a request that appends to a stream."""
-    kind = {"Content-Type": "application/partial-upload", "Upload-Complete": complete}
-    return {**kind, "Upload-Offset": str(offset), **headers}
+def read_head(response: http.client.HTTPResponse) -> Head:
+    """Return what the headers say about a stream. Raise Stop if Loom never sends them."""
+    try:
+        return Head.of(response.headers)
+    except ValueError as error:
+        raise Stop(exit_codes.LOST, f"The headers are not those of a Loom: {error}.") from None
 
 
 class Doctor:
@@ -114,10 +123,10 @@ class Doctor:
     def examine(self) -> None:
         """Run every trial. Raises Stop, OSError and HTTPException."""
         target = f"/stream/{self._id}"
-        response = self._route.request("POST", target, {"Upload-Complete": "?0", "Stream-TTL": "3600"})
+        response = self._route.request("POST", target, OPEN)
         if response.status in (401, 403):
             raise Stop(exit_codes.UNAUTHORIZED, "The token may not read and write here.")
-        if response.status != 201 or "x-stream-id" not in response.headers:
+        if response.status != 201 or read_head(response).id is None:
             raise Stop(
                 exit_codes.LOST, f"The server is not a Loom: it answers with status {response.status}."
             )
@@ -135,7 +144,7 @@ class Doctor:
 
     def _lines(self, target: str) -> None:
         """Send lines slowly and follow them."""
-        producer = self._route.begin("PATCH", target, patch(0, "?0", **{"Transfer-Encoding": "chunked"}))
+        producer = self._route.begin("PATCH", target, append_headers(0, complete=False) | CHUNKED)
         follower: http.client.HTTPConnection | None = None
         try:
             producer.sock.sendall(chunk(LINE))
@@ -179,12 +188,12 @@ class Doctor:
         )
 
     def _large(self, target: str) -> None:
-        self._route.request("POST", target, {"Upload-Complete": "?0", "Stream-TTL": "3600"})
+        self._route.request("POST", target, OPEN)
         data = os.urandom(SIZE)
-        status, code = self._send(target, patch(0, "?1", **{"Content-Length": str(SIZE)}), data)
-        detail = f"{SIZE >> 20} MiB in one request" + (
-            "" if status == 204 else f": status {status or 'none'}"
-        )
+        status, code = self._send(target, data)
+        detail = f"{SIZE >> 20} MiB in one request"
+        if status != 204:
+            detail += f": status {status or 'none'}"
         advice = (
             f"The server refuses the request ({code})."
             if code
@@ -204,8 +213,9 @@ class Doctor:
             "same bytes", same, "bytes are received as they were sent", "A proxy changes or truncates bodies."
         )
 
-    def _send(self, target: str, headers: Headers, data: bytes) -> tuple[int, str]:
-        """Send a request. Return the status, 0 for none, and the code of a problem that Loom reports."""
+    def _send(self, target: str, data: bytes) -> tuple[int, str]:
+        """Append `data`. Return the status, 0 for none, and the code of a problem that Loom reports."""
+        headers = append_headers(0, complete=True) | {"Content-Length": str(len(data))}
         connection = self._route.begin("PATCH", target, headers)
         try:
             try:
@@ -214,21 +224,18 @@ class Doctor:
                 pass  # refused before its end: the response says why
             response = connection.getresponse()
             body = response.read()
-            problem = response.headers.get_content_type() == "application/problem+json"
+            problem = response.headers.get_content_type() == PROBLEM
             return response.status, str(json.loads(body)["code"]) if problem else ""
-        except (OSError, http.client.HTTPException, ValueError):
+        except (OSError, http.client.HTTPException, LookupError, TypeError, ValueError):
             return 0, ""
         finally:
             connection.close()
 
     def _early(self, target: str) -> None:
         """Find out whether a producer is answered early although there is a proxy."""
-        connection = self._route.begin(
-            "POST", target, {"Transfer-Encoding": "chunked", "Stream-TTL": "3600"}, PATIENCE
-        )
+        connection = self._route.begin("POST", target, CHUNKED | TTL, PATIENCE)
         try:
-            wire = connection.sock
-            wire.sendall(chunk(LINE))
+            connection.sock.sendall(chunk(LINE))
             response = self._within(connection.getresponse)
             proxied = response is not None and ("via" in response.headers or "server" in response.headers)
             detail = "no producer is answered early through a proxy"
@@ -240,7 +247,7 @@ class Doctor:
     def _arrives(self, target: str) -> bool:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            if int(self._route.request("HEAD", target).headers.get("upload-offset", "0")) >= len(LINE):
+            if (read_head(self._route.request("HEAD", target)).size or 0) >= len(LINE):
                 return True
             time.sleep(0.05)
         return False
