@@ -39,7 +39,7 @@ async def wait_until_it_accepts(port: int) -> str:
 async def on_uvicorn(app: ASGIApp, on_stop: OnStop) -> AsyncIterator[str]:
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="on"))
-    task = asyncio.create_task(server._serve())
+    task = asyncio.create_task(server.serve())
     yield await wait_until_it_accepts(port)
     await on_stop()
     server.should_exit = True

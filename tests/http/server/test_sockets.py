@@ -133,7 +133,7 @@ async def answered(port: int) -> None:
 
 FEW_DESCRIPTORS = """
 import asyncio, os, resource, uvloop
-from loom.http.server import serve
+from loom.http.server import Server
 from tests.http.server.support import answering
 
 def listening(url):
@@ -141,7 +141,10 @@ def listening(url):
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
     print(url, flush=True)
 
-uvloop.run(serve(answering(200), host="127.0.0.1", port=0, on_listening=listening))
+async def main():
+    await Server(answering(200), host="127.0.0.1", port=0, on_listening=listening).serve()
+
+uvloop.run(main())
 """
 
 

@@ -200,7 +200,7 @@ async def test_ipv6_address_is_served_and_named_in_brackets():
 
 PROGRAM = """
 import asyncio, sys, uvloop
-from loom.http.server import serve
+from loom.http.server import Server
 from tests.http.server.support import Follower
 
 async def on_stop():
@@ -209,10 +209,11 @@ async def on_stop():
         await asyncio.Event().wait()
 
 async def main():
-    await serve(
+    server = Server(
         Follower(), host="127.0.0.1", port=0, shutdown_timeout=1000 if "stuck" in sys.argv else 0.1,
         on_listening=lambda url: print(url, flush=True), on_stop=on_stop,
     )
+    await server.serve()
     print("closed", flush=True)
 
 uvloop.run(main())

@@ -11,6 +11,6 @@ starts and stops. `request` and `response` are the pure halves: bytes to a scope
 """
 
 from loom.http.server.limits import Limits
-from loom.http.server.run import Server, serve, serving
+from loom.http.server.run import Server, serving
 
-__all__ = ["Limits", "Server", "serve", "serving"]
+__all__ = ["Limits", "Server", "serving"]

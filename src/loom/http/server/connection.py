@@ -187,9 +187,9 @@ class Connection(asyncio.Protocol):
                 return
 
     def _without_upgrade(self) -> bytes:
-        """Return the head again, without its wish for another protocol: that is ignored (RFC 9110 7.8).
+        """Return the head again without Upgrade, which a server may ignore (RFC 9110 section 7.8).
 
-        The parser takes all bytes after such a head for the other protocol, the body too.
+        The parser takes all bytes after a head with Upgrade for the other protocol, the body too.
         """
         version = self._parser.get_http_version().encode("ascii")
         lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._target, version)]
@@ -253,7 +253,7 @@ class Connection(asyncio.Protocol):
 
     def _on_finished(self, cycle: Cycle) -> None:
         """Answer the next request, wait for one, or close in a way that lets the client read the response."""
-        if self.channel.gone:
+        if self.transport.is_closing():
             return
         self._cycles.popleft()
         self.channel.resume_reading()

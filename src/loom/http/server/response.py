@@ -47,8 +47,7 @@ def make_head(
 ) -> Head:
     """Return the head of a response. Raises RuntimeError for a header that HTTP does not allow.
 
-    The server alone decides on Connection and Transfer-Encoding: it ignores the app's Transfer-Encoding, and
-    of the app's Connection it heeds `close`.
+    The server alone decides on Connection and Transfer-Encoding. An app can only ask to close.
     """
     lines = [_STATUS_LINES[status], _date_line(int(time.time()))]
     length: int | None = None

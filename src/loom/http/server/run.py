@@ -35,11 +35,6 @@ async def _do_nothing() -> None:
     pass
 
 
-async def serve(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
-    """Serve until SIGINT or SIGTERM, then stop in order; a second signal forces. Takes Server's options."""
-    await Server(app, host=host, port=port, **options).serve()
-
-
 @contextlib.asynccontextmanager
 async def serving(
     app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, **options: Any
@@ -94,7 +89,7 @@ class Server:
         self.url = f"{'https' if tls else 'http'}://{name}:{self._socket.getsockname()[1]}"
 
     async def serve(self) -> None:
-        """Run until a signal. A signal after the end has its default effect again."""
+        """Run until SIGINT or SIGTERM; a second signal forces the stop."""
         with self._signals_handled():
             await self.serve_until_stopped()
 
