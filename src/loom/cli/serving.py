@@ -29,6 +29,7 @@ from loom.errors import LoomError
 from loom.http.middleware import tracing
 from loom.http.middleware.guard import is_loopback
 from loom.http.server import Server
+from loom.store.base import Health
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -77,7 +78,7 @@ async def run(
                 loom.app,
                 host=settings.host,
                 port=settings.port,
-                on_listening=lambda url: _announce(url, settings),
+                on_listening=lambda url: _announce(url, settings, loom.store.health()),
                 on_stop=drain,
                 shutdown_timeout=settings.shutdown_timeout,
                 listening=listening,
@@ -116,11 +117,13 @@ def reload(auth: Auth, read: ReadSettings) -> None:
     logger.info("The tokens were reloaded.", tokens=len(settings.tokens))
 
 
-def _announce(url: str, settings: Settings) -> None:
+def _announce(url: str, settings: Settings, health: Health) -> None:
     """Print where the server listens, for people and scripts, and warn of what may surprise."""
-    durable = f"data in {settings.directory}, durability {settings.durability}"
+    stored = f"in {health.store}"
+    if settings.directory:
+        stored = f"data in {settings.directory}, durability {health.durability}"
     with suppress(OSError):
-        sys.stdout.write(f"Loom listens on {url} ({durable if settings.directory else 'in memory'})\n")
+        sys.stdout.write(f"Loom listens on {url} ({stored})\n")
         sys.stdout.flush()
     systemd.notify("READY=1")
     if not settings.tokens and not is_loopback(settings.host):
@@ -128,7 +131,7 @@ def _announce(url: str, settings: Settings) -> None:
             "ANYONE WHO REACHES THIS ADDRESS CAN READ, WRITE AND REPLACE EVERY STREAM: no tokens are set.",
             host=settings.host,
         )
-    if settings.directory and settings.durability == "os":
+    if health.durability == "os":
         logger.warning("Power loss can lose acknowledged bytes: durability is os.")
 
 
