@@ -16,7 +16,7 @@ from loom.testing.tools import ManualClock
 
 
 def service_on(store: Store, hub: Hub | None = None, clock: Clock | None = None, **policy: Any) -> Service:
-    """A service without the jobs that run beside it."""
+    """Return a service without its background jobs."""
     scrub = Scrub(store, interval=1, rate=1)
     return Service(
         store, hub or Hub(store), clock or ManualClock(1_000_000.0), Digests(store), scrub, **policy

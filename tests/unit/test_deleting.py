@@ -22,13 +22,11 @@ async def service(store: TestStore) -> Service:
     return service_on(store)
 
 
-async def test_a_stream_replaced_between_two_looks_is_deleted_as_it_stands(
-    service: Service, store: TestStore
-):
+async def test_a_stream_replaced_during_its_deletion_is_deleted_too(service: Service, store: TestStore):
     await created(store, "a", b"old")
     replacing: asyncio.Task[Writer] = asyncio.create_task(store.create(NewStream(id="a"), replace=True))
     with store.held():
-        await asyncio.sleep(0)  # the replacement is asked for first
+        await asyncio.sleep(0)  # the replacement is requested first
         deleting = asyncio.create_task(service.delete("a"))
         await asyncio.sleep(0)
     new = await replacing
@@ -37,10 +35,8 @@ async def test_a_stream_replaced_between_two_looks_is_deleted_as_it_stands(
         await store.info("a")
 
 
-async def test_of_two_deletions_the_loser_is_told_the_id_that_it_asked_for(
-    service: Service, store: TestStore
-):
+async def test_of_two_deletions_the_second_reports_its_id_as_unknown(service: Service, store: TestStore):
     await created(store, "a")
-    told = await asyncio.gather(service.delete("a"), service.delete("a"), return_exceptions=True)
-    assert [type(each) for each in told[1:]] == [StreamNotFound]
-    assert str(told[1]) == "The stream with ID a does not exist"
+    outcomes = await asyncio.gather(service.delete("a"), service.delete("a"), return_exceptions=True)
+    assert [type(each) for each in outcomes[1:]] == [StreamNotFound]
+    assert str(outcomes[1]) == "The stream with ID a does not exist"

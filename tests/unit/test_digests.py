@@ -21,7 +21,7 @@ def digest(data: bytes) -> str:
 
 
 class WaitingStore(TestStore):
-    """Lets a test wait until a digest is stored, and `change` fail."""
+    """Reports stored digests to the test, and can fail `change`."""
 
     def __init__(self) -> None:
         super().__init__(ManualClock(1_000_000.0))
@@ -82,21 +82,21 @@ async def test_a_stream_that_grows_is_hashed_before_its_end(store, digests):
     assert (await digests.known(info)).digest == digest(DATA + bytes(STEP))
 
 
-async def test_a_digest_is_told_once_it_is_stored_and_stored_once(store, digests):
+async def test_a_digest_is_returned_once_it_is_stored_and_stored_once(store, digests):
     info = await ended(store, "a")
-    told = await asyncio.gather(*(digests.known(info) for _ in range(5)))
-    assert {each.digest for each in told} == {digest(DATA)}
+    found = await asyncio.gather(*(digests.known(info) for _ in range(5)))
+    assert {each.digest for each in found} == {digest(DATA)}
     assert (await store.info("a")).digest == digest(DATA)
     assert store.digests.qsize() == 1
 
 
-async def test_who_changes_the_stream_meanwhile_does_not_lose_it_its_digest(store, digests):
+async def test_a_change_meanwhile_does_not_lose_the_digest(store, digests):
     info = await ended(store, "a")
     store.change_errors.append(VersionMismatch("changed"))
     assert (await digests.known(info)).digest == digest(DATA)
 
 
-async def test_what_is_not_complete_or_too_long_is_told_without(store, digests):
+async def test_an_incomplete_or_very_long_stream_is_returned_without(store, digests):
     writer = await created(store, "a", b"x")
     for info in (writer.info, await writer.close(Patch(state=State.ABORTED))):
         assert await digests.known(info) is info
@@ -104,7 +104,7 @@ async def test_what_is_not_complete_or_too_long_is_told_without(store, digests):
     assert await digests.known(info) is info
 
 
-async def test_what_cannot_be_read_leaves_the_stream_without_a_digest_and_goes_on(store, digests):
+async def test_a_stream_that_cannot_be_read_is_skipped_and_others_follow(store, digests):
     store.failure = StreamDamaged("Stored bytes are missing.")
     info = await ended(store, "a")
     assert await digests.known(info) == info
@@ -118,14 +118,14 @@ async def test_what_cannot_be_read_leaves_the_stream_without_a_digest_and_goes_o
     await ending(running)
 
 
-async def test_a_producer_that_was_taken_over_gets_no_digest_of_the_others_bytes(store, digests):
+async def test_a_fenced_producer_gets_no_digest_of_later_bytes(store, digests):
     writer = await created(store, "a", DATA)
     await digests.of(writer.key, len(DATA))
     with pytest.raises(Fenced):
         await digests.of(writer.key, 5)
 
 
-async def test_a_reader_that_leaves_in_the_middle_leaves_the_hash_whole(store, digests):
+async def test_a_cancelled_reader_leaves_the_hash_usable(store, digests):
     info = await ended(store, "a")
     for _ in range(5):
         reader = asyncio.create_task(digests.known(info))
@@ -136,7 +136,7 @@ async def test_a_reader_that_leaves_in_the_middle_leaves_the_hash_whole(store, d
     assert (await digests.known(info)).digest == digest(DATA)
 
 
-async def test_closing_ends_what_is_under_way(store):
+async def test_closing_stops_hashing(store):
     digests = Digests(store)
     info = await ended(store, "a", DATA * 4)
     reader = asyncio.create_task(digests.of(info.key, info.size))

@@ -23,39 +23,39 @@ async def test_the_store_is_watched_from_the_first_consumer_on(store):
     feed = Feed(store)
     await created(store, "before")
     assert store.watchings == 0
-    place = feed.join()
+    position = feed.join()
     await created(store, "a")
     feed.join()
     assert store.watchings == 1
-    ((_, change),) = await place.next() or []
+    ((_, change),) = await position.next() or []
     assert (change.kind, change.info.id) == (ChangeKind.CREATED, "a")
     feed.close(StoreStopped("over"))
     assert store.watchings == 0
 
 
-async def test_a_full_ring_forgets_the_oldest_and_says_so_once(store):
+async def test_a_full_ring_drops_the_oldest_and_reports_that_once(store):
     feed = Feed(store, budget=3 * (COST + 100))
-    place, id = feed.join(), feed.join().id
+    position, id = feed.join(), feed.join().id
     for name in "abcd":
         await created(store, name)
     assert await ids(feed, id or "") is None
-    assert await place.next() is None
-    assert place.id is not None
+    assert await position.next() is None
+    assert position.id is not None
     await created(store, "e")
-    assert await ids(feed, place.id) == ["e"]
-    numbers = [f"{place.id.partition(':')[0]}:{number}" for number in range(1, 7)]
+    assert await ids(feed, position.id) == ["e"]
+    numbers = [f"{position.id.partition(':')[0]}:{number}" for number in range(1, 7)]
     assert [await ids(feed, each) for each in numbers[:4]] == [None, ["c", "d", "e"], ["d", "e"], ["e"]]
     assert await ids(feed, numbers[5]) is None
 
 
-async def test_what_is_larger_than_the_ring_is_not_kept(store):
+async def test_a_change_larger_than_the_ring_is_not_kept(store):
     feed = Feed(store, budget=COST)
-    place = feed.join()
+    position = feed.join()
     await created(store, "a")
-    assert await place.next() is None
+    assert await position.next() is None
 
 
-async def test_all_who_wait_are_told_of_the_end(store):
+async def test_closing_wakes_all_consumers(store):
     feed = Feed(store)
     waiting = [asyncio.create_task(feed.join().next()) for _ in range(3)]
     await settled()

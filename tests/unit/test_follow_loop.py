@@ -1,4 +1,4 @@
-"""Readers at every pace beside a producer, in every order that hypothesis can think of."""
+"""Readers at any pace beside a producer, in any order of events."""
 
 import asyncio
 import os
@@ -19,22 +19,22 @@ from loom.streams.reading import FileSlice, Reading
 from loom.testing.tools import ManualClock
 
 BYTES = random.Random(0).randbytes(40 * 300_000)
-"""What the stream holds: whatever is taken from another place is seen."""
+"""The bytes of the stream. Bytes from a wrong offset are recognized."""
 SIZES = st.sampled_from([1, 7, 100, 5_000, 70_000, 300_000])
 FEED = st.tuples(st.just("feed"), SIZES)
 READ = st.tuples(st.just("read"), st.integers(0, 3))
-PLACES = st.builds(FromOffset, st.sampled_from([0, 0, 1, 5_000, 300_001, 2_000_000])) | st.builds(
+SELECTORS = st.builds(FromOffset, st.sampled_from([0, 0, 1, 5_000, 300_001, 2_000_000])) | st.builds(
     LastBytes, st.sampled_from([0, 1, 70_001])
 )
-JOIN = st.tuples(st.just("join"), st.tuples(PLACES, st.booleans()))
+JOIN = st.tuples(st.just("join"), st.tuples(SELECTORS, st.booleans()))
 RARE = st.tuples(st.sampled_from(["hold", "commit", "press", "resume"]), st.none())
 STEPS = st.tuples(st.one_of(FEED, FEED, READ, READ, JOIN, RARE), st.integers(0, 4))
-"""What happens, and how many turns of the event loop pass then."""
+"""An event, and how many iterations of the event loop follow it."""
 ENDS = st.sampled_from(["complete", "abort", "replace", "delete"])
 
 
 class Reader:
-    """Takes a piece for each step it is let go, and checks each byte of it against its offset."""
+    """Takes one piece for each step and compares each byte with its offset."""
 
     def __init__(self, world: "World", reading: Reading, slices: bool) -> None:
         self.start = self.offset = reading.part.start
@@ -71,7 +71,7 @@ class Reader:
 
 
 class World:
-    """One stream with its readers, and another one that presses on the hub's budget."""
+    """One stream with its readers, and another stream that uses up the hub's budget."""
 
     def __init__(self, tail_limit: int, budget: int, filed: int) -> None:
         self.clock = ManualClock(1_000_000.0)
@@ -96,8 +96,8 @@ class World:
         elif what == "read" and self.readers:
             self.readers[argument % len(self.readers)].step()
         elif what == "join":
-            place, slices = argument
-            reading = await self.service.read("a", lambda info: place.select(info, True))
+            selector, slices = argument
+            reading = await self.service.read("a", lambda info: selector.select(info, True))
             self.readers.append(Reader(self, reading, slices))
         elif what == "hold":
             self.holds.enter_context(self.store.held())
@@ -136,7 +136,7 @@ class World:
     budget=st.sampled_from([1_000, 300_000]),
     filed=st.sampled_from([0, 200_000]),
 )
-async def test_no_gap_no_repeat_and_an_end_that_tells_the_truth(
+async def test_no_gap_no_repeat_and_a_true_end(
     steps: list[tuple[tuple[str, Any], int]], end: str, tail_limit: int, budget: int, filed: int
 ):
     world = World(tail_limit, budget, filed)

@@ -24,7 +24,7 @@ def lines(count: int, size: int = 10) -> list[bytes]:
     return [os.urandom(size) for _ in range(count)]
 
 
-async def test_every_follower_gets_the_very_object_that_came(store: TestStore, hub: Hub):
+async def test_every_follower_takes_the_object_that_the_store_passed(store: TestStore, hub: Hub):
     writer = await created(store)
     one, two = await hub.attach(writer.key), await hub.attach(writer.key)
     line = os.urandom(100)
@@ -34,7 +34,7 @@ async def test_every_follower_gets_the_very_object_that_came(store: TestStore, h
     assert two.take(0) is line
 
 
-async def test_tail_begins_at_the_durable_size_and_knows_no_older_byte(store: TestStore, hub: Hub):
+async def test_tail_begins_at_the_durable_size_and_holds_no_older_byte(store: TestStore, hub: Hub):
     writer = await created(store, data=b"old")
     tail = await hub.attach(writer.key)
     await fed(writer, b"new")
@@ -59,7 +59,7 @@ async def test_lagging_follower_gets_small_chunks_joined_up_to_the_limit(store: 
     assert tail.take(90) is chunks[9]
 
 
-async def test_a_long_commit_is_cut_up_once_for_everyone(store: TestStore):
+async def test_a_long_commit_is_split_once_for_all_followers(store: TestStore):
     hub = Hub(store, tail_limit=4 * CHUNK)
     writer = await created(store)
     tail = await hub.attach(writer.key)
@@ -84,7 +84,7 @@ async def test_tail_keeps_its_newest_bytes_within_its_limit(store: TestStore):
     assert hub.statistics().held == 3 * (10 + CHUNK_COST)
 
 
-async def test_what_is_longer_than_the_limit_is_not_kept_at_all(store: TestStore):
+async def test_a_chunk_longer_than_the_limit_is_not_kept(store: TestStore):
     hub = Hub(store, tail_limit=100)
     writer = await created(store)
     tail = await hub.attach(writer.key)
@@ -101,7 +101,7 @@ async def test_longest_quiet_tail_pays_for_the_budget_first(store: TestStore):
     a, b, c = [await hub.attach(writer.key) for writer in writers]
     await fed(writers[0], *lines(2))
     await fed(writers[1], *lines(2))
-    await fed(writers[0], *lines(1))  # now b is the quiet one
+    await fed(writers[0], *lines(1))  # now b has been quiet longest
     await fed(writers[2], *lines(1))
     assert [tail.start for tail in (a, b, c)] == [0, 20, 0]
     await fed(writers[2], *lines(2))
@@ -109,7 +109,7 @@ async def test_longest_quiet_tail_pays_for_the_budget_first(store: TestStore):
     assert hub.statistics().held == 4 * (10 + CHUNK_COST)
 
 
-async def test_growth_wakes_everyone_once_and_carries_all_since(store: TestStore, hub: Hub):
+async def test_bytes_wake_every_follower_once_with_all_bytes_since(store: TestStore, hub: Hub):
     writer = await created(store)
     tail = await hub.attach(writer.key)
     seen: list[bytes | None] = []
@@ -126,7 +126,7 @@ async def test_growth_wakes_everyone_once_and_carries_all_since(store: TestStore
     assert seen == [b"onetwo"] * 3
 
 
-async def test_grown_returns_at_once_where_there_is_something(store: TestStore, hub: Hub):
+async def test_wait_for_bytes_returns_immediately_if_there_are_some(store: TestStore, hub: Hub):
     writer = await created(store, data=b"abc")
     tail = await hub.attach(writer.key)
     await tail.wait_for_bytes(2)
@@ -163,7 +163,7 @@ async def test_interruption_is_no_end(store: TestStore, hub: Hub):
     assert tail.take(0) == b"back"
 
 
-async def test_delete_and_stop_wake_with_what_happened(store: TestStore, hub: Hub):
+async def test_delete_and_stop_wake_with_their_error(store: TestStore, hub: Hub):
     a, b = [await hub.attach((await created(store, id)).key) for id in "ab"]
     waiting = [asyncio.create_task(tail.wait_for_bytes(0)) for tail in (a, b)]
     await store.delete(a.key)
@@ -173,7 +173,7 @@ async def test_delete_and_stop_wake_with_what_happened(store: TestStore, hub: Hu
     assert isinstance(b.error, StoreStopped)
 
 
-async def test_cancelled_waiter_leaves_nothing_and_harms_nobody(store: TestStore, hub: Hub):
+async def test_cancelled_waiter_does_not_disturb_the_others(store: TestStore, hub: Hub):
     writer = await created(store)
     tail = await hub.attach(writer.key)
     leaving, staying = [asyncio.create_task(tail.wait_for_bytes(0)) for _ in range(2)]
@@ -186,7 +186,7 @@ async def test_cancelled_waiter_leaves_nothing_and_harms_nobody(store: TestStore
     assert not tail._waiters
 
 
-async def test_listener_hears_of_growth_turns_and_the_end(store: TestStore, hub: Hub):
+async def test_listener_is_called_for_bytes_changes_and_the_end(store: TestStore, hub: Hub):
     writer = await created(store)
     tail = await hub.attach(writer.key)
     heard: list[tuple[int, bool]] = []
@@ -213,7 +213,7 @@ async def test_two_attaching_at_once_share_one_subscription(store: TestStore, hu
     assert hub.statistics().tails == hub.statistics().held == 0
 
 
-async def test_attaching_again_after_everyone_left_starts_anew(store: TestStore, hub: Hub):
+async def test_attaching_after_all_have_detached_subscribes_again(store: TestStore, hub: Hub):
     writer = await created(store)
     old = await hub.attach(writer.key)
     hub.detach(old)
@@ -238,7 +238,7 @@ async def test_cancelled_attach_does_not_disturb_the_other(store: TestStore, hub
     assert store.idle
 
 
-async def test_attach_that_nobody_waits_for_any_more_is_undone(store: TestStore, hub: Hub):
+async def test_attach_whose_callers_are_all_cancelled_is_undone(store: TestStore, hub: Hub):
     writer = await created(store)
     store.gate.clear()
     attaching = asyncio.create_task(hub.attach(writer.key))
@@ -252,7 +252,7 @@ async def test_attach_that_nobody_waits_for_any_more_is_undone(store: TestStore,
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_failed_attach_fails_all_who_asked_and_leaves_nothing(store: TestStore, hub: Hub):
+async def test_failed_attach_fails_all_callers_and_leaves_nothing(store: TestStore, hub: Hub):
     writer = await created(store)
     store.gate.clear()
     both = [asyncio.create_task(hub.attach(writer.key)) for _ in range(2)]
@@ -286,7 +286,7 @@ async def test_bytes_fed_before_the_attach_returns_are_not_lost(store: TestStore
     assert tail.take(3) == b"new"
 
 
-async def test_closed_hub_ends_every_tail_and_takes_nobody_in(store: TestStore, hub: Hub):
+async def test_closed_hub_ends_every_tail_and_refuses_to_attach(store: TestStore, hub: Hub):
     writer = await created(store)
     tail = await hub.attach(writer.key)
     waiting = asyncio.create_task(tail.wait_for_bytes(0))
@@ -300,6 +300,6 @@ async def test_closed_hub_ends_every_tail_and_takes_nobody_in(store: TestStore, 
     with pytest.raises(StoreStopped):
         await hub.attach(writer.key)
     await fed(writer, b"unseen")
-    assert tail.end == 0, "nothing becomes visible any more"
+    assert tail.end == 0, "no byte becomes visible after that"
     hub.detach(tail)
     assert store.idle

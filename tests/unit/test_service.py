@@ -55,7 +55,7 @@ async def service(store: TestStore, hub: Hub, clock: ManualClock) -> AsyncIterat
 
 
 async def begun(service: Service, data: bytes = b"", id: str = "a") -> Producer:
-    """A producer whose `data` is durable."""
+    """Return a producer whose `data` is durable."""
     producer = await service.create(NewStream(id=id))
     await sent(producer, data)
     return producer
@@ -68,7 +68,7 @@ async def sent(producer: Producer, *chunks: bytes) -> None:
 
 
 class Consumer:
-    """Reads a whole stream in a task of its own."""
+    """Reads a stream to its end in a task."""
 
     def __init__(self, reading: Reading, *, slices: bool = False) -> None:
         self.reading = reading
@@ -91,14 +91,14 @@ class Consumer:
 
 
 async def consumed(reading: Reading) -> tuple[bytes, LoomError | None]:
-    """All that a reading gives, and what it was cut with."""
+    """Return all bytes of a reading and the error that cut it."""
     consumer = Consumer(reading)
     await consumer.task
     return consumer.got, consumer.error
 
 
 def chosen(what: Part | Selector) -> Choose:
-    """Whatever stands there, this of it."""
+    """Choose the same of any stream."""
     return lambda info: what if isinstance(what, Part) else what.select(info, tail=True)
 
 
@@ -134,7 +134,7 @@ async def test_id_is_taken_until_it_is_replaced(service: Service):
     assert (await service.info("a")).size == 0
 
 
-async def test_lost_producer_keeps_every_byte_and_gets_its_window(service: Service, clock: ManualClock):
+async def test_lost_producer_keeps_every_byte_and_its_resume_window(service: Service, clock: ManualClock):
     producer = await service.create(NewStream(id="a"))
     await producer.take(b"last words")
     await producer.lose("the connection was lost")
@@ -143,7 +143,7 @@ async def test_lost_producer_keeps_every_byte_and_gets_its_window(service: Servi
     assert info.deadline == clock.time + 20
 
 
-async def test_loss_during_completion_is_no_loss(service: Service, store: TestStore):
+async def test_disconnect_during_completion_does_not_interrupt(service: Service, store: TestStore):
     producer = await begun(service, b"all")
     with store.held():
         completing = asyncio.create_task(producer.complete())
@@ -156,14 +156,14 @@ async def test_loss_during_completion_is_no_loss(service: Service, store: TestSt
     assert (await service.info("a")).state is State.COMPLETE
 
 
-async def test_fenced_producer_is_told_and_cannot_complete(service: Service, store: TestStore):
+async def test_fenced_producer_is_notified_and_cannot_complete(service: Service, store: TestStore):
     producer = await begun(service, b"x")
     lost: list[LoomError] = []
     producer.on_lost(lost.append)
     await store.resume(producer.info.key, 1)
     assert [type(error) for error in lost] == [Fenced]
     producer.on_lost(lost.append)
-    assert len(lost) == 2, "at once where it is lost already"
+    assert len(lost) == 2, "immediately if it is lost already"
     with pytest.raises(Fenced):
         await producer.complete()
     await producer.lose("fenced")
@@ -181,7 +181,7 @@ async def test_take_waits_for_room(clock: ManualClock):
     await taking
 
 
-async def test_creation_given_up_on_the_way_leaves_no_live_stream(service: Service, store: TestStore):
+async def test_cancelled_creation_leaves_no_live_stream(service: Service, store: TestStore):
     with store.held():
         creating = asyncio.create_task(service.create(NewStream(id="a")))
         await settled()
@@ -204,7 +204,7 @@ async def test_failed_store_reaches_the_producer(service: Service, store: TestSt
     await producer.lose("the disk is gone")
 
 
-# Reading what ends.
+# Reading with an end.
 
 
 async def test_finished_stream_is_a_snapshot(service: Service):
@@ -224,7 +224,7 @@ async def test_aborted_stream_is_a_snapshot_too(service: Service, store: TestSto
     assert await consumed(reading) == (b"abc", None)
 
 
-async def test_notail_is_what_is_there_now_and_not_a_byte_more(service: Service):
+async def test_notail_reads_the_present_bytes_and_no_later_one(service: Service):
     producer = await begun(service, b"abc")
     reading = await service.read("a", lambda info: Part(0, info.size))
     await sent(producer, b"def")
@@ -270,10 +270,10 @@ async def test_slices_cover_what_is_on_file_and_bytes_the_rest(service: Service,
     assert consumer.got == data
     slices = [(piece.start, piece.stop) for piece in consumer.pieces if isinstance(piece, FileSlice)]
     assert slices == [(0, 4 << 20), (4 << 20, 5_000_000)]
-    assert await consumed(await service.read("a")) == (data, None), "only where they are asked for"
+    assert await consumed(await service.read("a")) == (data, None), "only on request"
 
 
-async def test_a_part_comes_from_file_and_memory_as_it_lies(service: Service, store: TestStore):
+async def test_a_part_is_read_from_file_and_from_memory(service: Service, store: TestStore):
     data = os.urandom(500_000)
     store.filed = 300_000
     producer = await begun(service, data)
@@ -287,7 +287,7 @@ async def test_a_part_comes_from_file_and_memory_as_it_lies(service: Service, st
         assert slices == ([(start, min(stop, 300_000))] if start < 290_000 else [])
 
 
-async def test_what_is_chosen_is_chosen_of_what_stands(service: Service, store: TestStore):
+async def test_the_part_is_chosen_of_the_stream_that_is_read(service: Service, store: TestStore):
     first = await begun(service, b"old")
     infos: list[Info] = []
 
@@ -308,7 +308,7 @@ async def test_what_is_chosen_is_chosen_of_what_stands(service: Service, store: 
 class Refused(Exception): ...
 
 
-async def test_what_is_not_chosen_is_not_opened(service: Service, store: TestStore):
+async def test_a_refused_choice_opens_nothing(service: Service, store: TestStore):
     def refuse(_: Info) -> Part:
         raise Refused
 
@@ -319,7 +319,7 @@ async def test_what_is_not_chosen_is_not_opened(service: Service, store: TestSto
     assert not store.open_calls
 
 
-async def test_searches_take_turns_with_each_other_and_with_everyone(service: Service, store: TestStore):
+async def test_searches_take_turns_with_each_other_and_with_other_tasks(service: Service, store: TestStore):
     producer = await begun(service, b"first\n" + bytes(16 * SCAN) + b"\nlast")
     await producer.complete()
     turns = 0
@@ -339,7 +339,7 @@ async def test_searches_take_turns_with_each_other_and_with_everyone(service: Se
     assert store.idle
 
 
-async def test_a_search_ends_with_who_asked_and_with_the_server(service: Service, store: TestStore):
+async def test_a_search_ends_with_its_request_and_with_the_server(service: Service, store: TestStore):
     producer = await begun(service, bytes(64 * SCAN))
     await producer.complete()
     first = asyncio.create_task(service.read("a", chosen(LastLines(1))))
@@ -365,7 +365,7 @@ async def test_unknown_id(service: Service):
 # Following.
 
 
-async def test_follower_that_waits_for_a_line_and_lags_finds_it_all_the_same(clock: ManualClock):
+async def test_follower_that_waits_for_a_line_finds_it_even_if_it_lags(clock: ManualClock):
     store = TestStore(clock)
     store.filed = 1_000_000
     service = service_on(store, Hub(store, tail_limit=100), clock)
@@ -449,7 +449,9 @@ async def test_abort_cuts_after_the_last_byte(service: Service, store: TestStore
 
 
 @pytest.mark.parametrize("replace", [True, False])
-async def test_lost_stream_cuts_after_the_bytes_at_hand(service: Service, store: TestStore, replace: bool):
+async def test_deleted_stream_cuts_after_the_bytes_in_the_ring(
+    service: Service, store: TestStore, replace: bool
+):
     producer = await begun(service)
     consumer = Consumer(await service.read("a"))
     await settled()
@@ -463,7 +465,9 @@ async def test_lost_stream_cuts_after_the_bytes_at_hand(service: Service, store:
     assert isinstance(consumer.error, StreamGone)
 
 
-async def test_follower_far_behind_is_cut_at_once_when_its_stream_goes(service: Service, store: TestStore):
+async def test_lagging_follower_is_cut_immediately_when_its_stream_is_deleted(
+    service: Service, store: TestStore
+):
     producer = await begun(service, os.urandom(3_000_000))
     reading = await service.read("a")
     async with reading:
@@ -492,7 +496,7 @@ async def test_late_reader_of_a_replaced_stream_gets_the_new_one(service: Servic
     assert isinstance(following.error, StreamGone)
 
 
-async def test_content_that_cannot_be_opened_is_told_before_the_answer_begins(
+async def test_content_that_cannot_be_opened_is_reported_before_the_response_begins(
     service: Service, store: TestStore
 ):
     producer = await begun(service, b"stored")
@@ -503,7 +507,7 @@ async def test_content_that_cannot_be_opened_is_told_before_the_answer_begins(
     await producer.complete()
 
 
-async def test_leaving_in_the_middle_leaves_nothing(service: Service, store: TestStore, hub: Hub):
+async def test_closing_a_reading_early_releases_everything(service: Service, store: TestStore, hub: Hub):
     producer = await begun(service, b"stored")
     consumer = Consumer(await service.read("a"))
     await settled()
@@ -543,9 +547,7 @@ async def test_drain_keeps_every_byte_then_cuts(service: Service, store: TestSto
     await producer.lose("again")
 
 
-async def test_drain_lets_a_completion_come_to_its_end(
-    service: Service, store: TestStore, clock: ManualClock
-):
+async def test_drain_lets_a_completion_finish(service: Service, store: TestStore, clock: ManualClock):
     producer = await begun(service, b"all")
     lost: list[LoomError] = []
     producer.on_lost(lost.append)
@@ -571,7 +573,7 @@ async def test_drain_is_bounded(service: Service, store: TestStore, clock: Manua
     assert (await service.info("a")).state is State.INTERRUPTED
 
 
-async def test_creation_that_meets_the_drain_is_ended(service: Service, store: TestStore, clock: ManualClock):
+async def test_creation_during_the_drain_is_ended(service: Service, store: TestStore, clock: ManualClock):
     with store.held():
         creating = asyncio.create_task(service.create(NewStream(id="a")))
         await settled()
@@ -581,7 +583,7 @@ async def test_creation_that_meets_the_drain_is_ended(service: Service, store: T
     assert (await service.info("a")).state is State.INTERRUPTED
 
 
-async def test_any_line_of_a_long_stream_is_found_in_few_bytes(service: Service, store: TestStore):
+async def test_any_line_of_a_long_stream_is_found_by_reading_few_bytes(service: Service, store: TestStore):
     writer = await created(store)
     line = b"x" * 90
     for first in range(0, 400_000, 10_000):  # 40 MB
@@ -598,7 +600,7 @@ async def test_any_line_of_a_long_stream_is_found_in_few_bytes(service: Service,
 
 
 class FullStore(TestStore):
-    """Can be told that the disk is full."""
+    """Reports a full disk if `short`."""
 
     short = False
 
@@ -607,7 +609,7 @@ class FullStore(TestStore):
         return self.short
 
 
-async def test_a_disk_that_gets_full_ends_who_is_producing_and_lets_in_no_other(clock):
+async def test_a_full_disk_ends_producers_and_refuses_new_ones(clock):
     store = FullStore(clock)
     service = service_on(store, clock=clock)
     producer, late = [await service.create(NewStream(id=id)) for id in ("a", "late")]

@@ -27,14 +27,14 @@ async def hub(store: TestStore) -> AsyncIterator[Hub]:
     hub = Hub(store)
     yield hub
     await settled()
-    assert store.idle, "spies that left cost nothing"
+    assert store.idle, "spies that left hold nothing"
     assert hub.statistics().tails == 0
     assert not hub.listeners
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 class Spying:
-    """A spy that reads on, until it leaves or is cut, or only when asked to."""
+    """A spy that reads continuously, or only on request."""
 
     def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
         self.pieces = pieces
@@ -52,7 +52,7 @@ class Spying:
         return self
 
     async def leave(self) -> bytes:
-        """Read what can be read without waiting for anybody, and go."""
+        """Read all that is available without waiting, then leave."""
         if self._task is None:
             self.read_on()
         assert self._task is not None
@@ -104,7 +104,7 @@ async def test_streams_take_turns_and_each_run_has_its_line(store: TestStore, hu
     assert await spy.leave() == b"START: a\nSTART: b\na:\n1\n2\nb:\n3\na:\n4\nEND: b\na:\n5\n"
 
 
-async def test_lines_of_ours_begin_on_a_new_line(store: TestStore, hub: Hub):
+async def test_start_and_end_begin_on_a_new_line(store: TestStore, hub: Hub):
     spy = (await joined(store, hub)).read_on()
     a, b = await created(store, "a"), await created(store, "b")
     await settled()
@@ -115,13 +115,13 @@ async def test_lines_of_ours_begin_on_a_new_line(store: TestStore, hub: Hub):
     assert await spy.leave() == b"START: a\nSTART: b\na:\nhalf \nb:\nx\na:\nline\nEND: a\n"
 
 
-async def test_live_stream_is_seen_from_now_on_new_one_from_its_start(store: TestStore, hub: Hub):
+async def test_live_stream_is_shown_from_now_on_and_new_one_from_its_start(store: TestStore, hub: Hub):
     old = await created(store, "old", b"before\n")
     lost = await created(store, "lost", b"before\n")
     await ended(lost, State.INTERRUPTED)
     await ended(await created(store, "over", b"before\n"))
     spy = await joined(store, hub)
-    assert spy.seen == b"START: lost\nSTART: old\n", "the newest first, and none that has ended"
+    assert spy.seen == b"START: lost\nSTART: old\n", "newest first, and no stream that has ended"
     new = await created(store, "new", b"first\n")
     await fed(old, b"now\n")
     await fed(await store.resume(lost.key, 7), b"back\n")
@@ -133,12 +133,12 @@ async def test_live_stream_is_seen_from_now_on_new_one_from_its_start(store: Tes
     assert seen.split(b"START: new\n")[1] == b"new:\nfirst\nold:\nnow\nlost:\nback\nEND: new\n"
 
 
-async def test_what_happens_while_it_does_not_read_is_shown_later(store: TestStore, hub: Hub):
+async def test_a_spy_that_pauses_is_shown_the_rest_later(store: TestStore, hub: Hub):
     spy = await joined(store, hub)
     for id in ("one", "two"):
         writer = await created(store, id, id.encode() + b"\n")
         await ended(writer)
-    assert not store.followings, "nothing is attached for a spy that does not come to it"
+    assert not store.followings, "nothing is attached for a spy that does not read"
     seen = await spy.leave()
     assert seen == b"START: one\none:\none\nEND: one\nSTART: two\ntwo:\ntwo\nEND: two\n"
 
@@ -162,7 +162,7 @@ async def test_slow_spy_loses_no_byte_and_holds_none(store: TestStore):
     assert not store.contents
 
 
-async def test_much_of_one_stream_does_not_keep_another_waiting(store: TestStore, hub: Hub):
+async def test_a_fast_stream_does_not_delay_another(store: TestStore, hub: Hub):
     spy = await joined(store, hub)
     await created(store, "big", b"x" * 10_000_000)
     await created(store, "small", b"here I am\n")
@@ -173,7 +173,7 @@ async def test_much_of_one_stream_does_not_keep_another_waiting(store: TestStore
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-async def test_deleted_stream_ends_after_what_is_at_hand(store: TestStore, hub: Hub, replaced: bool):
+async def test_deleted_stream_ends_after_the_bytes_in_the_ring(store: TestStore, hub: Hub, replaced: bool):
     spy = (await joined(store, hub)).read_on()
     writer = await created(store, "a")
     await settled()
@@ -186,7 +186,7 @@ async def test_deleted_stream_ends_after_what_is_at_hand(store: TestStore, hub: 
     assert await spy.leave() == b"START: a\na:\nlast words\nEND: a\n" + again
 
 
-async def test_stream_deleted_while_the_spy_was_away_just_ends(store: TestStore):
+async def test_stream_deleted_while_the_spy_pauses_just_ends(store: TestStore):
     hub = Hub(store, tail_limit=1_000)
     behind = await created(store, "behind")
     spy = await joined(store, hub)
@@ -279,14 +279,14 @@ async def test_ids_in_any_script(store: TestStore, hub: Hub):
     assert await spy.leave() == "START: сборка/№ 1\n".encode()
 
 
-async def test_spy_too_far_behind_is_cut_and_lets_go_of_everything_at_once(store: TestStore, hub: Hub):
+async def test_spy_that_lags_too_far_is_cut_and_releases_everything(store: TestStore, hub: Hub):
     live = [await created(store, f"live{number}") for number in range(5)]
     spy = await joined(store, hub, pending=3)
     for writer in live:
         await fed(writer, b"x")
     for number in range(3):
         await created(store, f"new{number}")
-    assert len(store.followings) == 5, "streams that live are not behind"
+    assert len(store.followings) == 5, "live streams do not count"
     await ended(live[0])
     assert store.idle
     spy.read_on()
@@ -295,7 +295,7 @@ async def test_spy_too_far_behind_is_cut_and_lets_go_of_everything_at_once(store
     await spy.leave()
 
 
-async def test_spy_given_up_while_it_attaches_leaves_nothing(store: TestStore, hub: Hub):
+async def test_spy_cut_while_it_attaches_leaves_nothing(store: TestStore, hub: Hub):
     spy = await joined(store, hub, pending=2)
     await created(store, "slow")
     store.gate.clear()
@@ -313,7 +313,7 @@ async def test_spy_given_up_while_it_attaches_leaves_nothing(store: TestStore, h
 
 async def test_stream_created_while_the_spy_joins_is_shown_once_from_its_start(hub: Hub):
     class Busily(TestStore):
-        """A stream comes before the listing does."""
+        """Creates a stream before its listing begins."""
 
         async def find(self, query: Query) -> AsyncIterator[Info]:
             await created(self, "new", b"first\n")
@@ -325,7 +325,7 @@ async def test_stream_created_while_the_spy_joins_is_shown_once_from_its_start(h
     assert await spy.leave() == b"START: new\nnew:\nfirst\n"
 
 
-async def test_no_descriptor_left_cuts_the_spy(store: TestStore):
+async def test_a_spy_is_cut_if_no_descriptor_is_left(store: TestStore):
     hub = Hub(store, tail_limit=10)
     spy = await joined(store, hub)
     await created(store, "a", b"x" * 100)
@@ -359,7 +359,7 @@ async def test_store_that_fails_cuts_the_spy_and_ends_no_stream(store: TestStore
     assert b"END" not in await spy.leave()
 
 
-async def test_leaving_in_the_middle_of_joining_leaves_nothing(store: TestStore, hub: Hub):
+async def test_leaving_while_joining_leaves_nothing(store: TestStore, hub: Hub):
     await created(store, "a")
     store.gate.clear()
     pieces = Spy(store, hub).weave()

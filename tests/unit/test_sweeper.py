@@ -12,7 +12,7 @@ from loom.testing.tools import ManualClock
 
 
 class Naps:
-    """A sleep that lasts until the test says so."""
+    """A sleep that the test ends."""
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[float] = asyncio.Queue()
@@ -24,7 +24,7 @@ class Naps:
 
 
 class FailingStore(TestStore):
-    """`due` and `change` fail once for each error given; things may happen behind what `due` tells."""
+    """`due` and `change` fail once for each error given. `meanwhile` runs after `due` has listed streams."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
@@ -71,7 +71,7 @@ async def store(clock: ManualClock) -> FailingStore:
 
 
 async def left(store: TestStore, clock: ManualClock, id: str, state: State, window: float = 30) -> None:
-    """A stream without a producer, with a deadline."""
+    """Create a stream without a producer, with a deadline."""
     writer = await created(store, id, b"kept")
     await writer.close(Patch(state=state, deadline=clock.time + window))
 
@@ -96,7 +96,7 @@ async def test_stream_past_its_deadline_is_aborted(
 
 
 @pytest.mark.parametrize("error", [VersionMismatch("Changed."), Busy("Too many open files.")])
-async def test_one_that_cannot_be_aborted_keeps_no_other(
+async def test_a_stream_that_cannot_be_aborted_does_not_block_others(
     store: FailingStore, clock: ManualClock, error: LoomError
 ):
     for id in "ab":
@@ -108,7 +108,7 @@ async def test_one_that_cannot_be_aborted_keeps_no_other(
     assert sorted([(await store.info(id)).state for id in "ab"]) == [State.ABORTED, State.INTERRUPTED]
 
 
-async def test_producer_that_resumes_while_the_sweeper_looks_wins(store: FailingStore, clock: ManualClock):
+async def test_producer_that_resumes_during_a_sweep_wins(store: FailingStore, clock: ManualClock):
     await left(store, clock, "a", State.INTERRUPTED)
     key = (await store.info("a")).key
     clock.time += 30
@@ -117,7 +117,7 @@ async def test_producer_that_resumes_while_the_sweeper_looks_wins(store: Failing
     assert (await store.info("a")).state is State.LIVE
 
 
-async def test_as_long_as_something_is_due_it_does_not_sleep(store: FailingStore, clock: ManualClock):
+async def test_it_does_not_sleep_while_streams_are_due(store: FailingStore, clock: ManualClock):
     for id in "abc":
         await left(store, clock, id, State.INTERRUPTED)
     clock.time += 30
@@ -130,7 +130,7 @@ async def test_as_long_as_something_is_due_it_does_not_sleep(store: FailingStore
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_it_looks_every_second_and_survives_errors(store: FailingStore, clock: ManualClock):
+async def test_it_sweeps_every_second_and_survives_errors(store: FailingStore, clock: ManualClock):
     await left(store, clock, "a", State.INTERRUPTED)
     naps = Naps()
     running = asyncio.create_task(Sweeper(store, clock, sleep=naps).run())
@@ -139,7 +139,7 @@ async def test_it_looks_every_second_and_survives_errors(store: FailingStore, cl
     store.due_errors = [RuntimeError("a bug"), Busy("Too many open files.")]
     store.change_errors = [Busy("Too many open files.")]
     with capture_logs() as logged:
-        for _ in range(3):  # each look meets one error
+        for _ in range(3):  # each sweep meets one error
             naps.over.release()
             await naps.asked.get()
             assert (await store.info("a")).state is State.INTERRUPTED
@@ -168,7 +168,7 @@ async def test_store_that_stops_in_the_middle_of_a_sweep_ends_it(store: FailingS
 
 
 async def expiring(store: TestStore, id: str, state: State | None = State.COMPLETE) -> None:
-    """A stream that expires in a minute, ended or not."""
+    """Create a stream that expires in a minute, ended or not."""
     writer = await store.create(NewStream(id=id, expires=1_000_060.0))
     if state:
         await writer.close(Patch(state=state, deadline=None if state.final else 1_000_100.0))
@@ -178,9 +178,7 @@ async def ids(store: TestStore) -> list[str]:
     return sorted([info.id async for info in store.find(Query())])
 
 
-async def test_a_final_stream_is_deleted_when_it_has_expired_and_no_other(
-    store: FailingStore, clock: ManualClock
-):
+async def test_only_a_final_stream_that_has_expired_is_deleted(store: FailingStore, clock: ManualClock):
     for state in (None, *State):
         if state is not State.LIVE:
             await expiring(store, state or "live", state)
@@ -193,7 +191,7 @@ async def test_a_final_stream_is_deleted_when_it_has_expired_and_no_other(
     assert await ids(store) == ["interrupted", "live", "open"]
     clock.time += 40
     with capture_logs():
-        assert await sweeper.sweep() == 4  # aborted for want of a producer, and so final
+        assert await sweeper.sweep() == 4  # aborted first, which makes it final
     assert await ids(store) == ["live"]
 
 
@@ -205,7 +203,7 @@ async def test_a_stream_that_replaces_an_expired_one_meanwhile_stays(store: Fail
     assert (await store.info("a")).state is State.LIVE
 
 
-async def test_one_that_cannot_be_deleted_is_tried_again_and_keeps_no_other(
+async def test_a_stream_that_cannot_be_deleted_is_retried_and_does_not_block_others(
     store: FailingStore, clock: ManualClock
 ):
     for id in "ab":

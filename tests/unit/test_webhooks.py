@@ -23,7 +23,7 @@ SECRET = b"between us"
 
 
 class Peer:
-    """Answers as told, in the end with 204, and keeps what was taken."""
+    """A receiver that answers with the given statuses, then with 204, and keeps accepted deliveries."""
 
     def __init__(self) -> None:
         self.answers: list[int] = []
@@ -39,8 +39,8 @@ class Peer:
         self.taken.put_nowait(({name.lower(): value for name, value in request.headers.items()}, body))
         return web.Response(status=204)
 
-    async def told(self) -> str:
-        """The id of the next stream it was told of."""
+    async def received(self) -> str:
+        """Wait for the next delivery; return the id of its stream."""
         _, body = await self.taken.get()
         return str(json.loads(body)["data"]["id"])
 
@@ -70,14 +70,16 @@ async def store(clock: ManualClock) -> MemoryStore:
 
 
 class Sleeper:
-    """A sleep that takes no time but a turn, and passes what the clock is told to."""
+    """A sleep of one iteration of the event loop, which sets the clock forward."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.pass_time = False
+        self.called = False
         self._slept = asyncio.Condition()
 
     async def __call__(self, seconds: float) -> None:
+        self.called = True
         if self.pass_time:
             self.clock.time += seconds
         async with self._slept:
@@ -90,17 +92,16 @@ class Sleeper:
 
 
 @asynccontextmanager
-async def telling(
+async def delivering(
     store: MemoryStore,
     clock: ManualClock,
     *hooks: Hook,
     path: Path | None = None,
     sleep: Sleeper | None = None,
 ) -> AsyncIterator[None]:
-    task = asyncio.create_task(
-        Webhooks(store, hooks, encode_row, path, clock, sleep=sleep or Sleeper(clock)).run()
-    )
-    await asyncio.sleep(0.01)  # the watch stands after its first turns
+    sleep = sleep or Sleeper(clock)
+    task = asyncio.create_task(Webhooks(store, hooks, encode_row, path, clock, sleep=sleep).run())
+    await sleep.until(lambda: sleep.called)  # it has subscribed and caught up by then
     yield
     task.cancel()
     await asyncio.wait({task})
@@ -113,8 +114,8 @@ async def end(store: MemoryStore, clock: ManualClock, id: str, state: State = St
     await writer.close(Patch(state=state, reason="" if state is State.COMPLETE else "why"))
 
 
-async def test_an_end_is_told_signed(store: MemoryStore, clock: ManualClock, peer: Peer):
-    async with telling(store, clock, Hook(peer.url, secret=SECRET)):
+async def test_an_end_is_delivered_and_signed(store: MemoryStore, clock: ManualClock, peer: Peer):
+    async with delivering(store, clock, Hook(peer.url, secret=SECRET)):
         await end(store, clock, "a")
         headers, body = await peer.taken.get()
     event = json.loads(body)
@@ -125,8 +126,8 @@ async def test_an_end_is_told_signed(store: MemoryStore, clock: ManualClock, pee
     assert headers["webhook-signature"] == f"v1,{expected}"
 
 
-async def test_each_hook_is_told_of_its_prefix(store: MemoryStore, clock: ManualClock, peer: Peer):
-    async with telling(store, clock, Hook(peer.url, prefix="build/")):
+async def test_each_hook_receives_streams_of_its_prefix(store: MemoryStore, clock: ManualClock, peer: Peer):
+    async with delivering(store, clock, Hook(peer.url, prefix="build/")):
         await end(store, clock, "other")
         await end(store, clock, "build/1", State.ABORTED)
         headers, body = await peer.taken.get()
@@ -135,9 +136,9 @@ async def test_each_hook_is_told_of_its_prefix(store: MemoryStore, clock: Manual
     assert "webhook-signature" not in headers
 
 
-async def test_what_is_not_taken_is_told_again(store: MemoryStore, clock: ManualClock, peer: Peer):
+async def test_a_failed_delivery_is_retried(store: MemoryStore, clock: ManualClock, peer: Peer):
     peer.answers = [500, 302, 404, 429]
-    async with telling(store, clock, Hook(peer.url)):
+    async with delivering(store, clock, Hook(peer.url)):
         await end(store, clock, "a")
         headers, body = await peer.taken.get()
     assert [await peer.refused.get() for _ in range(4)] == [body] * 4
@@ -150,7 +151,7 @@ async def test_after_a_day_an_end_is_given_up(store: MemoryStore, clock: ManualC
     sleep = Sleeper(clock)
     sleep.pass_time = True
     with capture_logs() as logs:
-        async with telling(store, clock, Hook(peer.url), sleep=sleep):
+        async with delivering(store, clock, Hook(peer.url), sleep=sleep):
             await end(store, clock, "a")
             await sleep.until(
                 lambda: any(
@@ -161,16 +162,16 @@ async def test_after_a_day_an_end_is_given_up(store: MemoryStore, clock: ManualC
     assert peer.taken.empty()
 
 
-async def test_what_was_not_told_before_a_stop_is_told_after_it_and_nothing_else(
+async def test_only_undelivered_ends_are_delivered_after_a_restart(
     store: MemoryStore, clock: ManualClock, peer: Peer, tmp_path: Path
 ):
     path = tmp_path / "webhooks.json"
     hook = Hook(peer.url)
     await end(store, clock, "before the first start")
     sleep = Sleeper(clock)
-    async with telling(store, clock, hook, path=path, sleep=sleep):
-        await end(store, clock, "told")
-        assert await peer.told() == "told"
+    async with delivering(store, clock, hook, path=path, sleep=sleep):
+        await end(store, clock, "delivered")
+        assert await peer.received() == "delivered"
         await sleep.until(lambda: path.exists() and json.loads(path.read_bytes())["told_until"] == clock.time)
         peer.answers = [500] * 1_000_000
         await end(store, clock, "refused")
@@ -178,18 +179,18 @@ async def test_what_was_not_told_before_a_stop_is_told_after_it_and_nothing_else
         await end(store, clock, "refused too")
     await end(store, clock, "meanwhile")
     peer.answers = []
-    async with telling(store, clock, hook, path=path):
-        told = {await peer.told() for _ in range(3)}
+    async with delivering(store, clock, hook, path=path):
+        received = {await peer.received() for _ in range(3)}
         await end(store, clock, "last")
-        assert await peer.told() == "last"
-    assert told == {"refused", "refused too", "meanwhile"}
+        assert await peer.received() == "last"
+    assert received == {"refused", "refused too", "meanwhile"}
 
 
-async def test_more_ends_than_memory_may_hold_are_all_told(
+async def test_more_ends_than_memory_may_hold_are_all_delivered(
     store: MemoryStore, clock: ManualClock, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("loom.jobs.webhooks.QUEUED", 2)
-    async with telling(store, clock, Hook(peer.url)):
+    async with delivering(store, clock, Hook(peer.url)):
         for number in range(9):
             await end(store, clock, str(number))
-        assert sorted([await peer.told() for _ in range(9)]) == [str(number) for number in range(9)]
+        assert sorted([await peer.received() for _ in range(9)]) == [str(number) for number in range(9)]

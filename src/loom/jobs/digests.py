@@ -47,7 +47,7 @@ class Hashing:
         self.sha = hashlib.sha256()
         self.offset = 0
         self.lock = asyncio.Lock()
-        self.following: asyncio.Task[None] | None = None
+        self.step: asyncio.Task[None] | None = None
 
 
 class Digests:
@@ -63,14 +63,15 @@ class Digests:
         self._closed = False
 
     def on_durable(self, key: str, durable: int) -> None:
-        """Note that `durable` bytes of a growing stream are durable; hash them if that is at least a step."""
+        """Hash a growing stream in the background, once a step of its durable bytes is not hashed yet."""
+        # Called after every append: most streams end before their first step and need no entry here.
         if durable < STEP:
             return
         hashing = self._hashings.setdefault(key, Hashing())
-        if durable - hashing.offset >= STEP and hashing.following is None and not self._closed:
-            hashing.following = asyncio.create_task(self._follow(hashing, key, durable))
-            self._jobs.add(hashing.following)
-            hashing.following.add_done_callback(self._jobs.discard)
+        if durable - hashing.offset >= STEP and hashing.step is None and not self._closed:
+            hashing.step = asyncio.create_task(self._hash_step(hashing, key, durable))
+            self._jobs.add(hashing.step)
+            hashing.step.add_done_callback(self._jobs.discard)
 
     async def of(self, key: str, size: int) -> str:
         """Return the digest of the first `size` bytes, which must be durable.
@@ -101,8 +102,7 @@ class Digests:
 
         Runs until cancelled or the store has stopped.
         """
-        # Watch before listing: a stream that completes in between is then in the queue, or in both, which is
-        # harmless.
+        # Watch before listing: a stream that completes in between is then in both, never in none.
         watching = self._store.watch(self._on_change)
         backlog = Query(states=frozenset({State.COMPLETE}), undigested=True)
         try:
@@ -168,25 +168,26 @@ class Digests:
                 self._hashings.pop(info.key, None)
                 return current
             digest = digest or await self.of(info.key, info.size)
-            # If the stream changed meanwhile, look again: its metadata may change, or it has its digest by
-            # now.
+            # A change of the stream in between is no failure: look at it again.
             with suppress(VersionMismatch, StreamFinal):
                 await self._store.change(info.key, Patch(digest=digest), version=current.version)
 
-    async def _follow(self, hashing: Hashing, key: str, durable: int) -> None:
+    async def _hash_step(self, hashing: Hashing, key: str, durable: int) -> None:
         try:
             await self._advance(hashing, key, durable)
         except LoomError:
             pass  # `of` or `known` meets the same error and reports it
         finally:
-            hashing.following = None
+            hashing.step = None
 
     async def _advance(self, hashing: Hashing, key: str, stop: int) -> None:
+        # Background steps and requests share one hash: the second waits and finds it advanced.
         async with hashing.lock:
             if hashing.offset >= stop:
                 return
             async with await self._store.open(key) as content:
                 while hashing.offset < stop:
+                    # Streams take turns by slice, so a short one never waits for all of a long one.
                     async with self._turn:
                         if self._closed:
                             raise StoreStopped("The server is stopping.")
