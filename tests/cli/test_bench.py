@@ -1,4 +1,4 @@
-"""`loom bench` measures a real server and leaves nothing there."""
+"""`loom bench` measures a real server and leaves no streams there."""
 
 import json
 
@@ -10,7 +10,7 @@ from loom.cli.exit_codes import LOST, OK, UNAUTHORIZED
 SMALL = ["--mib", "2", "--lines", "20", "--followers", "5"]
 
 
-async def test_a_server_is_measured_and_nothing_is_left_there():
+async def test_a_server_is_measured_and_no_stream_is_left():
     async with served() as server:
         code, out, err = await run("loom", "bench", "--json", *SMALL, env={"LOOM_SERVER": server.url})
         assert (code, err) == (OK, "")
@@ -21,7 +21,7 @@ async def test_a_server_is_measured_and_nothing_is_left_there():
         assert json.loads(body)["streams"] == []
 
 
-async def test_what_stands_in_the_way_is_told():
+async def test_a_lost_server_and_a_missing_token_have_their_exit_codes():
     assert (await run("loom", "bench", *SMALL, env={"LOOM_SERVER": "http://127.0.0.1:1"}))[0] == LOST
     async with served(env={"LOOM_TOKENS": "root"}) as server:
         assert (await run("loom", "bench", *SMALL, env={"LOOM_SERVER": server.url}))[0] == UNAUTHORIZED

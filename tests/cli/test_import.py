@@ -1,4 +1,4 @@
-"""`loom import` over data directories as ProboCI's loom leaves them."""
+"""`loom import` with data directories of ProboCI's loom."""
 
 import asyncio
 import gzip
@@ -46,7 +46,7 @@ async def everything(data: Path) -> dict[str, tuple[Info, bytes]]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """One of each kind."""
+    """A directory with a file of each kind."""
     directory = tmp_path / "probo"
     directory.mkdir()
     put(directory, "plain", b"hello\r\n\x00", AT + 1)
@@ -60,10 +60,10 @@ def source(tmp_path: Path) -> Path:
     return directory
 
 
-def test_bytes_metadata_states_and_times_are_taken(source: Path, tmp_path: Path):
-    code, told = imported(source, tmp_path / "data", "--metadata", tmp_path / "meta.json")
+def test_bytes_metadata_states_and_times_are_imported(source: Path, tmp_path: Path):
+    code, report = imported(source, tmp_path / "data", "--metadata", tmp_path / "meta.json")
     assert code == 0
-    assert told["streams"] == {"complete": 3, "aborted": 1, "without a file": 1}
+    assert report["streams"] == {"complete": 3, "aborted": 1, "without a file": 1}
     found = asyncio.run(everything(tmp_path / "data"))
     assert found.keys() == {"plain", "packed", "cut", "empty"}
     assert next(iter(found)) == "cut", "the newest comes first"
@@ -79,20 +79,20 @@ def test_bytes_metadata_states_and_times_are_taken(source: Path, tmp_path: Path)
 def test_second_run_changes_nothing(source: Path, tmp_path: Path):
     imported(source, tmp_path / "data")
     before = asyncio.run(everything(tmp_path / "data"))
-    code, told = imported(source, tmp_path / "data")
-    assert (code, told["streams"]) == (0, {"already there": 4})
+    code, report = imported(source, tmp_path / "data")
+    assert (code, report["streams"]) == (0, {"already there": 4})
     assert asyncio.run(everything(tmp_path / "data")) == before
 
 
-def test_dry_run_tells_the_same_and_writes_nothing(source: Path, tmp_path: Path):
-    code, told = imported(source, tmp_path / "data", "--metadata", tmp_path / "meta.json", "--dry-run")
+def test_dry_run_reports_the_same_and_writes_nothing(source: Path, tmp_path: Path):
+    code, report = imported(source, tmp_path / "data", "--metadata", tmp_path / "meta.json", "--dry-run")
     assert not (tmp_path / "data").exists()
     again = imported(source, tmp_path / "data", "--metadata", tmp_path / "meta.json")
-    assert (code, told | {"dry_run": False}) == again
+    assert (code, report | {"dry_run": False}) == again
 
 
-def test_run_that_broke_off_is_made_good_and_others_streams_are_left_alone(source: Path, tmp_path: Path):
-    async def broken_off() -> None:
+def test_an_interrupted_run_is_completed_and_other_streams_are_kept(source: Path, tmp_path: Path):
+    async def interrupted() -> None:
         store = await FilesStore.start(tmp_path / "data", clock=steady_clock())
         half = NewStream(id="packed", idempotency_key="import of stream-packed.log")
         writer = await store.create(half)
@@ -100,16 +100,16 @@ def test_run_that_broke_off_is_made_good_and_others_streams_are_left_alone(sourc
         await (await store.create(NewStream(id="plain"))).close(Patch(state=State.COMPLETE))
         await store.close()
 
-    asyncio.run(broken_off())
-    code, told = imported(source, tmp_path / "data")
+    asyncio.run(interrupted())
+    code, report = imported(source, tmp_path / "data")
     assert code == 1
-    assert [note["id"] for note in told["notes"] if note["outcome"] == "failed"] == ["plain"]
+    assert [note["id"] for note in report["notes"] if note["outcome"] == "failed"] == ["plain"]
     found = asyncio.run(everything(tmp_path / "data"))
     assert (found["packed"][0].state, found["packed"][1]) == (State.COMPLETE, TEXT)
     assert found["plain"][1] == b""
 
 
-def test_json_lines_are_taken_and_nonsense_is_refused_in_a_sentence(source: Path, tmp_path: Path):
+def test_json_lines_are_accepted_and_other_text_is_refused(source: Path, tmp_path: Path):
     table = tmp_path / "lines.json"
     table.write_text('{"id": "plain", "meta": {"n": 1}}\n\n{"id": "cut", "meta": null}\n')
     assert imported(source, tmp_path / "data", "--metadata", table)[0] == 0
@@ -133,7 +133,7 @@ def test_json_lines_are_taken_and_nonsense_is_refused_in_a_sentence(source: Path
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 9, 10, 17])
-def test_gzip_file_cut_anywhere_gives_what_it_holds(tmp_path: Path, size: int):
+def test_a_gzip_file_cut_anywhere_yields_its_readable_bytes(tmp_path: Path, size: int):
     packer = zlib.compressobj(wbits=31)
     whole = b"".join(packer.compress(b"abc" * 10) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(5))
     path = tmp_path / "f"
@@ -151,7 +151,7 @@ def test_gzip_file_cut_anywhere_gives_what_it_holds(tmp_path: Path, size: int):
     assert len(got) >= 120 - size * 30
 
 
-def test_damage_inside_ends_the_stream_there_and_plain_takes_files_as_they_are(tmp_path: Path):
+def test_damage_ends_the_stream_and_plain_reads_files_unchanged(tmp_path: Path):
     packed = bytearray(gzip.compress(random.Random(7).randbytes(200_000) + TEXT))
     packed[150_000] ^= 0xFF
     path = tmp_path / "f"
@@ -161,7 +161,7 @@ def test_damage_inside_ends_the_stream_there_and_plain_takes_files_as_they_are(t
     assert b"".join(content(path, plain=True)) == packed
 
 
-def test_members_one_behind_another_are_one_stream(tmp_path: Path):
+def test_the_members_of_a_gzip_file_are_one_stream(tmp_path: Path):
     path = tmp_path / "f"
     path.write_bytes(gzip.compress(b"a" * 3_000_000) + gzip.compress(b"b"))
     pieces = list(content(path, plain=False))

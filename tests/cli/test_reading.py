@@ -33,7 +33,7 @@ def env(loom: Loom, tmp_path):
 
 @pytest.fixture
 async def terminal(env):
-    """Start a program on a terminal of its own."""
+    """Start programs, each on its own terminal."""
     children = []
 
     def start(*arguments, **more):
@@ -53,7 +53,7 @@ async def terminal(env):
 
 
 async def shown(child):
-    """All that a program on a terminal writes, and its exit code."""
+    """Return all that a program on a terminal writes, and its exit code."""
 
     def rest():
         text = child.read()
@@ -81,7 +81,7 @@ async def bash(script, env):
     return process.returncode, out, err
 
 
-async def test_cat_gives_every_byte(loom: Loom, env):
+async def test_cat_writes_every_byte(loom: Loom, env):
     data = os.urandom(300_000)
     await loom.stored("/stream/a/b", data)
     assert await cat(env, "a/b") == (0, data, "")
@@ -91,7 +91,7 @@ async def test_cat_gives_every_byte(loom: Loom, env):
     assert await cat(env, "-n", "--offset=299990", "a/b") == (0, data[-10:], "")
 
 
-async def test_cat_goes_on_where_the_network_cut(loom: Loom, env, between):
+async def test_cat_resumes_where_the_network_cut(loom: Loom, env, between):
     data = os.urandom(2 << 20)
     await loom.stored("/stream/a", data)
     storm = Storm(11, cuts=30, up=100_000, down=300_000, stalls=0)
@@ -104,7 +104,7 @@ async def test_cat_goes_on_where_the_network_cut(loom: Loom, env, between):
     assert storm.cuts
 
 
-async def test_cat_goes_on_with_a_file_and_compares_all_of_it(loom: Loom, env, tmp_path):
+async def test_cat_continues_a_file_and_compares_all_of_it(loom: Loom, env, tmp_path):
     data, file = os.urandom(300_000), tmp_path / "file"
     await loom.stored("/stream/a", data)
     whole = ["-o", str(file), "-c", "a"]
@@ -122,21 +122,19 @@ async def test_cat_goes_on_with_a_file_and_compares_all_of_it(loom: Loom, env, t
     assert file.read_bytes() == data + b"more"
 
 
-async def test_cat_goes_on_with_a_file_while_the_stream_grows(loom: Loom, env, tmp_path):
+async def test_cat_continues_a_file_while_the_stream_grows(loom: Loom, env, tmp_path):
     file = tmp_path / "file"
     producer = await loom.live("/stream/a", b"one\ntwo\n")
     file.write_bytes(b"one\n")
     async with program("loom", "cat", "-c", "-o", file, "a", env=env) as running:
-        await until("the file has what is there", lambda: file.read_bytes() == b"one\ntwo\n")
+        await until("the file has all stored bytes", lambda: file.read_bytes() == b"one\ntwo\n")
         await producer.chunk(b"three\n")
         await producer.chunk(b"")
         assert await running.ended() == (0, "")
     assert file.read_bytes() == b"one\ntwo\nthree\n"
 
 
-async def test_cat_into_a_file_leaves_what_was_there_until_there_is_something_better(
-    loom: Loom, env, tmp_path
-):
+async def test_cat_keeps_the_old_content_of_a_file_until_it_has_new_bytes(loom: Loom, env, tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"before")
     assert (await cat(env, "-o", str(file), "none"))[0] == exit_codes.NOT_FOUND
@@ -163,7 +161,7 @@ async def test_cat_follows_a_live_stream_to_its_end(loom: Loom, env):
 
 
 @pytest.mark.parametrize("command", ["cat", "tail"])
-async def test_an_aborted_stream_has_an_exit_code_of_its_own(serve, env, command):
+async def test_an_aborted_stream_has_its_own_exit_code(serve, env, command):
     loom = await serve(resume_window=0)
     await (await loom.live("/stream/a", b"half\n")).close()
     await loom.until("a", State.ABORTED)
@@ -173,20 +171,20 @@ async def test_an_aborted_stream_has_an_exit_code_of_its_own(serve, env, command
 
 
 @pytest.mark.parametrize("command", ["cat", "tail", "show", "rm"])
-async def test_what_is_not_there_is_told(loom: Loom, env, command):
+async def test_a_stream_that_does_not_exist_is_reported(loom: Loom, env, command):
     code, out, err = await run("loom", command, "none", env=env)
     assert (code, out) == (exit_codes.NOT_FOUND, "")
     assert err == f"loom {command}: The stream with ID none does not exist\n"
 
 
 @pytest.mark.parametrize("command", [["cat", "a"], ["tail", "a"], ["ls"], ["spy"], ["tail", "--prefix", "a"]])
-async def test_server_that_is_not_there_is_told_at_once(env, command):
+async def test_a_server_that_cannot_be_reached_is_reported_at_once(env, command):
     code, _, err = await run("loom", *command, env=env | {"LOOM_SERVER": "http://127.0.0.1:1"})
     assert code == exit_codes.LOST
     assert err == f"loom {command[0]}: http://127.0.0.1:1 cannot be reached: Connection refused.\n"
 
 
-async def test_wrong_setting_is_told_with_its_place(env):
+async def test_an_invalid_setting_is_reported_with_its_source(env):
     code, _, err = await run("loom", "ls", env=env | {"LOOM_SERVER": "nowhere"})
     assert code == exit_codes.USAGE
     assert "'nowhere' in the environment variable LOOM_SERVER is not a URL" in err
@@ -208,14 +206,14 @@ async def test_wrong_setting_is_told_with_its_place(env):
     ],
     ids=" ".join,
 )
-async def test_wrong_arguments_are_an_exit_code_of_their_own(loom: Loom, env, arguments):
+async def test_wrong_arguments_have_their_own_exit_code(loom: Loom, env, arguments):
     await loom.stored("/stream/a", b"")
     code, out, err = await run("loom", *arguments, env=env)
     assert (code, out) == (exit_codes.USAGE, "")
     assert err
 
 
-async def test_binary_does_not_reach_a_terminal(loom: Loom, terminal):
+async def test_binary_is_refused_on_a_terminal(loom: Loom, terminal):
     await loom.stored("/stream/a", b"\x7fELF\0\x1b]0;x\x07")
     text, code = await shown(terminal("cat", "a"))
     assert code == exit_codes.USAGE
@@ -227,13 +225,13 @@ async def test_binary_does_not_reach_a_terminal(loom: Loom, terminal):
 
 
 @pytest.mark.parametrize("command", [["cat"], ["tail"], ["tail", "--grep", "."]])
-async def test_hostile_bytes_are_shown_and_colours_pass(loom: Loom, terminal, command):
+async def test_control_sequences_are_shown_and_colours_pass(loom: Loom, terminal, command):
     await loom.stored("/stream/a", b"\x1b[31mred\x1b[0m\x1b]52;c;aGk=\x07\n")
     text, code = await shown(terminal(*command, "a", NO_COLOR="1"))
     assert (text, code) == (b"\x1b[31mred\x1b[0m^[]52;c;aGk=^G\r\n", 0)
 
 
-async def test_tail_begins_at_the_last_lines_and_ends_with_the_stream(loom: Loom, env):
+async def test_tail_starts_at_the_last_lines_and_ends_with_the_stream(loom: Loom, env):
     data = "".join(f"{number}\n" for number in range(1, 31))
     producer = await loom.live("/stream/a", data.encode())
     async with program("loom", "tail", "-n", "2", "a", env=env) as running:
@@ -247,7 +245,7 @@ async def test_tail_begins_at_the_last_lines_and_ends_with_the_stream(loom: Loom
 
 
 @pytest.mark.parametrize("command", ["cat", "tail"])
-async def test_a_stream_is_waited_for_and_shown_from_its_start(loom: Loom, env, command):
+async def test_wait_shows_a_later_stream_from_its_start(loom: Loom, env, command):
     data = "".join(f"{number}\n" for number in range(100))
     async with program("loom", command, "--wait", "later", env=env) as running:
         await asyncio.sleep(1.5)
@@ -260,7 +258,7 @@ async def test_a_stream_is_waited_for_and_shown_from_its_start(loom: Loom, env, 
         assert await running.ended() == (0, "")
 
 
-async def test_a_stream_that_is_deleted_is_not_waited_for_again(loom: Loom, env):
+async def test_wait_ends_with_a_stream_that_is_deleted(loom: Loom, env):
     await loom.live("/stream/a", b"one\n")
     async with program("loom", "tail", "--wait", "a", env=env) as running:
         assert await running.line() == "one\n"
@@ -268,7 +266,7 @@ async def test_a_stream_that_is_deleted_is_not_waited_for_again(loom: Loom, env)
         assert (await running.ended())[0] in (exit_codes.NOT_FOUND, exit_codes.CONFLICT)
 
 
-async def test_tail_of_more_streams_tells_their_names(loom: Loom, env, terminal):
+async def test_tail_of_several_streams_shows_their_names(loom: Loom, env, terminal):
     await loom.stored("/stream/a", b"one\nerror\n")
     await loom.stored("/stream/b", b"two\nerror\nend")
     code, out, err = await run("loom", "tail", "a", "b", "none", env=env)
@@ -280,7 +278,7 @@ async def test_tail_of_more_streams_tells_their_names(loom: Loom, env, terminal)
     assert b"\x1b[36ma\x1b[0m | one\r\n" in text
 
 
-async def test_tail_of_a_prefix_is_joined_by_new_streams(loom: Loom, env):
+async def test_tail_of_a_prefix_includes_new_streams(loom: Loom, env):
     await loom.stored("/stream/b/old", b"old\n")
     first = await loom.live("/stream/b/1", b"one\n")
     async with program("loom", "tail", "--prefix", "b/", env=env) as running:
@@ -294,7 +292,7 @@ async def test_tail_of_a_prefix_is_joined_by_new_streams(loom: Loom, env):
         assert await running.ended() == (exit_codes.INTERRUPTED, "")
 
 
-async def test_who_reads_the_output_may_leave(loom: Loom, env):
+async def test_a_closed_output_ends_the_command(loom: Loom, env):
     await loom.live("/stream/a", b"one\n")
     for command in ("tail", "cat"):
         script = f"set -o pipefail; {BIN / 'loom'} {command} a | head -n 1"
@@ -302,7 +300,7 @@ async def test_who_reads_the_output_may_leave(loom: Loom, env):
         assert (code, out, err) == (exit_codes.BROKEN_PIPE, b"one\n", b"")
 
 
-async def test_a_full_disk_is_told(loom: Loom, env):
+async def test_a_full_disk_is_reported(loom: Loom, env):
     await loom.stored("/stream/a", b"bytes")
     code, _, err = await bash(f"exec {BIN / 'loom'} cat a > /dev/full", env)
     assert code == exit_codes.OUTPUT
@@ -325,7 +323,7 @@ async def test_ls_lists_for_people_and_for_scripts(loom: Loom, env):
     assert out.count("\n") == 1
 
 
-async def test_show_tells_what_is_known(loom: Loom, env):
+async def test_show_prints_the_facts_of_a_stream(loom: Loom, env):
     await loom.stored(
         "/stream/a", b"12345", x_stream_metadata='{"evil": "\\u001b[2J"}', content_type="text/plain"
     )
@@ -337,7 +335,7 @@ async def test_show_tells_what_is_known(loom: Loom, env):
     assert json.loads(out)["metadata"] == {"evil": "\x1b[2J"}
 
 
-async def test_rm_deletes_what_was_meant(loom: Loom, env, terminal):
+async def test_rm_deletes_ids_or_a_prefix(loom: Loom, env, terminal):
     for id in ("a", "b/1", "b/2", "c"):
         await loom.stored(f"/stream/{id}", b"")
     assert (await run("loom", "rm", "a", env=env))[0] == 0
@@ -353,10 +351,10 @@ async def test_rm_deletes_what_was_meant(loom: Loom, env, terminal):
     assert [each.id async for each in loom.store.find(Query())] == ["c"]
 
 
-async def test_spy_shows_what_is_sent_and_joins_again(loom: Loom, env):
+async def test_spy_shows_what_is_sent(loom: Loom, env):
     async with program("loom", "spy", env=env) as running:
         seen = ""
-        while not seen:  # it says nothing when it joins
+        while not seen:  # joining prints nothing
             await loom.stored("/stream/a?force=true", b"bytes\n")
             try:
                 seen = await asyncio.wait_for(running.line(), 0.3)
@@ -375,7 +373,7 @@ async def test_ids_are_completed_for_the_shell(loom: Loom, env):
     assert (await run("loom", env=asked | {"LOOM_SERVER": "http://127.0.0.1:1"}))[1:] == ("\n", "")
 
 
-async def test_progress_is_shown_where_it_can_be_seen(loom: Loom, env, tmp_path):
+async def test_a_progress_bar_is_shown_on_a_terminal(loom: Loom, env, tmp_path):
     producer = await loom.live("/stream/a", b"x" * 1000)
     target = tmp_path / "out"
     child = pexpect.spawn(
@@ -383,7 +381,7 @@ async def test_progress_is_shown_where_it_can_be_seen(loom: Loom, env, tmp_path)
     )
 
     async def send():
-        while True:  # a bar comes with what comes after a second
+        while True:  # the bar appears with the first bytes after a second
             await producer.chunk(b"y" * 1000)
             await asyncio.sleep(0.1)
 

@@ -36,7 +36,7 @@ async def test_a_link_reads_one_stream(tmp_path):
         assert await status(server, "/stream/a%20b", found[1], "POST") == 403
 
 
-async def test_a_token_writes_what_it_was_made_for():
+async def test_a_token_writes_below_its_prefix_only():
     async with served(env=ROOT) as server:
         code, out, _ = await loom(server, "token", "--write", "--prefix", "job/", "--expires", "2h")
         assert code == OK
@@ -48,7 +48,7 @@ async def test_a_token_writes_what_it_was_made_for():
         assert err.startswith("loom token: ")
 
 
-async def test_without_tokens_a_link_needs_none_and_there_is_no_token_to_make():
+async def test_a_server_without_tokens_makes_plain_links_and_no_tokens():
     async with served() as server:
         assert await loom(server, "share", "s") == (OK, f"{server.url}/ui/stream/s\n", "")
         assert (await loom(server, "token", "--read", "--prefix", ""))[0] == USAGE
@@ -64,13 +64,13 @@ async def test_without_tokens_a_link_needs_none_and_there_is_no_token_to_make():
         ("token", "--read", "--id", "a", "--prefix", "a"),
     ],
 )
-async def test_an_unclear_wish_is_refused_with_a_sentence(arguments):
+async def test_wrong_arguments_are_refused_with_a_sentence(arguments):
     code, out, err = await run("loom", *arguments, env={"LOOM_SERVER": "http://127.0.0.1:1"})
     assert (code, out) == (USAGE, "")
     assert err.startswith(f"loom {arguments[0]}: ")
 
 
-async def test_no_server_is_told():
+async def test_a_server_that_cannot_be_reached_is_reported():
     code, _, err = await run("loom", "share", "s", env={"LOOM_SERVER": "http://127.0.0.1:1"})
     assert code == LOST
     assert "cannot be reached" in err

@@ -1,4 +1,4 @@
-"""Where server and token come from, and what is said of a wrong one."""
+"""The sources of server and token, and the errors for wrong ones."""
 
 import os
 
@@ -26,7 +26,7 @@ def write(environ):
     return write
 
 
-def test_without_anything_it_is_the_default(environ):
+def test_without_any_source_the_default_is_used(environ):
     assert resolve(environ=environ) == Target(DEFAULT_SERVER, None, None)
 
 
@@ -38,7 +38,7 @@ def test_flag_beats_environment_beats_file(environ, write):
     assert resolve("http://flag", "flag", environ=environ) == Target("http://flag", "flag", "http://other")
 
 
-def test_empty_variable_is_as_if_it_were_not_set(environ, write):
+def test_an_empty_variable_counts_as_unset(environ, write):
     write("token: from-file\n")
     assert resolve(environ=environ | {"LOOM_TOKEN": "", "LOOM_SERVER": ""}).token == "from-file"
 
@@ -49,7 +49,7 @@ def test_file_is_found_by_its_variable_then_xdg_then_home(tmp_path):
     assert str(config_path({"LOOM_CLIENT_CONFIG": "/c.yaml", "XDG_CONFIG_HOME": "/x"})) == "/c.yaml"
 
 
-def test_token_does_not_show_itself():
+def test_a_token_is_not_in_the_repr():
     assert "secret" not in repr(Target(token="secret"))
 
 
@@ -65,11 +65,11 @@ def test_token_does_not_show_itself():
         ("a: b: SECRET", "The file {} is not valid YAML."),
     ],
 )
-def test_wrong_file_is_told_by_its_name(environ, write, text, sentence):
+def test_a_wrong_file_is_named_in_the_error(environ, write, text, sentence):
     path = write(text)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         resolve(environ=environ)
-    assert str(told.value) == sentence.format(path)
+    assert str(raised.value) == sentence.format(path)
 
 
 @pytest.mark.parametrize(
@@ -80,25 +80,25 @@ def test_wrong_file_is_told_by_its_name(environ, write, text, sentence):
         ({"environ": {"LOOM_PROXY": "x"}}, "in the environment variable LOOM_PROXY"),
     ],
 )
-def test_wrong_value_is_told_with_where_it_came_from(given, where, environ):
+def test_a_wrong_value_is_reported_with_its_source(given, where, environ):
     with pytest.raises(ConfigError, match=f"'x' {where} is not a URL"):
         resolve(**{**given, "environ": environ | given.get("environ", {})})
 
 
-def test_user_in_the_url_and_a_token_are_one_too_many(environ):
+def test_a_user_in_the_url_and_a_token_exclude_each_other(environ):
     with pytest.raises(
         ConfigError, match="in --server has a user in its URL, and there is a token in --token"
     ):
         resolve("http://u:p@x", "t", environ=environ)
 
 
-def test_file_that_is_named_must_be_there_and_readable(tmp_path):
+def test_a_file_named_by_the_variable_must_exist_and_be_readable(tmp_path):
     with pytest.raises(ConfigError, match="named by LOOM_CLIENT_CONFIG, does not exist"):
         resolve(environ={"LOOM_CLIENT_CONFIG": str(tmp_path / "none")})
     with pytest.raises(ConfigError, match=f"cannot be read: {os.strerror(21)}"):
         resolve(environ={"LOOM_CLIENT_CONFIG": str(tmp_path)})
 
 
-def test_url_that_no_parser_takes_is_wrong(environ):
+def test_a_url_that_cannot_be_parsed_is_wrong(environ):
     with pytest.raises(ConfigError, match="is not a URL"):
         resolve("http://[", environ=environ)

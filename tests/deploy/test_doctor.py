@@ -1,4 +1,4 @@
-"""`loom doctor` finds what a proxy breaks, and nothing where nothing is broken."""
+"""`loom doctor` finds what a proxy breaks, and nothing on a good path."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ TRIALS = [
     "early answer",
 ]
 
-# What is wrong with an nginx, and which trial it fails.
+# Mistakes in the configuration of nginx, by the trial that fails.
 MISTAKES: dict[str, dict[str, str]] = {
     "request buffering": {"proxy_request_buffering off;": ""},
     "size limit": {"client_max_body_size 0;": "client_max_body_size 1m;"},
@@ -37,8 +37,7 @@ MISTAKES: dict[str, dict[str, str]] = {
 
 @asynccontextmanager
 async def holding(target: int) -> AsyncIterator[int]:
-    """A proxy that holds back answers without a length until they have ended, as one
-    that compresses does."""
+    """Run a proxy that holds back responses without a length until their end, as a compressing one does."""
     relays: set[asyncio.Task[None]] = set()
 
     async def requests(reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
@@ -80,10 +79,10 @@ async def holding(target: int) -> AsyncIterator[int]:
             await asyncio.wait(tuple(relays))
 
 
-async def test_answers_that_are_held_back_are_found(server: Server):
+async def test_held_back_responses_are_found(server: Server):
     async with holding(server.port) as port:
-        code, told = await doctor(port, "--silence", "0")
-    assert (code, broken(told)) == (1, ["response buffering"]), told
+        code, report = await doctor(port, "--silence", "0")
+    assert (code, broken(report)) == (1, ["response buffering"]), report
 
 
 async def doctor(port: int, *options: str) -> tuple[int, dict[str, Any]]:
@@ -95,30 +94,30 @@ async def doctor(port: int, *options: str) -> tuple[int, dict[str, Any]]:
     return process.returncode, json.loads(out) if out else {"error": err.decode()}
 
 
-def broken(told: dict[str, Any]) -> list[str]:
-    return [each["trial"] for each in told["findings"] if not each["good"]]
+def broken(report: dict[str, Any]) -> list[str]:
+    return [each["trial"] for each in report["findings"] if not each["good"]]
 
 
 @pytest.mark.parametrize("name", [None, *PROXIES])
-async def test_nothing_is_broken_on_the_direct_way_and_behind_the_examples(name, server, tmp_path, tool):
+async def test_nothing_is_broken_on_the_direct_path_and_behind_the_examples(name, server, tmp_path, tool):
     if name is None:
-        code, told = await doctor(server.port, "--silence", "0.5")
+        code, report = await doctor(server.port, "--silence", "0.5")
     else:
         async with proxied((name, tool(name)), server.port, tmp_path) as port:
-            code, told = await doctor(port, "--silence", "0.5")
-    assert [each["trial"] for each in told["findings"]] == TRIALS, told
-    assert (code, broken(told)) == (0, []), told
+            code, report = await doctor(port, "--silence", "0.5")
+    assert [each["trial"] for each in report["findings"]] == TRIALS, report
+    assert (code, broken(report)) == (0, []), report
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-async def test_each_mistake_is_found_and_no_other(mistake, server, tmp_path, tool):
+async def test_each_mistake_fails_its_trial_only(mistake, server, tmp_path, tool):
     async with proxied(("nginx", tool("nginx")), server.port, tmp_path, MISTAKES[mistake]) as port:
-        code, told = await doctor(port, "--silence", "3")
-    assert (code, broken(told)) == (1, [mistake]), told
-    assert all(each["advice"] for each in told["findings"] if not each["good"])
+        code, report = await doctor(port, "--silence", "3")
+    assert (code, broken(report)) == (1, [mistake]), report
+    assert all(each["advice"] for each in report["findings"] if not each["good"])
 
 
-async def test_nothing_is_left_behind(server: Server):
+async def test_no_stream_is_left(server: Server):
     await doctor(server.port, "--silence", "0")
     wire = await Wire.open("127.0.0.1", server.port)
     await wire.request("GET", "/streams")
@@ -127,12 +126,12 @@ async def test_nothing_is_left_behind(server: Server):
     await wire.close()
 
 
-async def test_who_is_not_there_or_is_no_loom_is_said_in_a_sentence(tmp_path: Path):
-    code, told = await doctor(1)
-    assert (code, told["error"].count("\n")) == (5, 1)
+async def test_a_server_that_cannot_be_reached_is_reported_in_a_sentence(tmp_path: Path):
+    code, report = await doctor(1)
+    assert (code, report["error"].count("\n")) == (5, 1)
 
 
-async def test_a_token_that_is_missing_has_its_own_exit_code(tmp_path: Path):
+async def test_a_missing_token_has_its_own_exit_code(tmp_path: Path):
     server = await Server.start(tmp_path / "data", tmp_path / "log", durability="os", tokens="secret-token")
     code, _ = await doctor(server.port)
     good, _ = await doctor(server.port, "--token", "secret-token", "--silence", "0")

@@ -1,4 +1,4 @@
-"""What may reach a terminal of what a stream holds."""
+"""Which bytes of a stream may reach a terminal."""
 
 import pytest
 
@@ -32,17 +32,17 @@ def whole(data, size):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 @pytest.mark.parametrize(("data", "expected"), [*((each, each) for each in PASSES), *SHOWN])
-def test_colours_and_progress_bars_pass_and_all_else_is_shown(data, expected, size):
+def test_colours_and_progress_bars_pass_and_other_controls_are_shown(data, expected, size):
     assert whole(data, size) == expected
 
 
-def test_what_is_whole_does_not_wait():
+def test_only_an_incomplete_sequence_is_held():
     shown = Shown()
     assert shown.feed(b"prompt> \x1b[3") == b"prompt> "
     assert shown.feed(b"1mred") == b"\x1b[31mred"
 
 
-def test_names_stay_on_their_line():
+def test_names_stay_on_one_line():
     assert printable("a\nb\x1b[2J\u202eé") == r"a\nb\x1b[2J\u202eé"
 
 
@@ -50,5 +50,5 @@ def test_names_stay_on_their_line():
     ("data", "binary"),
     [(b"text\n", False), ("é".encode()[:1], False), (b"a\0b", True), (b"\xff\xd8 jpeg", True)],
 )
-def test_binary_is_told_by_the_bytes(data, binary):
+def test_binary_is_recognised_by_its_bytes(data, binary):
     assert is_binary(data) is binary

@@ -66,7 +66,7 @@ def complete_id(context: click.Context, parameter: click.Parameter, start: str) 
 
 
 stream = click.argument("id", metavar="ID", type=stream_id, shell_complete=complete_id)
-streams = click.argument("ids", metavar="ID...", type=stream_id, nargs=-1, shell_complete=complete_id)
+streams = click.argument("ids", metavar="[ID]...", type=stream_id, nargs=-1, shell_complete=complete_id)
 
 meta = click.option(
     "--meta", metavar="KEY=VALUE", multiple=True, type=pair, help="Add to the metadata; repeatable."

@@ -32,8 +32,8 @@ FILE_BUFFER = 8 << 20
     "loom push --ttl 7d reports/42 report.html",
     "loom push --resume",
 )
-@click.argument("id", metavar="[ID", required=False, type=options.stream_id)
-@click.argument("file", metavar="[FILE]]", required=False)
+@click.argument("id", required=False, metavar="[ID]", type=options.stream_id)
+@click.argument("file", required=False, metavar="[FILE]")
 @click.option("--resume", is_flag=True, help="Send what is left in the spool.")
 @sending.shared
 def command(id: str | None, file: str | None, resume: bool, arguments: Arguments) -> int:

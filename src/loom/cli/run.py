@@ -77,9 +77,13 @@ class Run(Command):
         ctx.obj = args[mark + 1 :]
         return super().parse_args(ctx, args[:mark])
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the parts of the usage line."""
+        return [*super().collect_usage_pieces(ctx), "--", "COMMAND", "[ARGUMENT]..."]
+
 
 @declare("run", "loom run build/42 -- make", "loom run --mask API_KEY deploy/7 -- ./deploy.sh", cls=Run)
-@click.argument("id", metavar="ID -- COMMAND [ARGUMENT]...", type=options.stream_id)
+@options.stream
 @click.option(
     "--mask",
     metavar="NAME",
