@@ -248,8 +248,8 @@ async def test_tail_starts_at_the_last_lines_and_ends_with_the_stream(loom: Loom
 async def test_wait_shows_a_later_stream_from_its_start(loom: Loom, env, command):
     data = "".join(f"{number}\n" for number in range(100))
     async with program("loom", command, "--wait", "later", env=env) as running:
-        await asyncio.sleep(1.5)
-        assert running.running
+        for _ in range(2):
+            await loom.logged(event="request", status=404)
         producer = await loom.live("/stream/later", data.encode())
         assert [await running.line() for _ in range(100)] == data.splitlines(keepends=True)
         await producer.chunk(b"end")
