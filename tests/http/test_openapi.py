@@ -12,10 +12,16 @@ from starlette.routing import Route, Router
 from tests.support.running import ONE_STORE, Loom, Serve
 
 import loom as package
+from loom.access.auth import Action
 from loom.errors import ConfigError, LoomError
-from loom.http.headers import EXPOSED
+from loom.http.headers import ACCEPT_PATCH, EXPOSED
 from loom.http.problem import row_of
+from loom.http.service.listing import DEFAULT_LIMIT, MAX_LIMIT
 from loom.http.service.openapi import document
+from loom.http.service.tokens import MAX_SECONDS
+from loom.http.stream.lifetime import MAX_TTL
+from loom.http.stream.upload_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
+from loom.model import MAX_ID_CHARS, ChangeKind, State
 
 SOURCE = Path(package.__file__).parent / "http"
 PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "content-type"}
@@ -69,13 +75,15 @@ def test_it_is_valid(told: dict[str, Any]):
 def test_it_has_every_problem_with_its_status(told: dict[str, Any]):
     known = set()
     for name, response in told["components"]["responses"].items():
+        if not name.startswith("Problem"):
+            continue
         [schema] = [each["schema"] for each in response["content"].values()]
         known |= {
             (int(name.removeprefix("Problem")), code)
             for code in schema["allOf"][1]["properties"]["code"]["enum"]
         }
     ours = {(row_of(error).status, error.code) for error in errors()}
-    written = re.compile(r'(?:problem\(|= |_refuse\(\(|return )\(?([1-5][0-9]{2}), "([a-z_]+)"')
+    written = re.compile(r'(?:problem|Refusal)\(\s*([1-5][0-9]{2}), "([a-z_]+)"')
     for file in SOURCE.rglob("*.py"):
         ours |= {(int(status), code) for status, code in written.findall(file.read_text())}
     assert known == ours
@@ -92,6 +100,27 @@ def test_it_has_every_header_that_is_read_and_every_one_that_is_shown(told: dict
     assert read - PROTOCOL == described
     shown = {name.lower() for name in told["components"]["headers"]}
     assert {name.lower() for name in EXPOSED} - {"accept-patch"} <= shown
+
+
+def test_its_limits_and_words_are_those_of_the_code(told: dict[str, Any]):
+    parameters = {name: each["schema"] for name, each in told["components"]["parameters"].items()}
+    schemas = told["components"]["schemas"]
+    assert told["info"]["version"] == package.__version__
+    assert parameters["X-Stream-Metadata"]["maxLength"] == 4096
+    assert parameters["id"]["maxLength"] == MAX_ID_CHARS
+    assert parameters["limit"]["default"] == DEFAULT_LIMIT
+    assert f"at most {MAX_LIMIT}" in told["components"]["parameters"]["limit"]["description"]
+    assert parameters["Stream-Resume-Window"]["maximum"] == MAX_RESUME_WINDOW
+    assert parameters["Stream-TTL"]["maximum"] == MAX_TTL
+    assert parameters["Idempotency-Key"]["maxLength"] == MAX_KEY_BYTES
+    assert schemas["TokenRequest"]["properties"]["expires_in"]["maximum"] == MAX_SECONDS
+    assert schemas["TokenRequest"]["properties"]["scopes"]["items"]["enum"] == list(Action)
+    assert schemas["Change"]["enum"] == list(ChangeKind)
+    header = told["components"]["headers"]["X-Stream-State"]["schema"]
+    for states in (parameters["state"]["items"], schemas["Stream"]["properties"]["state"], header):
+        assert states["enum"] == list(State)
+    kinds = told["paths"]["/stream/{id}"]["patch"]["requestBody"]["content"]
+    assert ", ".join(kinds).encode() == ACCEPT_PATCH[1]
 
 
 def test_each_of_its_parts_is_used(told: dict[str, Any]):

@@ -37,6 +37,14 @@ def test_settings_in_the_documentation_are_those_declared():
     assert all(f"| `{name}` |" in readme for name in Settings.model_fields)
 
 
+def test_requests_headers_and_errors_in_the_documentation_are_those_of_the_openapi_document():
+    reference = runpy.run_path(str(DOCS / "http_reference.py"))
+    for path in (DOCS / "http.md", ROOT / "README.md"):
+        text = path.read_text()
+        assert "<!-- http: " in text
+        assert text == reference["with_tables"](text), "run: .venv/bin/python docs/http_reference.py"
+
+
 def test_every_setting_says_what_it_is_for():
     assert all(field.description for field in Settings.model_fields.values())
 
