@@ -75,7 +75,7 @@ class Spying:
 
 
 async def joined(store: TestStore, hub: Hub, *, color: bool = False, pending: int = 100) -> Spying:
-    return await Spying(Spy(store, hub, pending=pending).weave(color)).join()
+    return await Spying(Spy(store, hub, pending=pending).interleave(color)).join()
 
 
 async def ended(writer: Writer, state: State = State.COMPLETE) -> None:
@@ -362,7 +362,7 @@ async def test_store_that_fails_cuts_the_spy_and_ends_no_stream(store: TestStore
 async def test_leaving_while_joining_leaves_nothing(store: TestStore, hub: Hub):
     await created(store, "a")
     store.gate.clear()
-    pieces = Spy(store, hub).weave()
+    pieces = Spy(store, hub).interleave()
     joining = asyncio.create_task(anext(pieces))
     await settled()
     joining.cancel()

@@ -96,7 +96,7 @@ class Reading:
                 yield piece
 
     async def prepare(self) -> None:
-        """Open the content now if it is needed first, so that an error can still be reported as a status."""
+        """Open the content if the first piece needs it, so that errors are raised before any byte is sent."""
         if self.lagging:
             self._content = await self._store.open(self.info.key)
 

@@ -149,9 +149,11 @@ class Service:
         async def resumed(info: Info) -> Writer:
             # Refuse before the store fences the present producer: a refused takeover must not hurt it.
             check(info)
-            # That producer does not count against the limit, since the takeover ends it.
+            # That producer does not count against the limit, because the takeover ends it.
             others = [each for each in self._producers if each.info.key != info.key]
             with self._producer_slots.take(len(others)):
+                # The store fences it, waits until its accepted bytes are durable, and only then compares the
+                # offset. So the offset in an OffsetMismatch does not move: the client can resume from it.
                 return await self._store.resume(info.key, offset, epoch=epoch)
 
         self._check()
@@ -166,6 +168,7 @@ class Service:
             room=self._room,
             open_window=self._open_window,
         )
+        # Nothing was awaited since the slot was released, so producers never exceed their limit.
         self._producers.add(producer)
         # `drain` may have begun while the store worked, and cannot have seen this producer.
         if self._stopping is not None:

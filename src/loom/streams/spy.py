@@ -39,7 +39,7 @@ class Spy:
         self._hub = hub
         self._pending = pending
 
-    async def weave(
+    async def interleave(
         self, color: bool = False, shown: Callable[[str], bool] = lambda _: True
     ) -> AsyncGenerator[bytes, None]:
         """Yield the output of all present and new streams whose id is `shown`, until closed.
@@ -47,17 +47,17 @@ class Spy:
         The first piece, which may be empty, is yielded once the spy has joined. Raises StoreStopped, or Busy
         if the spy lags too far or no descriptor is left.
         """
-        weave = _Weave(self._store, self._hub, self._pending, color, shown)
+        session = _Session(self._store, self._hub, self._pending, color, shown)
         try:
-            yield await weave.join()
+            yield await session.join()
             while True:
-                if piece := await weave.turn():
+                if piece := await session.turn():
                     yield piece
         finally:
-            weave.leave()
+            session.leave()
 
 
-class _Strand:
+class _Source:
     """What a spy has written of a stream: all bytes before `offset`, except those that `whole` holds."""
 
     def __init__(self, key: str, id: str, color: int) -> None:
@@ -73,26 +73,26 @@ class _Strand:
         self.queued = False
 
 
-class _Page:
+class _Output:
     """The state of the output that the next piece depends on. Pure."""
 
     def __init__(self, colored: bool) -> None:
         self._colored = colored
-        self._running: _Strand | None = None
+        self._running: _Source | None = None
         self._at_line_start = True
 
-    def announce(self, word: str, strand: _Strand) -> bytes:
+    def announce(self, word: str, source: _Source) -> bytes:
         """Return the line START or END of a stream."""
         self._running = None
-        return self._line(f"{word}: {self._name(strand)}")
+        return self._line(f"{word}: {self._name(source)}")
 
-    def show(self, strand: _Strand, data: bytes) -> bytes:
+    def show(self, source: _Source, data: bytes) -> bytes:
         """Return bytes of a stream, after its line if the output showed another stream before."""
-        line = b"" if self._running is strand else self._line(f"{self._name(strand)}:")
-        self._running = strand
+        line = b"" if self._running is source else self._line(f"{self._name(source)}:")
+        self._running = source
         self._at_line_start = data.endswith(b"\n")
         if self._colored:
-            return b"%b\x1b[%dm%b%b" % (line, strand.color, data, RESET.encode())
+            return b"%b\x1b[%dm%b%b" % (line, source.color, data, RESET.encode())
         return line + data if line else data
 
     def _line(self, text: str) -> bytes:
@@ -100,11 +100,11 @@ class _Page:
         self._at_line_start = True
         return f"{begin}{text}\n".encode()
 
-    def _name(self, strand: _Strand) -> str:
-        return f"\x1b[1;{strand.color}m{strand.id}{RESET}" if self._colored else strand.id
+    def _name(self, source: _Source) -> str:
+        return f"\x1b[1;{source.color}m{source.id}{RESET}" if self._colored else source.id
 
 
-class _Weave:
+class _Session:
     """One spy: the streams it knows, and a queue of those that have something to write."""
 
     def __init__(
@@ -114,11 +114,11 @@ class _Weave:
         self._hub = hub
         self._limit = limit
         self._shown = shown
-        self._page = _Page(colored)
+        self._output = _Output(colored)
         self._colors = cycle(COLORS)
-        self._strands: dict[str, _Strand] = {}
-        self._growing = 0  # strands with a tail that are not over
-        self._ready: deque[_Strand] = deque()
+        self._sources: dict[str, _Source] = {}
+        self._growing = 0  # sources with a tail that are not over
+        self._ready: deque[_Source] = deque()
         self._woken = asyncio.Event()
         self._error: LoomError | None = None
         self._watching = store.watch(self._on_change)
@@ -128,137 +128,141 @@ class _Weave:
         """Join every stream that is not final at its present end; return their START lines."""
         started = []
         for info in [info async for info in self._store.find(UNFINISHED)]:
-            if info.key in self._strands or not self._shown(info.id):
+            if info.key in self._sources or not self._shown(info.id):
                 continue  # created after `watch`: already queued, and shown from its first byte
-            strand = self._add(info.key, info.id)
-            await self._attach(strand)
-            if strand.tail is None:
-                self._release(strand)
+            source = self._add(info.key, info.id)
+            await self._attach(source)
+            if source.tail is None:
+                self._release(source)
             else:
-                strand.offset = strand.tail.end
-                started.append(self._page.announce("START", strand))
+                source.offset = source.tail.end
+                started.append(self._output.announce("START", source))
         return b"".join(started)
 
     async def turn(self) -> bytes:
         """Wait for the next stream that has something to write; return one run of it."""
-        strand = await self._next()
+        source = await self._next()
         shown = []
-        if strand.tail is None:
-            shown.append(self._page.announce("START", strand))
-            await self._attach(strand)
+        # A new stream is attached at its first turn. It is announced even if it was deleted since.
+        if source.tail is None:
+            shown.append(self._output.announce("START", source))
+            await self._attach(source)
         size = 0
-        while size < RUN and (data := await self._take(strand)):
+        while size < RUN and (data := await self._take(source)):
             size += len(data)
-            if whole := strand.whole.feed(data):
-                shown.append(self._page.show(strand, whole))
-        if strand.tail is not None and strand.offset < strand.tail.end:
-            self._queue(strand)
-        elif strand.over:
-            shown += self._end(strand)
+            if whole := source.whole.feed(data):
+                shown.append(self._output.show(source, whole))
+        # END follows the last byte: a source that is over but has bytes left takes another turn.
+        if source.tail is not None and source.offset < source.tail.end:
+            self._queue(source)
+        elif source.over:
+            shown += self._end(source)
         return b"".join(shown)
 
     def leave(self) -> None:
         """Release everything. May be repeated."""
         self._watching.close()
         self._hub.listeners.discard(self._woken.set)
-        for strand in tuple(self._strands.values()):
-            self._release(strand)
+        for source in tuple(self._sources.values()):
+            self._release(source)
         self._ready.clear()
 
-    async def _next(self) -> _Strand:
+    async def _next(self) -> _Source:
         while True:
             if error := self._error or self._hub.closed:
                 raise error.with_traceback(None)
             if self._ready:
-                strand = self._ready.popleft()
-                strand.queued = False
-                if strand.key in self._strands:
-                    return strand
+                source = self._ready.popleft()
+                source.queued = False
+                if source.key in self._sources:
+                    return source
             else:
+                # Nothing is awaited between finding the queue empty and clearing, so no wake-up is lost.
                 self._woken.clear()
                 await self._woken.wait()
 
-    async def _take(self, strand: _Strand) -> bytes:
-        """Return some of the bytes after the strand's offset, or none."""
-        tail = strand.tail
-        if tail is None or strand.offset >= tail.end:
+    async def _take(self, source: _Source) -> bytes:
+        """Return some of the bytes after the source's offset, or none."""
+        tail = source.tail
+        if tail is None or source.offset >= tail.end:
             return b""
-        data = tail.take(strand.offset)
+        data = tail.take(source.offset)
         if data is None:
-            data = await self._stored(strand, min(tail.start, strand.offset + RUN))
-        strand.offset += len(data)
+            data = await self._stored(source, min(tail.start, source.offset + RUN))
+        source.offset += len(data)
         return data
 
-    async def _stored(self, strand: _Strand, stop: int) -> bytes:
-        """Return bytes of the content. It is open only during this call: any number of strands may lag."""
+    async def _stored(self, source: _Source, stop: int) -> bytes:
+        """Return bytes of the content. It is open only during this call: any number of sources may lag."""
         try:
-            async with await self._store.open(strand.key) as content:
-                return b"".join([part async for part in content.read(strand.offset, stop)])
+            async with await self._store.open(source.key) as content:
+                return b"".join([part async for part in content.read(source.offset, stop)])
         except (StreamNotFound, StreamDamaged):
-            self._detach(strand)
+            self._detach(source)
             return b""
 
-    def _end(self, strand: _Strand) -> list[bytes]:
-        if strand.tail is not None and (error := strand.tail.error) and not isinstance(error, StreamGone):
+    def _end(self, source: _Source) -> list[bytes]:
+        if source.tail is not None and (error := source.tail.error) and not isinstance(error, StreamGone):
             raise error.with_traceback(None)
-        self._release(strand)
-        held = strand.whole.held
-        return [*([self._page.show(strand, held)] if held else []), self._page.announce("END", strand)]
+        self._release(source)
+        held = source.whole.held
+        return [*([self._output.show(source, held)] if held else []), self._output.announce("END", source)]
 
-    def _add(self, key: str, id: str) -> _Strand:
-        strand = self._strands[key] = _Strand(key, id, next(self._colors))
-        return strand
+    def _add(self, key: str, id: str) -> _Source:
+        source = self._sources[key] = _Source(key, id, next(self._colors))
+        return source
 
-    async def _attach(self, strand: _Strand) -> None:
+    async def _attach(self, source: _Source) -> None:
         try:
-            tail = await self._hub.attach(strand.key)
+            tail = await self._hub.attach(source.key)
         except (StreamNotFound, StreamGone):
-            strand.over = True
+            source.over = True
             return
-        if strand.key not in self._strands:  # released during the await
+        if source.key not in self._sources:  # released during the await
             self._hub.detach(tail)
             return
-        strand.tail = tail
+        source.tail = tail
         self._growing += 1
         tail.listeners.add(self._on_tail)
         if tail.ended:
             self._on_tail(tail)
 
-    def _detach(self, strand: _Strand) -> None:
+    def _detach(self, source: _Source) -> None:
         """Stop reading the stream; END is still to be written."""
-        if strand.tail is not None:
-            self._growing -= not strand.over
-            strand.tail.listeners.discard(self._on_tail)
-            self._hub.detach(strand.tail)
-        strand.tail = None
-        strand.over = True
+        if source.tail is not None:
+            self._growing -= not source.over
+            source.tail.listeners.discard(self._on_tail)
+            self._hub.detach(source.tail)
+        source.tail = None
+        source.over = True
 
-    def _release(self, strand: _Strand) -> None:
-        if self._strands.pop(strand.key, None):
-            self._detach(strand)
+    def _release(self, source: _Source) -> None:
+        if self._sources.pop(source.key, None):
+            self._detach(source)
 
-    def _queue(self, strand: _Strand) -> None:
-        if not strand.queued:
-            strand.queued = True
-            self._ready.append(strand)
+    def _queue(self, source: _Source) -> None:
+        if not source.queued:
+            source.queued = True
+            self._ready.append(source)
             self._woken.set()
 
     def _on_change(self, change: Change) -> None:
         info = change.info
-        if change.kind is ChangeKind.CREATED and info.key not in self._strands and self._shown(info.id):
+        if change.kind is ChangeKind.CREATED and info.key not in self._sources and self._shown(info.id):
             self._queue(self._add(info.key, info.id))
             self._check_limit()
 
     def _on_tail(self, tail: Tail) -> None:
-        strand = self._strands[tail.key]
-        if tail.ended and not strand.over:
-            strand.over = True
+        source = self._sources[tail.key]
+        if tail.ended and not source.over:
+            source.over = True
             self._growing -= 1
             self._check_limit()
-        self._queue(strand)
+        self._queue(source)
 
     def _check_limit(self) -> None:
-        if len(self._strands) - self._growing > self._limit:
+        # Live streams do not count, however many there are: only those whose START or END is due.
+        if len(self._sources) - self._growing > self._limit:
             self._error = Busy(f"This spy lags by more than {self._limit} streams. Reconnect to continue.")
             self.leave()
             self._woken.set()

@@ -25,7 +25,7 @@ class SpyOutput:
             await exchange.respond(200, HEADERS)
             return
         with self._service.follower_slot():
-            async with aclosing(self._spy.weave(exchange.given("color"), visible)) as pieces:
+            async with aclosing(self._spy.interleave(exchange.given("color"), visible)) as pieces:
                 # Subscribed before the head is sent: a client that has the head misses nothing after it.
                 first = await anext(pieces)
                 await exchange.begin(200, HEADERS, first)
