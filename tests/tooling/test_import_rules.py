@@ -26,6 +26,7 @@ FORBIDDEN = [
     ("loom.streams.spy", "pytest", "Only loom.testing imports pytest"),
     ("loom.streams.hub", "loom.access.auth", "The use cases know nothing"),
     ("loom.http", "loom.store.base", "HTTP reaches the streams"),
+    ("loom.http.service", "loom.http.stream.sse", "Within HTTP imports go downwards"),
     ("loom.client", "loom.streams.service", "The client knows nothing"),
     ("loom.streams.service", "loom.store.files", "Only the assembly picks a store"),
     ("loom.store.memory", "loom.store.files", "Only the assembly picks a store"),

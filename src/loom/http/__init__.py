@@ -1,1 +1,1 @@
-"""Loom over HTTP: the app (any ASGI server can run it) and Loom's own server."""
+"""Loom over HTTP: an ASGI app that any server can run, and Loom's own server."""

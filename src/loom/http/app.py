@@ -12,14 +12,14 @@ from loom.access.auth import Auth
 from loom.config import Settings
 from loom.http.exchange import Resource, respond
 from loom.http.headers import ACCEPT_PATCH
-from loom.http.middleware.access_log import AccessLog, Traffic
+from loom.http.middleware.access_log import AccessLog
 from loom.http.middleware.errors import Errors
 from loom.http.middleware.guard import Cors, Guard
 from loom.http.middleware.raw_path import RawPath
 from loom.http.middleware.tracing import Tracing
 from loom.http.pages import Pages
 from loom.http.problem import problem
-from loom.http.record import RECORD
+from loom.http.record import RECORD, Traffic
 from loom.http.service.events import ServiceEvents
 from loom.http.service.health import Probes
 from loom.http.service.listing import Listing

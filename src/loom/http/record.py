@@ -1,4 +1,4 @@
-"""What happens to one request, noted for the access log, the metrics and the traces."""
+"""What happens to requests, for the access log, the metrics and the traces."""
 
 from dataclasses import dataclass
 
@@ -22,3 +22,28 @@ class Record:
     cut: str = ""
     code: str = ""
     who: str = ""
+
+
+class Traffic:
+    """Counts the bytes of all requests: those that run and those that have ended."""
+
+    def __init__(self) -> None:
+        self._open: set[Record] = set()
+        self._received = self._sent = 0
+
+    def begin(self) -> Record:
+        """Return the record of a new request."""
+        record = Record()
+        self._open.add(record)
+        return record
+
+    def end(self, record: Record) -> None:
+        """Keep the bytes of a request that has ended."""
+        self._open.discard(record)
+        self._received += record.received
+        self._sent += record.sent
+
+    def total(self) -> tuple[int, int]:
+        """Return the bytes received and sent so far."""
+        received = self._received + sum(record.received for record in self._open)
+        return received, self._sent + sum(record.sent for record in self._open)

@@ -1,4 +1,4 @@
-"""The log line of each request, written at its end, and the bytes of all requests.
+"""The log line of each request, written at its end.
 
 Owns what a line says: no query, no header, no token.
 """
@@ -12,33 +12,8 @@ from urllib.parse import quote
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from loom.http.record import RECORD, Record
+from loom.http.record import RECORD, Record, Traffic
 from loom.metrics import Metrics
-
-
-class Traffic:
-    """Counts the bytes of all requests: those that run and those that have ended."""
-
-    def __init__(self) -> None:
-        self._open: set[Record] = set()
-        self._received = self._sent = 0
-
-    def begin(self) -> Record:
-        """Return the record of a new request."""
-        record = Record()
-        self._open.add(record)
-        return record
-
-    def end(self, record: Record) -> None:
-        """Keep the bytes of a request that has ended."""
-        self._open.discard(record)
-        self._received += record.received
-        self._sent += record.sent
-
-    def total(self) -> tuple[int, int]:
-        """Return the bytes received and sent so far."""
-        received = self._received + sum(record.received for record in self._open)
-        return received, self._sent + sum(record.sent for record in self._open)
 
 
 class AccessLog:

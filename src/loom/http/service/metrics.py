@@ -8,7 +8,7 @@ from loom import __version__
 from loom.access.auth import Action
 from loom.errors import StoreStopped
 from loom.http.exchange import Exchange
-from loom.http.middleware.access_log import Traffic
+from loom.http.record import Traffic
 from loom.metrics import Metrics, Snapshot
 from loom.streams.service import Service
 

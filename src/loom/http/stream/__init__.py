@@ -1,1 +1,1 @@
-"""Requests for one stream: /stream/{id}."""
+"""The handlers of one stream: /stream/{id}."""

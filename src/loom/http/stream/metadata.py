@@ -1,8 +1,8 @@
-"""Metadata: JSON text in the header X-Stream-Metadata, or a change to it in a body. Pure.
+"""Metadata: JSON text in the header X-Stream-Metadata, and merge patches of it. Pure.
 
-The text is kept as the producer wrote it, never parsed and written again: number formats, key order and
-spaces survive. Only what a header cannot carry is escaped, inside JSON strings, where it means the same. Of
-metadata that is patched, numbers and the order of keys survive.
+The text is stored as the producer wrote it, so that number formats, the order of keys and spaces are kept.
+Only characters that a header cannot have are escaped, inside JSON strings, where the escape means the same. A
+merge patch keeps number formats and the order of keys.
 """
 
 import json
@@ -20,7 +20,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
 
 
 def parse_metadata(values: Sequence[bytes], limit: int) -> str:
-    """The metadata to keep: ASCII, `limit` bytes at most. Without the header `{}`. Raises InvalidMetadata."""
+    """Return the metadata to store: ASCII, at most `limit` bytes, `{}` without the header.
+
+    Raises InvalidMetadata.
+    """
     if not values:
         return "{}"
     if len(values) > 1:
@@ -32,12 +35,12 @@ def parse_metadata(values: Sequence[bytes], limit: int) -> str:
 
 
 def parse_merge_patch(body: bytes) -> str:
-    """A merge patch (RFC 7396) as JSON text in ASCII. Raises InvalidMetadata."""
+    """Return a merge patch (RFC 7396) as JSON text in ASCII. Raises InvalidMetadata."""
     return _checked(_decoded(body, "The merge patch"), "The merge patch")
 
 
 def merge_metadata(metadata: str, patch: str, limit: int) -> str:
-    """The metadata after a merge patch, both JSON text. Raises InvalidMetadata if it becomes too long."""
+    """Apply a merge patch to metadata, both JSON text. Raises InvalidMetadata if the result is too long."""
     merged = _merged(_value(metadata), _value(patch))
     return _within(_text(merged), limit, "The patched metadata")
 
@@ -55,7 +58,7 @@ def _merged(target: object, patch: object) -> object:
 
 
 class _Number(str):
-    """A number as it is written."""
+    """A JSON number as it is written."""
 
 
 def _value(text: str) -> object:
@@ -63,7 +66,7 @@ def _value(text: str) -> object:
 
 
 def _text(value: object) -> str:
-    """JSON text in ASCII on one line."""
+    """Return JSON text in ASCII on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)}: {_text(each)}" for name, each in value.items()) + "}"
     if isinstance(value, list):
@@ -79,8 +82,8 @@ def _decoded(raw: bytes, name: str) -> str:
 
 
 def _checked(text: str, name: str) -> str:
-    """JSON text as it may be kept, in ASCII."""
-    # Outside a string such a character stays an error: its escape is no JSON there either.
+    """Return JSON text as it can be stored, in ASCII."""
+    # Outside a string the character remains an error, since its escape is not JSON there.
     text = _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text.strip(" \t\r\n"))
     try:
         level = [_parse(text)]
@@ -92,7 +95,7 @@ def _checked(text: str, name: str) -> str:
         below: list[object] = []
         for value in level:
             if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-                raise InvalidMetadata(f"{name} has half of a surrogate pair, which is no character.")
+                raise InvalidMetadata(f"{name} has half of a surrogate pair, which is not a character.")
             if isinstance(value, list):
                 below += value
         if not below:
@@ -108,7 +111,7 @@ def _within(text: str, limit: int, name: str) -> str:
 
 
 def _parse(text: str) -> object:
-    """Objects become lists of keys and values, so that a repeated key hides nothing; numbers are not read."""
+    """Parse objects into lists of keys and values, so that a repeated key hides nothing; skip numbers."""
     return json.loads(
         text,
         parse_constant=_no_constant,
@@ -119,4 +122,4 @@ def _parse(text: str) -> object:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
