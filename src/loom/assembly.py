@@ -40,7 +40,6 @@ from loom.streams.hub import Hub
 from loom.streams.limits import Limits
 from loom.streams.service import Service
 from loom.streams.spy import Spy
-from loom.wire.rows import encode_row
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -176,4 +175,4 @@ def _jobs(
 
         hooks = [Hook(each.url, each.prefix, each.key) for each in settings.webhooks]
         path = settings.directory and settings.directory / "webhooks.json"
-        yield Webhooks(store, hooks, encode_row, path, clock).run()
+        yield Webhooks(store, hooks, path, clock).run()

@@ -17,7 +17,6 @@ from loom.jobs.webhooks import GIVE_UP, Hook, Webhooks
 from loom.model import NewStream, Patch, State
 from loom.store.memory import MemoryStore
 from loom.testing.tools import ManualClock
-from loom.wire.rows import encode_row
 
 SECRET = b"between us"
 
@@ -100,7 +99,7 @@ async def delivering(
     sleep: Sleeper | None = None,
 ) -> AsyncIterator[None]:
     sleep = sleep or Sleeper(clock)
-    task = asyncio.create_task(Webhooks(store, hooks, encode_row, path, clock, sleep=sleep).run())
+    task = asyncio.create_task(Webhooks(store, hooks, path, clock, sleep=sleep).run())
     await sleep.until(lambda: sleep.called)  # it has subscribed and caught up by then
     yield
     task.cancel()

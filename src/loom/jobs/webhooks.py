@@ -26,6 +26,7 @@ import structlog
 from loom.errors import StoreStopped
 from loom.model import FINAL_STATES, Change, ChangeKind, Clock, Info, Query
 from loom.store.base import Store
+from loom.wire.rows import encode_row
 
 logger = structlog.get_logger("loom")
 
@@ -51,15 +52,14 @@ class Hook:
 
 
 class Webhooks:
-    """One task for all hooks. `render` returns a stream as JSON. `path` is the file with the time up to which
-    every end was delivered; with None nothing is stored. `sleep` waits.
+    """One task for all hooks. `path` is the file with the time up to which every end was delivered; with None
+    nothing is stored. `sleep` waits.
     """
 
     def __init__(
         self,
         store: Store,
         hooks: Iterable[Hook],
-        render: Callable[[Info], str],
         path: Path | None,
         clock: Clock,
         *,
@@ -67,7 +67,6 @@ class Webhooks:
     ) -> None:
         self._store = store
         self._hooks = {hook: asyncio.Semaphore(AT_ONCE) for hook in hooks}
-        self._render = render
         self._path = path
         self._clock = clock
         self._sleep = sleep
@@ -85,8 +84,7 @@ class Webhooks:
         if not self._hooks:
             return
         async with aiohttp.ClientSession(timeout=TIMEOUT, trust_env=False) as self._http:
-            # Watch before catching up, so that no end falls between the two; duplicates are found by their
-            # key.
+            # Watch before catching up, so that no end is missed. An end that both see is queued once.
             watching = self._store.watch(self._on_change)
             try:
                 await self._catch_up(await asyncio.to_thread(self._load))
@@ -139,7 +137,7 @@ class Webhooks:
 
     async def _deliver(self, hook: Hook, info: Info) -> None:
         """Deliver one end to one hook, with retries. A cancelled delivery is made after the next start."""
-        event = f'{{"type": "stream.{info.state}", "data": {self._render(info)}}}\n'.encode()
+        event = f'{{"type": "stream.{info.state}", "data": {encode_row(info)}}}\n'.encode()
         delay, begun = FIRST_DELAY, self._clock()
         while not await self._post(hook, info, event):
             if self._clock() - begun > GIVE_UP:

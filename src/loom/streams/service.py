@@ -255,18 +255,17 @@ class Service:
     async def delete(self, id: str, check: Callable[[Info], None] = lambda _: None) -> Info:
         """Delete the stream with this id, durably, and return it as it was.
 
-        Its producer and followers are disconnected. `check` may refuse the stream. Raises StreamNotFound,
-        StoreStopped.
+        Its producer and followers are disconnected. `check` may raise to refuse the stream. Raises
+        StreamNotFound, StoreStopped.
         """
-        while True:
-            self._check()
-            info = await self._store.info(id)
+
+        async def deleted(info: Info) -> Info:
             check(info)
-            try:
-                await self._store.delete(info.key)
-            except StreamNotFound:
-                continue  # replaced or deleted meanwhile: look again
+            await self._store.delete(info.key)
             return info
+
+        self._check()
+        return await self._with_current(id, deleted)
 
     def changes(self, last: str = "") -> Position:
         """Return the position after the change with the id `last`, by default after the newest.
@@ -322,7 +321,7 @@ class Service:
         self._feed.close(error)
 
     async def close(self) -> None:
-        """Drain without waiting. The owner of store, hub, digests and scrub closes those."""
+        """Drain without waiting. The owner of store and digests closes those."""
         await self.drain(self._clock())
 
     def _check(self) -> None:
@@ -330,7 +329,7 @@ class Service:
             raise self._stopping.with_traceback(None)
 
     async def _with_current(self, id: str, use: Callable[[Info], Awaitable[T]]) -> T:
-        """Call `use` with the stream that has this id, and once more if it was replaced meanwhile."""
+        """Call `use` with the stream that has this id, and again whenever it was replaced meanwhile."""
         tried = ""
         while True:
             info = await self._store.info(id)
