@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
-from loom.config import Settings, default, flag, variable
+from loom.config import Settings, default, description, flag, variable
 
 DOCS = Path(__file__).parent
 HEAD = """# Configuration
@@ -29,7 +29,7 @@ def page() -> str:
     parts = [HEAD]
     for name, field in Settings.model_fields.items():
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        lines = [f"## `{name}`\n", f"{field.description}\n", f"- default: {shown(name)}"]
+        lines = [f"## `{name}`\n", f"{description(name)}\n", f"- default: {shown(name)}"]
         if choices:
             lines.append(f"- one of: {', '.join(f'`{each}`' for each in choices)}")
         lines.append(f"- also: `{flag(name)}`, `{variable(name)}`\n")
@@ -39,9 +39,7 @@ def page() -> str:
 
 def with_table(text: str) -> str:
     """Return `text` with the table of settings between its markers."""
-    rows = [
-        f"| `{name}` | {shown(name)} | {field.description} |" for name, field in Settings.model_fields.items()
-    ]
+    rows = [f"| `{name}` | {shown(name)} | {description(name)} |" for name in Settings.model_fields]
     table = "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows, ""])
     return TABLE.sub(lambda _: table, text)
 

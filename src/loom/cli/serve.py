@@ -61,15 +61,15 @@ def command(files: tuple[Path, ...], **given: str | None) -> int:
 
 @cache
 def _settings() -> list[click.Option]:
-    from loom import config
+    from loom.config import Settings, default, description, flag, variable
 
     return [
         click.Option(
-            [config.flag(name), name],
+            [flag(name), name],
             metavar=_metavar(field.annotation),
-            help=f"{field.description} [{config.variable(name)}; default: {config.default(name) or 'none'}]",
+            help=f"{description(name)} [{variable(name)}; default: {default(name) or 'none'}]",
         )
-        for name, field in config.Settings.model_fields.items()
+        for name, field in Settings.model_fields.items()
     ]
 
 

@@ -61,29 +61,33 @@ def _check_store(value: str) -> str:
     return url
 
 
-class TokenEntry(BaseModel):
+class _Model(BaseModel):
+    """A model whose fields are described by the text after each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TokenEntry(_Model):
     """A token and what it allows. In the list `tokens` a plain string is a token that allows everything."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field("", max_length=100, description="The holder, as the log names it.")
-    token: Annotated[str, AfterValidator(_check_token)] | None = Field(
-        None, repr=False, description="The token itself."
-    )
-    sha256: str | None = Field(
-        None, pattern="^[0-9a-fA-F]{64}$", description="Its SHA-256 in hex, instead of the token."
-    )
+    name: str = Field("", max_length=100)
+    """The holder, as the log names it."""
+    token: Annotated[str, AfterValidator(_check_token)] | None = Field(None, repr=False)
+    """The token itself."""
+    sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$")
+    """Its SHA-256 in hex, instead of the token."""
     scopes: frozenset[Literal["read", "write", "replace", "admin"]] = Field(
-        frozenset({"read", "write"}),
-        min_length=1,
-        description="read; write: create and append; replace: overwrite and delete; admin: everything.",
+        frozenset({"read", "write"}), min_length=1
     )
-    prefix: str = Field("", description="Prefix of the ids that the token covers.")
-    expires: AwareDatetime | None = Field(None, description="When it expires, as 2026-12-31T12:00:00Z.")
-    max_streams_live: int = Field(0, ge=0, description="Streams it may write at once; 0: no limit.")
-    max_bytes_per_day: ByteSize = Field(
-        ByteSize(0), ge=0, description="Bytes it may send a day (also as 10GiB); 0: no limit."
-    )
+    """read; write: create and append; replace: overwrite and delete; admin: everything."""
+    prefix: str = ""
+    """Prefix of the ids that the token covers."""
+    expires: AwareDatetime | None = None
+    """When it expires, as 2026-12-31T12:00:00Z."""
+    max_streams_live: int = Field(0, ge=0)
+    """Streams it may write at once; 0: no limit."""
+    max_bytes_per_day: ByteSize = Field(ByteSize(0), ge=0)
+    """Bytes it may send a day (also as 10GiB); 0: no limit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -104,14 +108,15 @@ class TokenEntry(BaseModel):
         return hashlib.sha256((self.token or "").encode()).digest()
 
 
-class Webhook(BaseModel):
+class Webhook(_Model):
     """A URL that is notified of the end of streams."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: str = Field(pattern="^https?://[^/]", repr=False, description="Where to POST.")
-    prefix: str = Field("", description="Prefix of the ids whose ends are sent.")
-    secret: str = Field("", repr=False, description="Signs what is sent: whsec_ and Base64, or any text.")
+    url: str = Field(pattern="^https?://[^/]", repr=False)
+    """Where to POST."""
+    prefix: str = ""
+    """Prefix of the ids whose ends are sent."""
+    secret: str = Field("", repr=False)
+    """Signs what is sent: whsec_ and Base64, or any text."""
 
     @field_validator("secret")
     @classmethod
@@ -137,131 +142,82 @@ Webhooks = Annotated[list[Webhook], BeforeValidator(_split)]
 Seconds = Annotated[float, Field(ge=0, le=366 * 86400, allow_inf_nan=False)]
 
 
-class FilesSettings(BaseModel):
+class FilesSettings(_Model):
     """What only the store `file:` uses.
 
     Each store with settings has such a model, and `Settings` inherits from it. The names stay flat, because a
     nested section would give each flag and variable a second spelling.
     """
 
-    durability: Literal["disk", "os"] = Field(
-        "disk",
-        description="What acknowledged bytes survive: power loss (disk), or only a crash of the server (os).",
-    )
-    min_free_bytes: ByteSize = Field(
-        ByteSize(64 << 20),
-        ge=0,
-        description="Bytes of disk space to leave free (also as 64MiB); with less, writes are refused.",
-    )
-    min_free_inodes: int = Field(
-        1000, ge=0, description="Inodes to leave free; with fewer, writes are refused."
-    )
+    durability: Literal["disk", "os"] = "disk"
+    """What acknowledged bytes survive: power loss (disk), or only a crash of the server (os)."""
+    min_free_bytes: ByteSize = Field(ByteSize(64 << 20), ge=0)
+    """Bytes of disk space to leave free (also as 64MiB); with less, writes are refused."""
+    min_free_inodes: int = Field(1000, ge=0)
+    """Inodes to leave free; with fewer, writes are refused."""
 
 
-class ServerSettings(BaseModel):
+class ServerSettings(_Model):
     """What holds whatever the store."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(3060, ge=0, le=65535, description="TCP port to listen on; 0 picks a free one.")
-    data: Path = Field(
-        Path("./data"),
-        description="Directory of the store file:, created if absent.",
-    )
-    store: Annotated[str, AfterValidator(_check_store)] = Field(
-        "file:",
-        description="Where streams are stored: file: (in the data directory), file:PATH, or memory: (until "
-        "the server stops).",
-    )
-    tokens: Tokens = Field(
-        [],
-        repr=False,
-        description="Bearer tokens; with any, every request needs one. Keep them in a file: other users of "
-        "the machine can see flags. There an entry may be a mapping with name, token or sha256, scopes, "
-        "prefix, expires, max_streams_live and max_bytes_per_day.",
-    )
-    signing_key: str = Field(
-        "",
-        repr=False,
-        description="Key that signs the tokens of `loom share` and `loom token`, at least 32 characters; if "
-        "none, a key is created and stored as signing.key in the data directory. A new key revokes them all.",
-    )
-    resume_window: Seconds = Field(
-        30.0, description="Seconds an interrupted stream waits for its producer before it is aborted."
-    )
-    open_window: Seconds = Field(
-        86400.0, description="Seconds an open stream waits for its next producer before it is aborted."
-    )
-    retention: float = Field(
-        0.0,
-        ge=0,
-        le=100 * 366 * 86400,
-        allow_inf_nan=False,
-        description="Seconds a stream is kept after its end unless its creation sets a time; 0: forever.",
-    )
-    producer_idle_timeout: Seconds = Field(
-        0.0, description="Seconds without a byte after which a producer is disconnected; 0: never."
-    )
-    max_metadata_bytes: int = Field(
-        4096,
-        ge=2,
-        le=32768,
-        description="Maximum bytes of a stream's metadata, as a header has it.",
-    )
-    early_response: Literal["direct", "always", "never"] = Field(
-        "direct",
-        description="Whether to answer a producer before its request ends: on direct connections, always or "
-        "never. Many proxies lose data after an early response.",
-    )
-    allowed_hosts: Strings = Field(
-        [],
-        description="Host names to accept; none: loopback names if the server listens on a loopback address "
-        "without tokens, else any.",
-    )
-    cors_origins: Strings = Field(
-        [], description="Origins whose web pages may use this server; none: no CORS."
-    )
-    max_stream_bytes: ByteSize = Field(
-        ByteSize(0),
-        ge=0,
-        description="Maximum bytes of a stream; one that exceeds it is aborted. 0: no limit.",
-    )
-    max_store_bytes: ByteSize = Field(
-        ByteSize(0),
-        ge=0,
-        description="Maximum bytes of all streams; at the limit, writes are refused. 0: no limit.",
-    )
-    max_streams_live: int = Field(
-        0, ge=0, description="Maximum number of streams with a producer at once; 0: no limit."
-    )
-    max_followers: int = Field(
-        0,
-        ge=0,
-        description="Maximum number of followers at once, /spy and /events included; 0: no limit.",
-    )
-    scrub_interval: Seconds = Field(7 * 86400.0, description="Seconds between integrity checks; 0: never.")
-    scrub_rate: ByteSize = Field(
-        ByteSize(8 << 20), ge=4096, description="Bytes a second that an integrity check reads (also as 8MiB)."
-    )
-    shutdown_timeout: Seconds = Field(
-        10.0, description="Seconds that connections have to end when the server stops."
-    )
-    webhooks: Webhooks = Field(
-        [],
-        repr=False,
-        description="URLs to notify when a stream ends: a list of mappings with url, prefix and secret.",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level to log."
-    )
-    log_format: Literal["auto", "human", "json"] = Field(
-        "auto", description="Format of log lines; auto: human on a terminal, else json."
-    )
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address to listen on."""
+    port: int = Field(3060, ge=0, le=65535)
+    """TCP port to listen on; 0 picks a free one."""
+    data: Path = Path("./data")
+    """Directory of the store file:, created if absent."""
+    store: Annotated[str, AfterValidator(_check_store)] = "file:"
+    """Where streams are stored: file: (in the data directory), file:PATH, or memory: (until the server
+    stops)."""
+    tokens: Tokens = Field([], repr=False)
+    """Bearer tokens; with any, every request needs one. Keep them in a file: other users of the machine can
+    see flags. There an entry may be a mapping with name, token or sha256, scopes, prefix, expires,
+    max_streams_live and max_bytes_per_day."""
+    signing_key: str = Field("", repr=False)
+    """Key that signs the tokens of `loom share` and `loom token`, at least 32 characters; if none, a key is
+    created and stored as signing.key in the data directory. A new key revokes them all."""
+    resume_window: Seconds = 30.0
+    """Seconds an interrupted stream waits for its producer before it is aborted."""
+    open_window: Seconds = 86400.0
+    """Seconds an open stream waits for its next producer before it is aborted."""
+    retention: float = Field(0.0, ge=0, le=100 * 366 * 86400, allow_inf_nan=False)
+    """Seconds a stream is kept after its end unless its creation sets a time; 0: forever."""
+    producer_idle_timeout: Seconds = 0.0
+    """Seconds without a byte after which a producer is disconnected; 0: never."""
+    max_metadata_bytes: int = Field(4096, ge=2, le=32768)
+    """Maximum bytes of a stream's metadata, as a header has it."""
+    early_response: Literal["direct", "always", "never"] = "direct"
+    """Whether to answer a producer before its request ends: on direct connections, always or never. Many
+    proxies lose data after an early response."""
+    allowed_hosts: Strings = []
+    """Host names to accept; none: loopback names if the server listens on a loopback address without tokens,
+    else any."""
+    cors_origins: Strings = []
+    """Origins whose web pages may use this server; none: no CORS."""
+    max_stream_bytes: ByteSize = Field(ByteSize(0), ge=0)
+    """Maximum bytes of a stream; one that exceeds it is aborted. 0: no limit."""
+    max_store_bytes: ByteSize = Field(ByteSize(0), ge=0)
+    """Maximum bytes of all streams; at the limit, writes are refused. 0: no limit."""
+    max_streams_live: int = Field(0, ge=0)
+    """Maximum number of streams with a producer at once; 0: no limit."""
+    max_followers: int = Field(0, ge=0)
+    """Maximum number of followers at once, /spy and /events included; 0: no limit."""
+    scrub_interval: Seconds = 7 * 86400.0
+    """Seconds between integrity checks; 0: never."""
+    scrub_rate: ByteSize = Field(ByteSize(8 << 20), ge=4096)
+    """Bytes a second that an integrity check reads (also as 8MiB)."""
+    shutdown_timeout: Seconds = 10.0
+    """Seconds that connections have to end when the server stops."""
+    webhooks: Webhooks = Field([], repr=False)
+    """URLs to notify when a stream ends: a list of mappings with url, prefix and secret."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level to log."""
+    log_format: Literal["auto", "human", "json"] = "auto"
+    """Format of log lines; auto: human on a terminal, else json."""
 
 
 class Settings(FilesSettings, ServerSettings):
     """All settings of a server. Lists are YAML lists in files, elsewhere JSON or separated by commas."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="after")
     def _one_directory(self) -> Self:

@@ -48,6 +48,11 @@ def default(name: str) -> str:
     return "" if value == [] else str(value)
 
 
+def description(name: str) -> str:
+    """Return what a setting means, on one line."""
+    return " ".join((Settings.model_fields[name].description or "").split())
+
+
 def load(files: Sequence[Path], environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
     """Return the settings that files (a later one wins), environment and flags give together.
 
