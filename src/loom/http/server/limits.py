@@ -8,7 +8,10 @@ class Limits:
     """Sizes are in bytes, times in seconds. A body has no limit: a stream may flow for days."""
 
     head: int = 64 << 10
-    """Size of the request line and the headers together. The trailers have the same limit of their own."""
+    """Size of the request line and the headers together; and again of the trailers, and of a chunk's header.
+
+    A pipelined head may exceed it by what arrived in one read with the end of the request before.
+    """
     head_timeout: float = 10.0
     """Time from the first byte of a request to the end of its headers."""
     idle_timeout: float = 75.0
