@@ -100,6 +100,8 @@ class Cycle:
                 log.error("the app did not complete its response", path=self.scope.get("path"))
         finally:
             if not self.finished:
+                # A client that ended its request early, and got no response, may have requests before that
+                # wait, or a refusal: the connection continues with those.
                 if self.framing or not self.disconnected:
                     self._cut()
                 self._finish()
