@@ -51,21 +51,28 @@ class Figures:
 
 @declare("bench", "loom bench --server http://loom.example:3060", "loom bench --json --mib 1024")
 @click.option(
-    "--mib", default=256, type=click.IntRange(min=1), show_default=True, help="MiB to send and to read back."
+    "--mib",
+    metavar="N",
+    default=256,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Send and read back N MiB.",
 )
 @click.option(
     "--lines",
+    metavar="N",
     default=200,
     type=click.IntRange(min=10),
     show_default=True,
-    help="Lines of 100 bytes to send, one after the other.",
+    help="Send N lines of 100 bytes, one after the other.",
 )
 @click.option(
     "--followers",
+    metavar="N",
     default=50,
     type=click.IntRange(min=1),
     show_default=True,
-    help="Followers in the last trial.",
+    help="Run the last trial with N followers.",
 )
 @options.json
 @options.target

@@ -35,13 +35,15 @@ BAR_AFTER = 1.0
     "loom cat --offset -1000 build/42     the last 1000 bytes, and what follows",
 )
 @options.stream
-@click.option("--range", metavar="A-B", help="Only bytes A to B of those stored so far; also A- and -LAST.")
+@click.option(
+    "--range", metavar="A-B", help="Write only bytes A to B of those stored so far; also A-, -LAST."
+)
 @click.option("--offset", metavar="N", type=int, help="Start at byte N; negative: N bytes before the end.")
 @click.option("--no-follow", "-n", is_flag=True, help="Do not wait for further bytes of a live stream.")
 @options.wait
 @click.option("--output", "-o", "file", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option(
-    "--continue", "-c", "resume", is_flag=True, help="FILE has the start of the stream: fetch the rest."
+    "--continue", "-c", "resume", is_flag=True, help="Keep what FILE has of the stream, and fetch the rest."
 )
 @click.option(
     "--force", "-f", is_flag=True, help="Write binary and control sequences to a terminal unchanged."

@@ -35,6 +35,7 @@ class Command(click.Command):
             return exit_codes.INTERRUPTED
         except Exception as raised:
             error: BaseException = raised
+            # A task group wraps the errors of its tasks.
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]
             if not isinstance(error, Stop | LoomError):
@@ -57,8 +58,11 @@ def launch(command: click.Command, prog: str) -> NoReturn:
         code = command.main(prog_name=prog, standalone_mode=False)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else prog
-        tell(path, f"{error.format_message()} See '{path} --help'.")
+        message = error.format_message()
+        tell(path, f"{message}{'' if message.endswith(('.', '?')) else '.'} See '{path} --help'.")
         code = exit_codes.USAGE
+    except click.Abort:  # Ctrl-C before the command runs
+        code = exit_codes.INTERRUPTED
     for output in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
             output.flush()

@@ -268,7 +268,7 @@ class Doctor:
     default=65.0,
     type=click.FloatRange(min=0),
     show_default=True,
-    help="Seconds without a byte in the trial of idle timeouts.",
+    help="Test idle timeouts with this many seconds of silence.",
 )
 @options.json
 @options.server
@@ -276,7 +276,7 @@ class Doctor:
 def command(url: str | None, silence: float, as_json: bool, server: str | None, token: str | None) -> int:
     """Check the network path to a server.
 
-    URL is the server; default: as --server says. Finds proxies that buffer, limit the size, or close idle
+    URL is the server, as --server gives it. Finds proxies that buffer, limit the size, or close idle
     connections. Sends some lines, slowly, and 16 MiB at once, reads them back, and deletes them. Takes a
     little longer than --silence: most proxies close idle connections after 60 seconds.
     """

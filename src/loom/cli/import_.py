@@ -48,7 +48,7 @@ WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 19
     "--metadata",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The exported metadata table, in JSON.",
+    help="Read the metadata table from FILE, exported as JSON.",
 )
 @click.option(
     "--data",
@@ -56,7 +56,7 @@ WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 19
     default="./data",
     type=click.Path(path_type=Path),
     show_default=True,
-    help="The data directory to import into.",
+    help="Import into this data directory.",
 )
 @click.option("--plain", is_flag=True, help="Treat no file as compressed, even if it looks so.")
 @click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")

@@ -31,14 +31,14 @@ STATE_COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31}
     "states",
     metavar="STATE",
     multiple=True,
-    help="Only streams in this state: live, interrupted, open, complete, aborted; repeatable.",
+    help="List only streams in this state: live, interrupted, open, complete, aborted; repeatable.",
 )
 @click.option(
     "--meta",
     metavar="KEY=VALUE",
     multiple=True,
     type=options.pair,
-    help="Only streams with this in their metadata; repeatable.",
+    help="List only streams with this in their metadata; repeatable.",
 )
 @click.option("--limit", "-n", metavar="N", type=click.IntRange(min=1), help="List no more than N streams.")
 @options.json

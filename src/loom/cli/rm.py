@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "loom rm --prefix build/ --yes        delete them without a question",
 )
 @options.streams
-@click.option("--prefix", metavar="PREFIX", help="Delete all streams whose ids start with PREFIX.")
+@click.option("--prefix", metavar="PREFIX", help="Delete all streams with this prefix.")
 @click.option("--yes", "-y", is_flag=True, help="Delete the streams of a prefix without a question.")
 @click.option("--dry-run", is_flag=True, help="Only print how many streams have the prefix.")
 @options.target

@@ -30,8 +30,8 @@ class Serve(Command):
 
 @declare(
     "serve",
-    "loom serve --data /var/lib/loom --host 0.0.0.0 --tokens secret",
-    "loom serve -c /etc/loom",
+    "loom serve --data ./data --port 3060",
+    "loom serve -c /etc/loom/loom.yaml",
     cls=Serve,
 )
 @click.option(

@@ -47,7 +47,7 @@ class _Start(TypedDict, total=False):
 @click.option(
     "--prefix",
     metavar="PREFIX",
-    help="All unfinished streams whose ids start with PREFIX; new ones join.",
+    help="Follow all unfinished streams with this prefix, and new ones.",
 )
 @click.option(
     "--lines",
@@ -59,7 +59,7 @@ class _Start(TypedDict, total=False):
 @click.option(
     "--since", metavar="TIME", help="Start with the bytes that arrived since: 10m, 2h, 2026-01-31T12:00:00Z."
 )
-@click.option("--grep", metavar="RE", help="Only lines that match this regular expression.")
+@click.option("--grep", metavar="RE", help="Show only lines that match this regular expression.")
 @options.wait
 @options.color
 @click.option("--raw", is_flag=True, help="Obey control sequences on a terminal instead of showing them.")

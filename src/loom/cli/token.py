@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--read", "can_read", is_flag=True, help="Allow reading, listing and following.")
 @click.option("--replace", "can_replace", is_flag=True, help="Allow replacing and deleting.")
 @click.option("--id", metavar="ID", type=options.stream_id, help="Allow this stream only.")
-@click.option("--prefix", metavar="PREFIX", help="Allow streams whose ids start with PREFIX.")
+@click.option("--prefix", metavar="PREFIX", help="Allow streams with this prefix.")
 @limits
 @options.target
 def command(

@@ -21,9 +21,9 @@ GOOD, DAMAGED, CANNOT = exit_codes.OK, exit_codes.REFUSED, exit_codes.USAGE
 def command(directory: Path, as_json: bool) -> int:
     """Check a data directory that no server uses for damage.
 
-    DIR is ./data by default. The commit log is replayed, as a start of the server does. Then complete streams
-    are compared with their SHA-256. Of other streams, and of those that ended just before a crash, only the
-    length can be checked.
+    DIR is ./data by default. Replays the commit log, as a server does when it starts. Then compares complete
+    streams with their SHA-256. Of other streams, and of those that ended just before a crash, only the length
+    can be checked.
     """
     from loom.store.files.verify import verify
 
