@@ -26,7 +26,7 @@ async def curl(tool: Tool, *arguments: str) -> Process:
     )
 
 
-async def output(tool: Tool, *arguments: str, stdin: bytes = b"") -> bytes:
+async def output(tool: Tool, *arguments: str, stdin: bytes | None = None) -> bytes:
     process = await curl(tool, *arguments)
     out, err = await process.communicate(stdin)
     assert process.returncode == 0, err

@@ -25,7 +25,9 @@ async def index(loom: Loom, query: str = "index") -> dict[str, object]:
     return dict(json.loads(await wire.body()))
 
 
-@pytest.mark.parametrize("since", ["1h", "2d", "10m30s", NOW, rfc3339(minutes=1)])
+@pytest.mark.parametrize(
+    "since", ["1h", "2d", "10m30s", NOW, pytest.param(rfc3339(minutes=1), id="a minute ago")]
+)
 async def test_what_arrived_since_then_and_what_comes(loom: Loom, since):
     producer = await loom.live("/stream/a", DATA)
     reader = await loom.get(f"/stream/a?since={since}")
