@@ -173,7 +173,7 @@ def test_a_torn_last_frame_ends_the_log_before_it_at_any_length(logs):
     kept = [(log.append([payload]), payload) for payload in (b"one", b"two" * 100)]
     after = log.lsn - 2
     last = encoded(Append(1, 0, [b"three" * 20]))
-    place = log._place
+    place = log.end
     log.append([last])
     raw = logs.path(0).read_bytes()[place : place + HEADER.size + len(last)]
     for length in range(len(raw)):
@@ -236,7 +236,7 @@ def test_stored_bytes_that_imitate_commits_neither_fool_nor_slow_the_start(logs)
     for data in imitations:
         log.append([encoded(Append(1, 0, [data]))])
     log.append([b"torn" * 500])
-    logs.patch(0, log._place - 10, b"\0" * 10)
+    logs.patch(0, log.end - 10, b"\0" * 10)
     assert len(logs.read(start)) == len(imitations)
 
 
@@ -249,9 +249,9 @@ def test_a_log_full_of_magic_is_looked_through_in_bounded_time(tmp_path):
     start = log.lsn
     plausible = HEADER.pack(MAGIC, 0, start + 1000, 0)
     for unit in (MAGIC, MAGIC, plausible, plausible):
-        while log._place == BLOCK or log._place + (3 << 20) < log.segment_size:
+        while log.end == BLOCK or log.end + (3 << 20) < log.segment_size:
             log.append([unit * ((3 << 20) // len(unit))])
-        log._place = log.segment_size
+        log.end = log.segment_size
         log.release(log.lsn)
     begin = time.process_time()
     replayed(log, log.lsn)

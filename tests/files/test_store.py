@@ -519,7 +519,7 @@ async def test_without_flushes_a_hole_in_the_log_ends_it_there_and_the_store_sta
     store = await starter(durability="os")
     gate = Gate(disk, "write", "content/")
     await written(store, "early", b"x" * 100, INTERRUPTED)
-    hole = Inside(store).parts.log._place
+    hole = Inside(store).parts.log.end
     for index in range(5):
         await written(store, f"{index}", b"y" * 100)
     await asyncio.to_thread(shutil.copytree, disk.root, place / "copy")

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -90,9 +91,13 @@ class Server:
         return self._process.returncode
 
     @property
-    def descriptors(self) -> int:
-        """How many it has open."""
-        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+    def descriptors(self) -> Counter[str]:
+        """What it has open: paths, and the kinds of all that has none."""
+        folder, names = f"/proc/{self._process.pid}/fd", Counter[str]()
+        for each in os.listdir(folder):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                names[os.readlink(f"{folder}/{each}").partition(":")[0]] += 1
+        return names
 
     @property
     def most_resident(self) -> int:

@@ -37,6 +37,10 @@ class Disk:
         with contextlib.suppress(OSError):
             os.close(fd)
 
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """Return `size` bytes at `offset`, fewer at the end of the file. Raises OSError."""
+        return os.pread(fd, size, offset)
+
     def write(self, fd: int, parts: Sequence[bytes], offset: int) -> None:
         """All of `parts`, one after the other, at `offset`. Raises OSError with some, none or all written."""
         pending: list[bytes | memoryview] = [part for part in parts if part]

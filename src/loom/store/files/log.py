@@ -1,13 +1,15 @@
-"""The commit log: preallocated segments, written once in a circle. Owns `log/`; knows frames, not
-what they mean.
+"""The commit log: preallocated segments, written one after the other in a circle. Owns `log/`; knows
+frames, not what they mean.
 
-A segment begins with one block that says whose it is and how long; frames follow back to back, each with
-the next log sequence number (lsn). A frame is written only after the one before it is durable, so an
-unreadable frame with a later readable one behind it is damage, and one with nothing behind it is a torn
-tail. Not so where the log was written without flushes: it then ends at the first unreadable frame.
+A segment begins with one block that says whose it is and how long. Frames follow back to back, each with
+the next log sequence number (lsn). A frame is written only after the one before it is durable. So an
+unreadable frame with a later whole one is damage, while one with nothing after it is a torn tail, which is
+normal after a crash. A log that was written without flushes ends at its first unreadable frame.
+
+A segment is reused once a checkpoint covers its newest frame: then its bytes are durable in content files and
+catalog. It is not cleared. Old frames that remain after the new ones have lower numbers and end the replay.
 """
 
-import mmap
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -20,9 +22,12 @@ from loom.store.files.records import HEADER, MAGIC, frame, read_frame
 SEGMENTS = 4
 SEGMENT_SIZE = 16 << 20
 BLOCK = 4096
+PIECE = 256 << 10
 SCAN_BYTES = 256 << 20
 SCAN_COST = 256
+"""The search for later frames hashes at most SCAN_BYTES; each candidate counts as SCAN_COST bytes more."""
 LEAP = 1 << 24
+"""Numbers that a restart leaves out: more than frames fit into the log."""
 PLAUSIBLE = 1 << 32
 SEGMENT_HEADER = struct.Struct("<8sQQ")
 SEGMENT_MAGIC = b"LOOMLOG1"
@@ -30,35 +35,71 @@ SEGMENT_MAGIC = b"LOOMLOG1"
 
 @dataclass(slots=True)
 class Segment:
-    """One file of the log. `last` is the lsn of its newest frame, 0 if it has none that matters."""
+    """One file of the log. `last` is the lsn of its newest frame, 0 once a checkpoint covers every frame."""
 
     name: str
     fd: int
     last: int = 0
 
 
-class Log:
-    """The log as one thread writes it. Every error of `append` but ValueError is for stopping the store.
+class Window:
+    """A segment that is read from front to back. Holds a piece, or the whole frame that is looked at."""
 
-    `flush` says whether frames are to be flushed, `flushed` whether those to be replayed were.
+    def __init__(self, disk: Disk, segment: Segment, size: int) -> None:
+        self.segment = segment
+        self.place = BLOCK
+        """Where the next frame is expected."""
+        self._disk = disk
+        self._size = size
+        self._start = BLOCK
+        self._held = b""
+
+    def at(self, place: int, size: int) -> memoryview:
+        """Return `size` bytes from `place`, fewer at the end. What lies before `place` is let go of."""
+        stop = self._start + len(self._held)
+        assert self._start <= place <= stop
+        if stop < min(place + size, self._size):
+            self._held = self._held[place - self._start :]
+            self._start = place
+            wanted = max(size - len(self._held), PIECE)
+            self._held += self._disk.read(self.segment.fd, min(wanted, self._size - stop), stop)
+        return memoryview(self._held)[place - self._start : place - self._start + size]
+
+    def frame(self, seed: int, place: int) -> tuple[int, memoryview] | None:
+        """Return the lsn and the records of the frame at `place`, None if no whole frame is there."""
+        head = self.at(place, HEADER.size)
+        if len(head) < HEADER.size:
+            return None
+        magic, length, _, _ = HEADER.unpack(head)
+        if magic != MAGIC or place + HEADER.size + length > self._size:
+            return None
+        return read_frame(seed, self.at(place, HEADER.size + length), 0)
+
+
+class Log:
+    """The log as one thread writes it. Any error of `append`, ValueError apart, has to stop the store.
+
+    `flush` says whether frames are flushed, `flushed` whether those that are to be replayed were.
     """
 
     def __init__(
         self, disk: Disk, *, seed: int, flush: bool, flushed: bool = True, segment_size: int = SEGMENT_SIZE
     ) -> None:
+        self.segment_size = segment_size
+        self.lsn = 0
+        """The lsn of the newest durable frame."""
+        self.end = BLOCK
+        """Where in the current segment the next frame is written."""
         self._disk = disk
         self._seed = seed
         self._flush = flush
         self._flushed = flushed
-        self.segment_size = segment_size
         self._segments: list[Segment] = []
         self._current = 0
-        self._place = BLOCK
-        self.lsn = 0
-        """The lsn of the newest durable frame."""
+        self._budget = 0
 
     def open(self, *, fresh: bool) -> None:
-        """Open the segments; those of a `fresh` log are made where missing. Raises OSError, ConfigError."""
+        """Open the segments; create missing ones of a `fresh` log. Raises OSError, ConfigError."""
         self._disk.make_directory("log")
         for index in range(SEGMENTS):
             name = f"log/{index:03d}"
@@ -74,6 +115,7 @@ class Log:
         self.segment_size = min(self._size(segment) for segment in self._segments)
 
     def _make(self, name: str) -> int:
+        # Under another name until it is whole: a segment that exists is never half made.
         self._disk.reserve(f"{name}.new", self.segment_size)
         fd = self._disk.open(f"{name}.new", os.O_RDWR)
         self._disk.write(fd, [SEGMENT_HEADER.pack(SEGMENT_MAGIC, self._seed, self.segment_size)], 0)
@@ -85,7 +127,7 @@ class Log:
     def _size(self, segment: Segment) -> int:
         size = os.fstat(segment.fd).st_size
         header = SEGMENT_HEADER.pack(SEGMENT_MAGIC, self._seed, size)
-        if os.pread(segment.fd, len(header), 0) != header:
+        if self._disk.read(segment.fd, len(header), 0) != header:
             raise ConfigError(
                 f"{segment.name} does not belong to this data directory or is damaged. "
                 "Restore the whole directory from one backup."
@@ -93,24 +135,29 @@ class Log:
         return size
 
     def replay(self, after: int) -> Iterator[tuple[int, memoryview]]:
-        """Each frame with an lsn above `after`, in order.
+        """Yield each frame with an lsn above `after`, in order. Every segment is read once.
 
-        Raises OSError, or ConfigError where a frame is unreadable though a later one is whole.
+        Raises OSError, and after the last frame ConfigError if an unreadable frame precedes a whole one.
         """
         self.lsn = after
+        self._budget = SCAN_BYTES if self._flushed else 0
+        later: dict[str, int] = {}
         for segment in self._chain(after):
-            yield from self._frames(memoryview(self._load(segment)), after)
-        if self._flushed:
-            self._refuse_damage()
-
-    def _load(self, segment: Segment) -> mmap.mmap:
-        """A copy of the segment: a mapped file would kill the process where the disk cannot be read."""
-        copy = mmap.mmap(-1, self.segment_size)
-        os.preadv(segment.fd, [copy], 0)
-        return copy
+            window = Window(self._disk, segment, self.segment_size)
+            yield from self._frames(window, after)
+            later[segment.name] = self._later(window)
+        for segment in self._segments:
+            if segment.name not in later:
+                later[segment.name] = self._later(Window(self._disk, segment, self.segment_size))
+        name, lsn = max(later.items(), key=lambda each: each[1])
+        if lsn > self.lsn:
+            raise ConfigError(
+                f"{name} is damaged: commit {self.lsn + 1} cannot be read though commit {lsn} can. "
+                "Restore the data directory from a backup."
+            )
 
     def _chain(self, after: int) -> Iterator[Segment]:
-        """The segments to read, each beginning right behind what has been read by then."""
+        """Yield the segments to replay. Each begins with the commit after the last one that was replayed."""
         firsts = {lsn: segment for segment in self._segments if (lsn := self._first(segment))}
         begin = max((lsn for lsn in firsts if lsn <= after + 1), default=None)
         while begin is not None:
@@ -118,98 +165,98 @@ class Log:
             begin = self.lsn + 1 if self.lsn + 1 in firsts and self.lsn + 1 > begin else None
 
     def _first(self, segment: Segment) -> int:
-        """The lsn of a segment's first frame, 0 if there is no whole one."""
-        head = os.pread(segment.fd, HEADER.size, BLOCK)
-        magic, length, _, _ = HEADER.unpack(head)
-        if magic != MAGIC or length > self.segment_size:
-            return 0
-        found = read_frame(self._seed, memoryview(os.pread(segment.fd, HEADER.size + length, BLOCK)), 0)
-        return found[0] if found else 0
+        """Return the lsn in the header of a segment's first frame, 0 if there is none.
 
-    def _frames(self, view: memoryview, after: int) -> Iterator[tuple[int, memoryview]]:
-        place = BLOCK
+        Whether that frame is whole shows when it is replayed. A torn one ends the replay there, as it has to.
+        """
+        magic, _, lsn, _ = HEADER.unpack(self._disk.read(segment.fd, HEADER.size, BLOCK))
+        return int(lsn) if magic == MAGIC else 0
+
+    def _frames(self, window: Window, after: int) -> Iterator[tuple[int, memoryview]]:
+        """Yield the frames of one segment that follow the last one, up to the first that does not."""
         expected: int | None = None
-        while (found := read_frame(self._seed, view, place)) is not None:
+        while (found := window.frame(self._seed, window.place)) is not None:
             lsn, payload = found
+            # A lower number: a frame from before the segment was reused.
             if expected is not None and lsn != expected:
                 return
             expected = lsn + 1
-            place += HEADER.size + len(payload)
             if lsn > after:
                 if lsn != self.lsn + 1:
                     return
                 self.lsn = lsn
                 yield lsn, payload
+            window.place += HEADER.size + len(payload)
 
-    def _refuse_damage(self) -> None:
-        """Look for a whole frame behind the end. Stored bytes may imitate some, so the effort is bounded."""
-        budget = SCAN_BYTES
-        for segment in self._segments:
-            raw = self._load(segment)
-            place = raw.find(MAGIC, BLOCK, self.segment_size - HEADER.size)
-            while place >= 0 and budget > 0:
-                budget -= SCAN_COST
-                _, length, lsn, _ = HEADER.unpack_from(raw, place)
-                if (
-                    self.lsn < lsn < self.lsn + PLAUSIBLE
-                    and place + HEADER.size + length <= self.segment_size
-                ):
-                    budget -= length
-                    if read_frame(self._seed, memoryview(raw), place):
-                        raise ConfigError(
-                            f"{segment.name} is damaged: commit {self.lsn + 1} cannot be read though commit "
-                            f"{lsn} can. Restore the data directory from a backup."
-                        )
-                place = raw.find(MAGIC, place + 1, self.segment_size - HEADER.size)
+    def _later(self, window: Window) -> int:
+        """Search the rest of a segment for whole frames after the last one; return the highest lsn, or 0.
+
+        Stored bytes may imitate frames, so the effort is bounded. None passes for a frame: hashes are seeded.
+        """
+        found, place = 0, window.place
+        while self._budget > 0 and place + HEADER.size <= self.segment_size:
+            # The overlap finds a header that lies across two pieces.
+            raw = bytes(window.at(place, PIECE + HEADER.size - 1))
+            at = raw.find(MAGIC, 0, len(raw) - HEADER.size + len(MAGIC))
+            while at >= 0 and self._budget > 0:
+                self._budget -= SCAN_COST
+                _, length, lsn, _ = HEADER.unpack_from(raw, at)
+                if found < lsn and self.lsn < lsn < self.lsn + PLAUSIBLE:
+                    self._budget -= length
+                    if window.frame(self._seed, place + at):
+                        found = lsn
+                at = raw.find(MAGIC, at + 1, len(raw) - HEADER.size + len(MAGIC))
+            place += PIECE
+        return found
 
     def reset(self) -> None:
-        """Everything in the log is to be durable elsewhere: write on from a first segment.
-
-        Numbers are left out, more than the log can hold, so that no frame which a crash left behind the end
-        can ever seem to follow a new one.
-        """
+        """Start again at the first segment. Everything in the log has to be durable elsewhere."""
+        # A crash may have left frames after the end, with numbers that come next. Leaving out more numbers
+        # than the log can hold, no such frame ever seems to follow a new one.
         self.lsn += LEAP
         for segment in self._segments:
             segment.last = 0
         self._current = 0
-        self._place = BLOCK
+        self.end = BLOCK
 
     def room(self, size: int) -> bool:
-        """Whether records of `size` bytes can be appended before a checkpoint releases a segment."""
-        return self._place + HEADER.size + size <= self.segment_size or self._next().last == 0
+        """Return True if records of `size` bytes can be appended before a checkpoint releases a segment."""
+        return self.end + HEADER.size + size <= self.segment_size or self._next().last == 0
 
     def usage(self) -> float:
-        """The share of segments that hold what is not yet durable elsewhere."""
+        """Return the share of segments that no checkpoint covers."""
         return sum(1 for segment in self._segments if segment.last) / len(self._segments)
 
     def append(self, parts: Sequence[bytes]) -> int:
-        """Write the records as one frame and make it durable; returns its lsn. Needs `room`.
+        """Write the records as one frame and make it durable; return its lsn. Needs `room`.
 
         Raises OSError or FlushFailed: nothing may be appended after either.
         """
         size = HEADER.size + sum(map(len, parts))
-        if self._place + size > self.segment_size:
+        if self.end + size > self.segment_size:
             if self._next().last or BLOCK + size > self.segment_size:
                 raise ValueError("no room in the commit log")
+            # The next segment is reused from its first block on. What it held is durable elsewhere.
             self._current = (self._current + 1) % len(self._segments)
-            self._place = BLOCK
+            self.end = BLOCK
         segment = self._segments[self._current]
         lsn = self.lsn + 1
-        self._disk.write(segment.fd, [frame(self._seed, lsn, parts), *parts], self._place)
+        self._disk.write(segment.fd, [frame(self._seed, lsn, parts), *parts], self.end)
         if self._flush:
             self._disk.sync(segment.fd)
-        self._place += size
+        self.end += size
         self.lsn = segment.last = lsn
         return lsn
 
     def release(self, upto: int) -> None:
-        """All up to this lsn is durable elsewhere: segments that end there may be written over."""
+        """Let segments be reused in which no frame is after `upto`: a checkpoint covers them."""
         for index, segment in enumerate(self._segments):
+            # The current segment is still appended to, so it is not released before the next one is current.
             if segment.last <= upto and index != self._current:
                 segment.last = 0
 
     def close(self) -> None:
-        """Let go of the segments."""
+        """Close the segments."""
         for segment in self._segments:
             self._disk.close(segment.fd)
         self._segments.clear()

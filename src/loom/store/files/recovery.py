@@ -1,7 +1,9 @@
-"""Recovery: what the commit log says becomes true in content files and catalog, before anything is
-served.
+"""Recovery: before anything is served, content files and catalog are made to hold what the commit log says.
 
-The log is the evidence; the length of a file never is. Costs the log, not the store.
+The log is the evidence; the length of a file never is. It is read once, from the last checkpoint on, and
+its bytes are written to content files on the way. So a start costs the log, however large the store.
+
+Every step may be repeated: a crash or an error before the last one leaves a log that is replayed again.
 """
 
 import logging
@@ -20,7 +22,7 @@ from loom.store.files.log import Log
 from loom.store.files.records import Append, Delete, Extent, Put, Record, decode
 
 PIECE = 1 << 20
-RUNS_BYTES = 32 << 20
+RUNS_BYTES = 4 << 20
 logger = logging.getLogger("loom.store")
 
 
@@ -45,35 +47,32 @@ class Recovered:
 
 
 def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[], float]) -> Recovered:
-    """Replay the log, repair, flush; then the log is empty. Raises ConfigError, FlushFailed, OSError."""
-    after = catalog.fact("checkpoint")
-    replayed = survey(log, after)
+    """Replay the log, repair and flush; the log is then empty. Raises ConfigError, FlushFailed, OSError."""
+    replayed, damaged = replay(log, catalog.fact("checkpoint"), content)
     number = max(catalog.fact("number"), *replayed, 0)
     rows = merge(catalog, replayed)
-    damaged = rewrite(log, after, replayed, content)
-    for each, info in rows.items():
-        if not fits(content, each, info.size):
-            damaged.add(each)
+    deleted = [each for each, found in replayed.items() if found.deleted]
+    damaged.difference_update(deleted)
+    damaged.update(each for each, info in rows.items() if not fits(content, each, info.size))
     for each in damaged:
         logger.error("stored bytes of stream %r (key %s) are damaged", rows[each].id, rows[each].key)
     rows = {each: rules.recover(info, clock(), damaged=each in damaged) for each, info in rows.items()}
     catalog.mend_index(rows.items(), clock())
-    deleted = [each for each, found in replayed.items() if found.deleted]
     for each in deleted:
         content.remove(each)
     content.remove_above(number)
+    # Only now may the catalog say that no log is needed: its commit is what ends the recovery.
     content.sync_all()
     content.trim()
     log.reset()
     catalog.store(rows.items(), deleted, number, checkpoint=log.lsn)
     unfinished = [(each, info) for each, info in rows.items() if not info.state.final]
-    return Recovered(
-        unfinished, number, catalog.fact("size"), log.lsn, sorted(rows[each].id for each in damaged)
-    )
+    ids = sorted(rows[each].id for each in damaged)
+    return Recovered(unfinished, number, catalog.fact("size"), log.lsn, ids)
 
 
 def records(log: Log, after: int) -> Iterator[Record]:
-    """Every record behind the checkpoint."""
+    """Yield every record after the checkpoint. Raises ConfigError."""
     for lsn, payload in log.replay(after):
         try:
             yield from decode(payload)
@@ -83,33 +82,45 @@ def records(log: Log, after: int) -> Iterator[Record]:
             ) from error
 
 
-def survey(log: Log, after: int) -> dict[int, Replayed]:
-    """Where each stream in the log ends up."""
+def replay(log: Log, after: int, content: ContentFiles) -> tuple[dict[int, Replayed], set[int]]:
+    """Write the log's bytes to the content files.
+
+    Returns where each stream in the log ends up, and the streams whose files lack bytes that it recorded.
+    What is written comes from whole commits, so it is right even where a later commit turns out to be damaged
+    and the start is refused.
+    """
     streams: dict[int, Replayed] = {}
+    runs = Runs(content)
     for record in records(log, after):
         stream = streams.setdefault(record.number, Replayed())
         match record:
             case Put(_, info):
                 stream.info, stream.size = info, info.size
-            case Append(_, offset, data):
+            case Append(number, offset, data):
+                assert isinstance(data, memoryview)
                 stream.size = offset + len(data)
-            case Extent(_, offset, length, _):
+                runs.add(number, offset, data)
+            case Extent(number, offset, length, digest):
                 stream.size = offset + length
-            case Delete():
+                if digest_in(content, number, offset, length) != digest:
+                    runs.damaged.add(number)
+            case Delete(number):
                 stream.deleted = True
-    return streams
+                runs.drop(number)
+    runs.write()
+    return streams, runs.damaged
 
 
 class Runs:
-    """Bytes from the log on their way to the content files, joined so that each file is found once for many
-    records."""
+    """Bytes from the log on their way to the content files. They are joined, so that many records of a stream
+    need one write."""
 
     def __init__(self, content: ContentFiles) -> None:
         self._content = content
         self._runs: dict[int, tuple[int, bytearray]] = {}
         self._held = 0
         self.damaged: set[int] = set()
-        """Streams whose files lack what the log vouches for."""
+        """Streams whose files lack bytes that the log recorded."""
 
     def add(self, number: int, offset: int, data: memoryview) -> None:
         """Take bytes; they are copied."""
@@ -122,6 +133,11 @@ class Runs:
         self._held += len(data)
         if self._held > RUNS_BYTES:
             self.write()
+
+    def drop(self, number: int) -> None:
+        """Forget the bytes of a stream that was deleted."""
+        _, run = self._runs.pop(number, (0, b""))
+        self._held -= len(run)
 
     def write(self) -> None:
         """Write what is held."""
@@ -138,25 +154,8 @@ class Runs:
         self._content.trim()
 
 
-def rewrite(log: Log, after: int, streams: dict[int, Replayed], content: ContentFiles) -> set[int]:
-    """Write the log's bytes to the content files; returns streams whose files lack what it vouches for."""
-    runs = Runs(content)
-    for record in records(log, after):
-        if streams[record.number].deleted:
-            continue
-        match record:
-            case Append(number, offset, data):
-                assert isinstance(data, memoryview)
-                runs.add(number, offset, data)
-            case Extent(number, offset, length, digest):
-                if digest_in(content, number, offset, length) != digest:
-                    runs.damaged.add(number)
-    runs.write()
-    return runs.damaged
-
-
 def digest_in(content: ContentFiles, number: int, offset: int, length: int) -> int | None:
-    """XXH3 of bytes in a content file, None if there are not so many."""
+    """Return the XXH3 of bytes in a content file, None if the file does not have them all."""
     hasher = xxh3_64()
     stop = offset + length
     while offset < stop:
@@ -169,10 +168,10 @@ def digest_in(content: ContentFiles, number: int, offset: int, length: int) -> i
 
 
 def merge(catalog: Catalog, streams: dict[int, Replayed]) -> dict[int, Info]:
-    """The rows to look at: of every stream in the log, and of every one that was not final.
+    """Return the rows to recover: of every stream in the log, and of every one that was not final.
 
-    Raises ConfigError where the log has bytes of a stream that neither knows; if flushes were left out, a
-    crash can do that, and the stream is gone.
+    Raises ConfigError where the log has bytes of a stream that neither log nor catalog has a row of. Without
+    flushes a crash can cause that; the stream is then deleted.
     """
     flushed = catalog.fact("flushed")
     rows = dict(catalog.unfinished())
@@ -194,7 +193,7 @@ def merge(catalog: Catalog, streams: dict[int, Replayed]) -> dict[int, Info]:
 
 
 def fits(content: ContentFiles, number: int, size: int) -> bool:
-    """Cut what stands behind the durable size; False if bytes before it are missing."""
+    """Truncate the file to the durable size; return False if it is shorter."""
     length = content.size(number) or 0
     if length > size:
         content.cut(number, size)
