@@ -187,7 +187,8 @@ async def test_a_full_disk_and_a_full_log_end_producers_and_leave_room_for_ends_
             assert (await writer.close(COMPLETE)).size == 4
     await until(lambda: not any(each.writer for each in Inside(store).table.all() if each.info.id in kept))
     for id, size in kept.items():
-        assert await stored(store, id) == b"x" * size
+        # What was accepted last may be stored too, though its producer was lost before the acknowledgement.
+        assert await stored(store, id) in (b"x" * size, b"x" * (size + 1000))
         await store.delete((await store.info(id)).key)
     assert store.health().ready
     disk.fault = failing(0, "-")

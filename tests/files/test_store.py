@@ -466,8 +466,8 @@ async def test_closing_ends_producers_takes_nothing_more_and_may_be_repeated(dis
     await closing
     await store.close()
     for made in await asyncio.gather(*creating, return_exceptions=True):
-        assert isinstance(made.error if isinstance(made, FilesWriter) else made, StoreStopped)
-    assert isinstance(writer.error, StoreStopped)
+        assert isinstance(made.lost if isinstance(made, FilesWriter) else made, StoreStopped)
+    assert isinstance(writer.lost, StoreStopped)
     disk.fault = failing(0, "-")
     store = await starter()
     assert await stored(store, "a") == b"first second"

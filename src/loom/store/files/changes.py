@@ -115,26 +115,24 @@ class Changes:
 
     def _attach(self, stream: Stream, info: Info, *, replaced: bool) -> FilesWriter:
         writer = FilesWriter(
-            stream, self._commits, self._bounds, info=info, replaced=replaced, close=self._close_writer
+            stream, self._commits, self._bounds, info=info, replaced=replaced, end=self._close_writer
         )
         stream.writer = writer
         return writer
 
     def _abandon(self, writer: FilesWriter) -> None:
         """Interrupt the stream of a writer that its caller, who was cancelled, never received."""
-        if writer.error is None:
+        if writer.lost is None:
             error = rules.cancelled(writer.info)
             self._start(self._interrupt(writer.stream, error, rules.CANCELLED, writer))
 
     async def _close_writer(self, writer: FilesWriter, patch: Patch) -> Info:
-        rules.check_close(patch)
         return await self._finish(self._close_stream(writer, patch))
 
     async def _close_stream(self, writer: FilesWriter, patch: Patch) -> Info:
         stream = writer.stream
         async with stream.lock:
-            if writer.error:
-                raise writer.error
+            writer.check()
             await self._commit(stream, put=rules.apply(stream.info, patch, self._clock()))
             stream.writer = None
             return stream.view

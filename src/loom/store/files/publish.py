@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from loom.errors import StreamFailed
 from loom.model import Change, ChangeKind, Clock, Info
 from loom.store import rules
+from loom.store.base import Subscription
+from loom.store.common import Member, targets
 from loom.store.files.images import Images
 from loom.store.files.stream import Op, Stream, Write
 from loom.store.files.table import Table
@@ -23,11 +25,11 @@ class Publisher:
         self._images = images
         self._clock = clock
         self._on_unstored = on_unstored
-        self._watchers: dict[Watching, None] = {}
+        self._watchers: dict[Member[Callable[[Change], None]], None] = {}
 
-    def watch(self, callback: Callable[[Change], None]) -> "Watching":
+    def watch(self, callback: Callable[[Change], None]) -> Subscription:
         """Call back for each stream that is created, ends or is deleted."""
-        return Watching(self._watchers, callback)
+        return Member(self._watchers, callback)
 
     def show_writes(self, writes: Iterable[Write]) -> None:
         """Show bytes that have become durable."""
@@ -72,23 +74,8 @@ class Publisher:
 
     def _notify(self, kind: ChangeKind, info: Info) -> None:
         change = Change(kind, info)
-        for watching in tuple(self._watchers):
-            # A callback may close the subscription of another.
-            if watching in self._watchers:
-                watching.callback(change)
-
-
-class Watching:
-    """A callback for changes, until closed."""
-
-    def __init__(self, watchers: "dict[Watching, None]", callback: Callable[[Change], None]) -> None:
-        self.callback = callback
-        self._watchers = watchers
-        watchers[self] = None
-
-    def close(self) -> None:
-        """Call back no more. May be repeated."""
-        self._watchers.pop(self, None)
+        for callback in targets(self._watchers):
+            callback(change)
 
 
 def unstored(stream: Stream, error: OSError) -> StreamFailed:

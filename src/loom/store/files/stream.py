@@ -12,19 +12,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from loom.errors import LoomError
 from loom.model import Info
 from loom.store.base import Sink
+from loom.store.common import ProducerWriter
 from loom.store.places import Count, Dates, LinePlace, Mark
-
-
-class Producer(Protocol):
-    """The holder of the right to append to a stream."""
-
-    def lose(self, error: LoomError) -> None:
-        """Take the right away; `error` says why."""
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +91,7 @@ class Stream:
         self.pending: list[bytes] = []
         self.recent: deque[bytes] = deque()
         self.ops: deque[Op] = deque()
-        self.writer: Producer | None = None
+        self.writer: ProducerWriter | None = None
         self.sinks: list[Following] = []
         self.waiters: list[asyncio.Future[None]] = []
         self.opened = 0

@@ -3,9 +3,8 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from loom.errors import LoomError
 from loom.model import Info, Patch
-from loom.store.base import Writer
+from loom.store.common import ProducerWriter
 from loom.store.files.commit import Commits
 from loom.store.files.stream import Stream
 
@@ -18,7 +17,7 @@ class Bounds:
     total: int = 64 << 20
 
 
-class FilesWriter(Writer):
+class FilesWriter(ProducerWriter):
     """The Writer of the files store."""
 
     def __init__(
@@ -29,17 +28,13 @@ class FilesWriter(Writer):
         *,
         info: Info,
         replaced: bool,
-        close: "Callable[[FilesWriter, Patch], Awaitable[Info]]",
+        end: "Callable[[FilesWriter, Patch], Awaitable[Info]]",
     ) -> None:
-        self.info = info
-        self.replaced = replaced
+        super().__init__(info, replaced=replaced)
         self.stream = stream
-        self.error: LoomError | None = None
         self._commits = commits
         self._bounds = bounds
-        self._close = close
-        self._closed = False
-        self._callbacks: list[Callable[[LoomError], None]] = []
+        self._end_stream = end
 
     @property
     def accepted(self) -> int:
@@ -49,19 +44,13 @@ class FilesWriter(Writer):
     def durable(self) -> int:
         return self.stream.durable
 
-    def append(self, data: bytes) -> None:
-        if self.error:
-            raise self.error
-        if self._closed:
-            raise RuntimeError("append after close")
-        if data:
-            self._commits.append(self.stream, data)
+    def _accept(self, data: bytes) -> None:
+        self._commits.append(self.stream, data)
 
     async def wait_for_room(self) -> None:
         stream = self.stream
         while True:
-            if self.error:
-                raise self.error
+            self.check()
             if stream.accepted - stream.durable >= self._bounds.stream:
                 await stream.wait_progress()
             elif self._commits.in_flight >= self._bounds.total:
@@ -71,30 +60,9 @@ class FilesWriter(Writer):
 
     async def wait_durable(self, offset: int) -> int:
         while self.stream.durable < offset:
-            if self.error:
-                raise self.error
+            self.check()
             await self.stream.wait_progress()
         return self.stream.durable
 
-    async def close(self, patch: Patch) -> Info:
-        if self.error:
-            raise self.error
-        if self._closed:
-            raise RuntimeError("closed twice")
-        self._closed = True
-        info = await self._close(self, patch)
-        self._callbacks.clear()
-        return info
-
-    def on_lost(self, callback: Callable[[LoomError], None]) -> None:
-        if self.error:
-            callback(self.error)
-        else:
-            self._callbacks.append(callback)
-
-    def lose(self, error: LoomError) -> None:
-        """Take the right to append from this writer; `error` says why."""
-        self.error = error
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(error)
+    async def _end(self, patch: Patch) -> Info:
+        return await self._end_stream(self, patch)

@@ -9,8 +9,9 @@ from loom.errors import LoomError, StoreStopped, StreamNotFound
 from loom.model import Change, ChangeKind, Clock, Info, NewStream, Patch, Query, State, new_key
 from loom.store import rules
 from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Usage, Writer
+from loom.store.common import Member, targets
 from loom.store.memory.commit import Commits
-from loom.store.memory.stream import Follower, Member, MemoryContent, MemoryWriter, Stream, targets
+from loom.store.memory.stream import Follower, MemoryContent, MemoryWriter, Stream
 from loom.store.places import LinePlace, offset_of, place_of, sample
 
 

@@ -3,39 +3,17 @@
 Everything in a Stream is durable, except the bytes that its writer has accepted since the last commit.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Generic, TypeVar
 
 from loom.errors import LoomError, StreamDamaged
 from loom.model import Clock, Info, Patch
-from loom.store import rules
-from loom.store.base import Content, Sink, Writer
+from loom.store.base import Content, Sink
+from loom.store.common import Member, ProducerWriter, targets
 from loom.store.memory.commit import Commits
 from loom.store.places import Count, Dates, LinePlace, Moment, thinned
 
-T = TypeVar("T")
-
 PIECE = 256 * 1024
-
-
-class Member(Generic[T]):
-    """A subscription: `target` is notified while this is one of `members`."""
-
-    def __init__(self, members: "dict[Member[T], None]", target: T) -> None:
-        self._members = members
-        self.target = target
-        members[self] = None
-
-    def close(self) -> None:
-        self._members.pop(self, None)
-
-
-def targets(members: dict[Member[T], None]) -> Iterator[T]:
-    """Yield each target; one that leaves during the iteration is left out."""
-    for member in list(members):
-        if member in members:
-            yield member.target
 
 
 class Follower(Member[Sink]):
@@ -101,28 +79,24 @@ class Stream:
         self.followers.clear()
 
 
-class MemoryWriter(Writer):
+class MemoryWriter(ProducerWriter):
     """Holds the accepted bytes until a commit takes them."""
 
     def __init__(
         self,
         stream: Stream,
         commits: Commits,
-        close: Callable[["MemoryWriter", Patch], Awaitable[Info]],
+        end: Callable[["MemoryWriter", Patch], Awaitable[Info]],
         *,
         replaced: bool = False,
     ) -> None:
-        self.info = stream.info
-        self.replaced = replaced
+        super().__init__(stream.info, replaced=replaced)
         self.stream = stream
         self.in_flight = 0
-        self.closed = False
         self._commits = commits
-        self._close = close
+        self._end_stream = end
         self._durable = stream.info.size
         self._pending: list[bytes] = []
-        self._lost: LoomError | None = None
-        self._callbacks: list[Callable[[LoomError], None]] = []
 
     @property
     def accepted(self) -> int:
@@ -132,15 +106,11 @@ class MemoryWriter(Writer):
     def durable(self) -> int:
         return self._durable
 
-    def append(self, data: bytes) -> None:
-        self.check()
-        if self.closed:
-            raise RuntimeError("append after close")
-        if data:
-            self._pending.append(data)
-            self.in_flight += len(data)
-            self._commits.stored += len(data)
-            self._commits.mark(self)
+    def _accept(self, data: bytes) -> None:
+        self._pending.append(data)
+        self.in_flight += len(data)
+        self._commits.stored += len(data)
+        self._commits.mark(self)
 
     def flush(self) -> None:
         """Make the accepted bytes durable. A commit calls this."""
@@ -166,31 +136,8 @@ class MemoryWriter(Writer):
             await self._commits.wait_commit()
         return self._durable
 
-    async def close(self, patch: Patch) -> Info:
-        self.check()
-        if self.closed:
-            raise RuntimeError("close after close")
-        rules.check_close(patch)
-        self.closed = True
-        return await self._close(self, patch)
-
-    def on_lost(self, callback: Callable[[LoomError], None]) -> None:
-        if self._lost:
-            callback(self._lost)
-        else:
-            self._callbacks.append(callback)
-
-    def lose(self, error: LoomError) -> None:
-        """Accept nothing more. The first error stays."""
-        if not self._lost:
-            self._lost = error
-            for callback in self._callbacks:
-                callback(error)
-
-    def check(self) -> None:
-        """Raise the error that this writer was lost to."""
-        if self._lost:
-            raise self._lost.with_traceback(None)
+    async def _end(self, patch: Patch) -> Info:
+        return await self._end_stream(self, patch)
 
 
 class MemoryContent(Content):
