@@ -1,22 +1,22 @@
 /**
- * What a terminal would show of one line: colours and attributes (ECMA-48 SGR), and what a carriage return, backspace
- * or erasure leaves of it. Pure: text in, runs `{text, style}` out.
+ * Renders one line as a terminal does: colours and attributes (ECMA-48 SGR), carriage returns, backspaces and erasures.
+ * Pure: text in, runs `{text, style}` out.
  *
- * Every other sequence is left out, as is the screen: a line cannot move another one. Sequences that do not end, and
- * control characters, are shown as pictures, so nothing hides behind them.
+ * All other sequences are dropped. There is no screen, so a line cannot change another one. Incomplete sequences and
+ * control characters are shown as pictures, so that nothing is hidden.
  */
 
-/** A style without any attribute. Styles are never changed, only replaced. */
+/** A style without attributes. Styles are immutable. */
 export const PLAIN = Object.freeze({});
 
-const MAX_COLUMN = 10_000; // where a cursor can be moved to
+const MAX_COLUMN = 10_000; // the last column to which a sequence moves the cursor
 const SPECIAL = /[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]/;
 const MOVES = /[\r\x08]|\x1b\[[\d;]*[CDGKPX]/;
 const TOKEN = new RegExp(
   [
     String.raw`\x1b\[([\d;:?<=>]*)[ -/]*([@-~])`, // a control sequence
     String.raw`\x1b\]8;[^;\x07\x1b]*;([^\x07\x1b]*)(?:\x07|\x1b\\)`, // a link
-    String.raw`\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)`, // a title and the like
+    String.raw`\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)`, // a title, for example
     String.raw`\x1b[()*+][0-9A-Za-z]`, // a character set
     String.raw`\x1b[=>78cDEHMNOZ]`,
     String.raw`[\x00-\x08\x0b-\x1f\x7f-\x9f]`,
@@ -24,26 +24,26 @@ const TOKEN = new RegExp(
   "g",
 );
 
-/** The runs of a line that begins in `style`, and the style it leaves behind: `{runs, style}`. */
+/** Returns the runs of a line that begins in `style`, and the style after it: `{runs, style}`. */
 export function render(text, style = PLAIN) {
   const line = text.endsWith("\r") ? text.slice(0, -1) : text;
   if (!SPECIAL.test(line)) return { runs: line ? [{ text: line, style }] : [], style };
   return MOVES.test(line) ? overwrite(line, style) : inOrder(line, style);
 }
 
-/** What is read of a line, without its styles. */
+/** Returns the visible text of a line. */
 export function plain(text) {
   return render(text).runs.map((run) => run.text).join("");
 }
 
-/** The style that is left behind a line: what `render` says, for less work. */
+/** Returns the style after a line, as `render` does, with less work. */
 export function styleAfter(text, style) {
   let now = style;
   if (text.includes("\x1b")) for (const token of text.matchAll(TOKEN)) now = styled(now, token);
   return now;
 }
 
-/** The bytes of a line as they are, control characters as pictures. */
+/** Returns a line as it was sent, with its control characters as pictures. */
 export const pictures = (text) => text.replace(/[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]/g, picture);
 
 function inOrder(line, style) {
@@ -66,7 +66,7 @@ function inOrder(line, style) {
   return { runs, style: now };
 }
 
-/** Cell by cell, where the cursor goes back. */
+/** Renders cell by cell, for a line in which the cursor moves back. */
 function overwrite(line, style) {
   let cells = [];
   let styles = [];
@@ -125,7 +125,7 @@ function styled(style, [, parameters, final, link]) {
 const ON = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 8: "hidden", 9: "strike" };
 const OFF = { 22: ["bold", "dim"], 23: ["italic"], 24: ["underline"], 27: ["inverse"], 28: ["hidden"], 29: ["strike"] };
 
-/** SGR: the style after `parameters`, which are apart by semicolons, those of one colour by colons too. */
+/** Returns the style after SGR. Semicolons separate `parameters`; colons may separate those of one colour. */
 function select(style, parameters) {
   let now = style;
   const codes = parameters.split(";");
@@ -151,7 +151,7 @@ function select(style, parameters) {
   return now;
 }
 
-/** One of 256: the first 16 are the theme's, then come a cube of 6 x 6 x 6 and greys. */
+/** Returns one of 256 colours: 16 of the theme, then a cube of 6 x 6 x 6, then greys. */
 function indexed(number = 0) {
   if (number < 16) return number;
   if (number > 255) return undefined;

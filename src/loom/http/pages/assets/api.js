@@ -1,10 +1,10 @@
 /**
- * Requests to the server this page came from. Owns the header with the token and how refusals are told.
+ * Requests to the server of this page. Owns the header with the token, and the message of a refusal.
  */
 
 import { askToken, token } from "./session.js";
 
-/** An answer that is no success; `message` is the server's sentence. */
+/** A response that is not a success; `message` is the server's sentence. */
 export class Refused extends Error {
   constructor(status, detail) {
     super(detail);
@@ -12,7 +12,7 @@ export class Refused extends Error {
   }
 }
 
-/** The answer to a request that was let in; asks for a token when one is needed. Throws Refused. */
+/** Sends a request and returns its response; asks for a token if the server needs one. Throws Refused. */
 export async function request(path, { headers = {}, ...options } = {}) {
   for (;;) {
     const sent = token();
@@ -30,12 +30,12 @@ export async function request(path, { headers = {}, ...options } = {}) {
   }
 }
 
-/** The JSON that a GET answers. */
+/** Returns the JSON of a GET. */
 export async function getJson(path, options) {
   return (await request(path, options)).json();
 }
 
-/** Bytes [start, stop) of a stream, or less where it ends before. */
+/** Returns bytes [start, stop) of a stream, or fewer if it ends before. */
 export async function getBytes(path, start, stop, signal) {
   if (stop <= start) return new Uint8Array();
   try {
@@ -47,7 +47,7 @@ export async function getBytes(path, start, stop, signal) {
   }
 }
 
-/** Resolves after so many milliseconds, or at once when `signal` is aborted. */
+/** Resolves after so many milliseconds, or as soon as `signal` is aborted. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);

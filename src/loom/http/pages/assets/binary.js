@@ -1,12 +1,11 @@
 /**
- * Bytes that are no text: how they are told, and how they are shown. Pure. The type that was sent with them does not
- * count: the bytes decide.
+ * Bytes that are not text: how they are detected and shown. Pure. The bytes decide, not the content type.
  */
 
-const LOOKED = 8192; // bytes at the start that decide
+const LOOKED = 8192; // bytes at the start that are examined
 const WIDTH = 16;
 
-/** True if these first bytes of a stream are no text: a NUL, or much that is neither UTF-8 nor a usual control. */
+/** Returns true if the first bytes of a stream have a NUL, or much that is not UTF-8 or a common control. */
 export function isBinary(bytes) {
   const start = bytes.subarray(0, LOOKED);
   if (start.includes(0)) return true;
@@ -19,7 +18,7 @@ export function isBinary(bytes) {
   return odd > 0.3 * text.length;
 }
 
-/** Rows `{offset, hex, text}` of 16 bytes each. */
+/** Returns rows `{offset, hex, text}` of 16 bytes each. */
 export function hexRows(bytes) {
   const rows = [];
   for (let offset = 0; offset < bytes.length; offset += WIDTH) {

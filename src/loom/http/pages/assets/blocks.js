@@ -1,5 +1,5 @@
 /**
- * Bytes cut into lines: blocks of whole lines, and the growing end of a stream. Pure.
+ * Bytes split into lines: blocks of whole lines, and the growing end of a stream. Pure.
  */
 
 import { PLAIN, styleAfter } from "./ansi.js";
@@ -7,12 +7,12 @@ import { PLAIN, styleAfter } from "./ansi.js";
 const LF = 10;
 const CR = 13;
 const ESC = 27;
-export const SIZE = 256 << 10; // bytes of a block, more or less
+export const SIZE = 256 << 10; // the approximate size of a block in bytes
 export const SHOWN = 64 << 10; // bytes kept of a line that is longer than a block
 
 const decoder = new TextDecoder();
 
-/** The places behind each LF of `bytes`. */
+/** Returns the positions after each LF in `bytes`. */
 export function endsOf(bytes, from = 0) {
   const ends = [];
   for (let at = bytes.indexOf(LF, from); at >= 0; at = bytes.indexOf(LF, at + 1)) ends.push(at + 1);
@@ -20,8 +20,8 @@ export function endsOf(bytes, from = 0) {
 }
 
 /**
- * Lines `first` and following, which stand at [start, stop). The last one may lack its LF. Of a block with `cut`, which
- * has one line only, `bytes` is a part: its beginning, or the end of one that goes back to its beginning.
+ * The lines from number `first` on, in bytes [start, stop). The last line may have no LF. A block with `cut` has one
+ * long line and only a part of its bytes: the beginning, or the end if the line returns to its beginning.
  */
 export class Block {
   #styles = null;
@@ -38,7 +38,7 @@ export class Block {
     return line >= this.first && line < this.first + this.count;
   }
 
-  /** `{text, style, hidden}` of a line: the style it begins in, and how many of its bytes are not in `text`. */
+  /** Returns `{text, style, hidden}` of a line: `style` is that at its start, `hidden` the bytes missing in `text`. */
   line(line) {
     const at = line - this.first;
     const bytes = this.bytesOf(at);
@@ -47,7 +47,7 @@ export class Block {
     return { text: decoder.decode(shown), style: this.#style(at), hidden };
   }
 
-  /** Bytes [start, stop) of the stream where a line stands, with its LF. */
+  /** Returns the range [start, stop) of a line in the stream, with its LF. */
   span(line) {
     if (this.cut) return [this.start, this.stop];
     const at = line - this.first;
@@ -59,7 +59,7 @@ export class Block {
     return bytes.at(-1) === LF ? bytes.subarray(0, -1) : bytes;
   }
 
-  /** Styles go on over the ends of lines, from the block's beginning. */
+  /** Returns the style at the start of a line. A style continues over line ends, within a block. */
   #style(at) {
     if (!this.#styles) this.#styles = this.bytes.includes(ESC) ? [PLAIN] : [];
     if (!this.#styles.length) return PLAIN;
@@ -72,7 +72,7 @@ export class Block {
   }
 }
 
-/** The growing end: holds the line that is not ended yet and some before it. Its memory has a bound. */
+/** The growing end of a stream: the unfinished line and some lines before it, in bounded memory. */
 export class Tail {
   #bytes = new Uint8Array(SIZE);
   #length = 0;
@@ -87,23 +87,23 @@ export class Tail {
     this.#stop = start;
   }
 
-  /** The offset behind the last byte. */
+  /** The offset after the last byte. */
   get stop() {
     return this.#stop;
   }
 
-  /** Where the line begins that is not ended yet, and its number. */
+  /** The offset and the number of the unfinished line. */
   get open() {
     return { offset: this.#cut ? this.start : this.start + (this.#ends.at(-1) ?? 0), line: this.first + this.#ends.length };
   }
 
-  /** How many lines there are with all before this, one that is not ended yet too. */
+  /** The number of lines in the stream up to here, with the unfinished one. */
   get lines() {
     const { offset, line } = this.open;
     return offset < this.#stop ? line : line - 1;
   }
 
-  /** The lines held, as they are now. */
+  /** A copy of the current lines. */
   get block() {
     this.#block ??= new Block(this.first, this.start, this.#bytes.slice(0, this.#length), {
       ends: this.#ends.slice(),
@@ -113,7 +113,7 @@ export class Tail {
     return this.#block;
   }
 
-  /** Takes the bytes that come next; returns the blocks that this fills. */
+  /** Appends bytes; returns the blocks that they fill. */
   feed(bytes) {
     this.#block = null;
     const full = [];
@@ -158,7 +158,7 @@ export class Tail {
     return block;
   }
 
-  /** One line is longer than a block: a progress that always begins anew keeps its end, any other its beginning. */
+  /** Cuts a line longer than a block: one with carriage returns (progress) keeps its end, another its beginning. */
   #beginCut() {
     this.#cut = true;
     const rest = this.#bytes.subarray(0, this.#length);

@@ -1,5 +1,5 @@
 /**
- * The view of a stream that is no text: its type, its size and its first bytes.
+ * The view of a stream that is not text: its type, its size and its first bytes.
  */
 
 import { hexRows } from "./binary.js";
@@ -8,7 +8,7 @@ import { bytes } from "./format.js";
 
 const SHOWN = 4096; // bytes
 
-/** Fills `place`; `asText` shows the stream as text all the same. */
+/** Fills `place`; `asText` is called to show the stream as text. */
 export function showBytes(place, { start, known, source }, asText) {
   const shown = start.subarray(0, SHOWN);
   const size = Math.max(source.size, known.size);
@@ -20,8 +20,8 @@ export function showBytes(place, { start, known, source }, asText) {
   ]);
   const rest = size > shown.length ? h("p", { class: "hint" }, `… ${bytes(size - shown.length)} more`) : null;
   place.replaceChildren(
-    h("p", {}, `Binary, ${known.type || "of no type"}, ${bytes(size)}. `),
-    h("button", { onclick: asText }, "Show as text all the same"),
+    h("p", {}, `Binary, ${known.type || "no content type"}, ${bytes(size)}. `),
+    h("button", { onclick: asText }, "Show as text anyway"),
     h("pre", {}, ...rows),
     rest,
   );

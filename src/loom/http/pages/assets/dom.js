@@ -1,10 +1,10 @@
 /**
- * Elements from code. Owns the one way this page makes elements: strings become text nodes, never markup.
+ * Elements from code. Owns the only way in which the page creates elements: strings become text, never markup.
  */
 
 /**
- * An element with properties and children. `on...` properties are listeners, `class`, `role`, `aria-...` and the
- * like attributes; children that are strings become text, null and false nothing.
+ * Creates an element. Properties `on...` are listeners, the others (`class`, `role`, `aria-...`) are attributes.
+ * Children that are strings become text; null and false are skipped.
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -17,15 +17,15 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** The element of that id; the page's HTML has it. */
+/** Returns the element with this id, which the page's HTML has. */
 export const $ = (id) => document.getElementById(id);
 
-/** Sets an element's text, only if it changed: no needless layout, no needless announcement. */
+/** Sets an element's text if it differs, which avoids needless layout and announcements. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Puts text on the clipboard, where the page's origin is not trusted enough for the API too. */
+/** Copies text to the clipboard, also on an origin that may not use the clipboard API. */
 export async function copyText(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
@@ -41,7 +41,7 @@ export async function copyText(text) {
 
 let announced;
 
-/** Tells it: in the corner for some seconds, and to screen readers. */
+/** Shows a message in the corner for some seconds, and announces it to screen readers. */
 export function announce(text, { quiet = false } = {}) {
   setText($("announcer"), text);
   if (quiet) return;

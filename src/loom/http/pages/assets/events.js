@@ -1,8 +1,8 @@
 /**
- * What happens to streams as a whole, from `/events`. Owns that all tabs share one connection, and hidden ones none.
+ * Changes to streams, from `/events`. All visible tabs share one connection; hidden tabs have none.
  *
- * A browser opens six connections to a server over HTTP/1.1 and not one more. So the visible tab that holds a lock
- * listens and passes on what it hears; where there are no locks (an origin that is not secure), each visible one does.
+ * Over HTTP/1.1 a browser opens at most six connections to a server. So the visible tab that holds a lock connects and
+ * passes the events on. Without locks (on an origin that is not secure) each visible tab connects.
  */
 
 import { pause, request } from "./api.js";
@@ -12,11 +12,11 @@ import { Decoder, eventsOf } from "./sse.js";
 const BACKOFF = [500, 1000, 2000, 5000, 10000];
 
 /**
- * Calls `hear({name, row})` for each event, `name` being created, closed, deleted or reset (something was missed: list
- * again), until the page ends.
+ * Calls `hear({name, row})` for each event until the page is closed. `name` is created, closed, deleted, or reset:
+ * events may be missing, so list the streams again.
  */
 export function listen(hear) {
-  // Tabs with other tokens may see other streams.
+  // Tabs with other tokens may see other streams, so they have a channel of their own.
   const name = `loom-events-${digest(token())}`;
   const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel(name) : null;
   channel?.addEventListener("message", ({ data }) => hear(data));
@@ -66,13 +66,13 @@ async function connect(tell, signal) {
       }
     } catch (error) {
       if (signal.aborted || error.status === 403) return;
-      if (error.status) last = ""; // this place is refused: begin anew
+      if (error.status) last = ""; // the server refuses this id: start again without one
     }
     await pause(BACKOFF[Math.min(failures, BACKOFF.length - 1)] * (0.5 + Math.random()), signal);
   }
 }
 
-/** A short name for a token that does not tell it (FNV-1a). */
+/** Returns a short name for a token that does not reveal it (FNV-1a). */
 function digest(text) {
   let hash = 0x811c9dc5;
   for (const char of text) hash = Math.imul(hash ^ char.codePointAt(0), 0x01000193);

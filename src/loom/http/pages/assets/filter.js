@@ -1,15 +1,15 @@
 /**
- * The filter box of the list: what its words mean. Pure.
+ * The language of the filter box. Pure.
  *
- * `build/ state:live,open commit=3f2` is: ids that begin with `build/`, in one of these states, whose metadata has
- * that `commit`. Quotes keep blanks: `title="a b"`.
+ * `build/ state:live,open commit=3f2` means: ids that begin with `build/`, in one of these states, with this `commit`
+ * in the metadata. Quotes keep spaces: `title="a b"`.
  */
 
 const WORD = /(?:[^\s"]|"[^"]*"?)+/g;
 export const STATES = ["live", "interrupted", "open", "complete", "aborted"];
 export const ACTIVE = STATES.slice(0, 3);
 
-/** `{prefix, states, metadata: [[key, value]]}`; words that are no filter stand in `unknown`. */
+/** Parses a filter into `{prefix, states, metadata: [[key, value]], unknown}`; `unknown` has the other words. */
 export function parseFilter(text) {
   const filter = { prefix: "", states: [], metadata: [], unknown: [] };
   for (const word of text.match(WORD) ?? []) {
@@ -27,7 +27,7 @@ export function parseFilter(text) {
   return filter;
 }
 
-/** The query of `GET /streams` for a filter within these states; null if no stream can match. */
+/** Returns the query of `GET /streams` for a filter within these states, null if no stream can match. */
 export function queryOf(filter, among, { limit, cursor } = {}) {
   const states = filter.states.length ? among.filter((state) => filter.states.includes(state)) : among;
   if (!states.length) return null;
@@ -39,7 +39,7 @@ export function queryOf(filter, among, { limit, cursor } = {}) {
   return query;
 }
 
-/** True if a row of the list matches. */
+/** Returns true if a row of the list matches. */
 export function matches(filter, row) {
   return (
     row.id.startsWith(filter.prefix) &&

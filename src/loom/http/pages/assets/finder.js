@@ -1,12 +1,12 @@
 /**
- * The search bar: what is searched for, n of N, next and previous. Owns the bar; the searching is Search's.
+ * The search bar: the pattern, n of N, next and previous. Owns the bar; Search does the searching.
  */
 
 import { $, announce, setText } from "./dom.js";
 import { bytes, count } from "./format.js";
 import { Search, findIn, patternOf } from "./search.js";
 
-const SETTLE = 200; // milliseconds after a key
+const SETTLE = 200; // milliseconds after the last key press
 
 export class Finder {
   search = null;
@@ -14,7 +14,7 @@ export class Finder {
   #timer = 0;
   #jump = false;
 
-  /** `stream()` gives `{path, size, final}`; `show(line)` brings a match into view, `top()` is the line at the top. */
+  /** `stream()` returns `{path, size, final}`, `top()` the line at the top; `show(line)` scrolls to a match. */
   constructor({ stream, show, top, redraw }) {
     Object.assign(this, { stream, show, top, redraw });
     $("find").addEventListener("input", () => {
@@ -46,7 +46,7 @@ export class Finder {
     $("log").focus();
   }
 
-  /** Begins a search for what the bar says. */
+  /** Starts a search for the pattern in the bar. */
   begin() {
     this.#end();
     const text = $("find").value;
@@ -59,20 +59,20 @@ export class Finder {
         this.grow();
       } catch (error) {
         if (!(error instanceof SyntaxError)) throw error;
-        setText($("found"), "not a pattern");
+        setText($("found"), "not a valid pattern");
       }
     }
     this.redraw();
   }
 
-  /** The stream has grown, or ended. */
+  /** Continues after the stream has grown or ended. */
   grow() {
     if (!this.search) return;
     const { size, final } = this.stream();
     this.search.run(size, final).catch((error) => setText($("found"), error.message));
   }
 
-  /** What a line is to mark, as rowOf wants it: `{find, current}`. */
+  /** Returns what to mark in a line, for rowOf: `{find, current}`. */
   marks(line) {
     if (!this.search) return {};
     const here = this.match >= 0 && this.search.lines[this.match] === line;
@@ -82,14 +82,14 @@ export class Finder {
     };
   }
 
-  /** Goes to the next match, or the one before. */
+  /** Moves to the next or the previous match. */
   step(by) {
     const { search } = this;
     if (!search) return this.open();
     if (!search.lines.length) return announce("No match");
     const all = search.lines.length;
     this.match = this.match < 0 ? search.firstFrom(this.top()) : (this.match + by + all) % all;
-    this.#told();
+    this.#report();
     this.show(search.lines[this.match]);
     this.redraw();
     announce(`Match ${this.match + 1} of ${search.count}, line ${search.lines[this.match]}`, { quiet: true });
@@ -119,10 +119,10 @@ export class Finder {
       this.#jump = false;
       this.step(1);
     }
-    this.#told();
+    this.#report();
   }
 
-  #told() {
+  #report() {
     const { search } = this;
     const { size } = this.stream();
     const busy = search.searched < size && search.size - search.searched > 1 << 20;

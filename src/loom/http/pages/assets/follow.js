@@ -1,19 +1,19 @@
 /**
- * The end of a stream, as it grows: one connection that begins anew where it broke off. Owns what is known of the
- * stream's state; hidden pages hold no connection.
+ * Follows the end of a stream on one connection, which resumes where it was lost. Owns what is known of the stream's
+ * state. A hidden page has no connection.
  */
 
 import { getJson, pause, request } from "./api.js";
 import { Decoder, eventsOf } from "./sse.js";
 
 const BACKOFF = [300, 700, 1500, 3000, 5000];
-const QUIET = 4000; // milliseconds without a byte after which the state is asked for
+const QUIET = 4000; // milliseconds of silence after which the state is requested
 const FINAL = ["complete", "aborted"];
 
 const encoder = new TextEncoder();
 
 /**
- * Keeps `source` up with its stream. `tell` is called with what has changed of `{state, size, type, metadata, reason,
+ * Feeds `source` with the stream. `tell` is called with what has changed of `{state, size, type, metadata, reason,
  * connected, gone}`.
  */
 export class Follower {
@@ -25,7 +25,7 @@ export class Follower {
     [this.path, this.source, this.tell] = [path, source, tell];
   }
 
-  /** Follows while the page is seen. */
+  /** Follows while the page is visible. */
   start() {
     const look = () => {
       if (document.hidden) {
@@ -51,7 +51,7 @@ export class Follower {
       } catch (error) {
         if (signal.aborted) break;
         if (error.status === 404 || error.status === 412) {
-          this.#gone(error.status === 404 ? "There is no such stream." : "It was replaced; load the page again.");
+          this.#gone(error.status === 404 ? "This stream does not exist." : "It was replaced: load the page again.");
           break;
         }
         this.tell({ connected: false, trouble: error.status ? error.message : "" });
@@ -61,7 +61,7 @@ export class Follower {
     clearInterval(watch);
   }
 
-  /** What is known of the stream now. */
+  /** Requests the current state of the stream. */
   async #look(signal) {
     const info = await getJson(`${this.path}?info`, { signal });
     const { state, size, content_type: type, metadata, reason } = info;
@@ -71,11 +71,11 @@ export class Follower {
     this.tell({ state, size, type, metadata, reason });
   }
 
-  /** Feeds the source; true if nothing more can come. */
+  /** Feeds the source; returns true once nothing more can arrive. */
   async #listen(signal, onAlive) {
     const { source } = this;
     const place = `${source.key}:${source.size}`;
-    // Who names its place is told if the stream was replaced; of one that has ended, not how.
+    // With Last-Event-ID the server reports a replaced stream. For a final stream it would not send how it ended.
     const named = source.key && !FINAL.includes(this.state);
     const query = named ? "" : `?offset=${source.size}`;
     const headers = { Accept: "text/event-stream", ...(named ? { "Last-Event-ID": place } : {}) };
@@ -87,24 +87,24 @@ export class Follower {
       this.#heard = Date.now();
       for (const { name, data, id } of events) {
         if (id) source.key = id.slice(0, id.lastIndexOf(":"));
-        const told = JSON.parse(data);
-        if (name === "end") return this.#end(told);
-        if (name === "gone") return this.#gone(told.reason);
+        const members = JSON.parse(data);
+        if (name === "end") return this.#end(members);
+        if (name === "gone") return this.#gone(members.reason);
         if (this.state !== "live") this.tell({ state: (this.state = "live") });
-        source.feed(bytesOf(told), this.#heard);
+        source.feed(bytesOf(members), this.#heard);
       }
     }
     return false;
   }
 
-  /** A stream that is silent may have lost its producer, which nobody tells. */
+  /** Requests the state of a silent stream: events do not report that its producer was lost. */
   async #watch(signal) {
     if (signal.aborted || Date.now() - this.#heard < QUIET || FINAL.includes(this.state)) return;
     try {
       const { state } = await getJson(`${this.path}?info`, { signal });
       if (!FINAL.includes(state) && state !== this.state) this.tell({ state: (this.state = state) });
     } catch {
-      // The connection itself tells.
+      // If the server is lost, the connection fails too.
     }
   }
 

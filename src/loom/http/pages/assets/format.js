@@ -1,10 +1,10 @@
 /**
- * Numbers and times for people. Pure.
+ * Formats numbers and times for people. Pure.
  */
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** A number of bytes: 999 B, 1.5 KiB, 12 MiB. */
+/** Formats a number of bytes: 999 B, 1.5 KiB, 12 MiB. */
 export function bytes(count) {
   let unit = 0;
   let value = count;
@@ -15,7 +15,7 @@ export function bytes(count) {
   return `${unit && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
 }
 
-/** A whole number with its thousands apart. */
+/** Formats a whole number with separated thousands. */
 export const count = (number) => number.toLocaleString("en-US");
 
 const SPANS = [
@@ -25,7 +25,7 @@ const SPANS = [
   [Infinity, 86400, "d"],
 ];
 
-/** A span of time in its two largest units: 45s, 3m 12s, 2d 4h. */
+/** Formats a duration in its two largest units: 45s, 3m 12s, 2d 4h. */
 export function span(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   const at = SPANS.findIndex(([below]) => whole < below);
@@ -37,13 +37,13 @@ export function span(seconds) {
   return rest ? `${text} ${rest}${its}` : text;
 }
 
-/** How long ago, in one unit: now, 45s ago, 3m ago. */
+/** Formats an age in one unit: now, 45s ago, 3m ago. */
 export function age(then, now) {
   const seconds = (now - then) / 1000;
   return seconds < 1.5 ? "now" : `${span(seconds).split(" ")[0]} ago`;
 }
 
-/** The time of day, with tenths of a second, in the reader's zone. */
+/** Formats the time of day, with tenths of a second, in the browser's time zone. */
 export function clock(milliseconds) {
   const time = new Date(milliseconds);
   const two = (part) => String(part).padStart(2, "0");
@@ -51,21 +51,21 @@ export function clock(milliseconds) {
   return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${tenths}`;
 }
 
-/** A member of metadata in one line. */
+/** Formats a member of metadata on one line. */
 export const member = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
-/** The members of a stream's metadata, whatever JSON it is. */
+/** Returns the members of a stream's metadata, which may be any JSON value. */
 export function members(metadata) {
   if (metadata && typeof metadata === "object" && !Array.isArray(metadata)) return Object.entries(metadata);
   return metadata == null ? [] : [["metadata", metadata]];
 }
 
-/** The path of a stream's page or, with `from` "/stream/", of its bytes. A slash in an id stays one. */
+/** Returns the path of a stream's page or, with `from` "/stream/", of its bytes. Slashes in an id are kept. */
 export function pathOf(id, from = "/ui/stream/") {
   return from + id.split("/").map(encodeURIComponent).join("/");
 }
 
-/** The id that the page's path names. */
+/** Returns the id in the path of the page. */
 export function idOf(path) {
   return decodeURIComponent(path.slice(path.indexOf("/stream/") + "/stream/".length));
 }

@@ -1,10 +1,10 @@
 /**
- * What stands behind the # of a page's address: chosen lines, and the token of a share link. Pure.
+ * The fragment of a page's address: selected lines, and the token of a share link. Pure.
  */
 
 const LINES = /^L([1-9]\d{0,14})(?:-L?([1-9]\d{0,14}))?$/;
 
-/** `{lines: [first, last] | null, token}` of a fragment such as `#L10-L20` or `#token=...&L10`. */
+/** Parses a fragment such as `#L10-L20` or `#token=...&L10` into `{lines: [first, last] | null, token}`. */
 export function parseFragment(fragment) {
   const found = { lines: null, token: "" };
   for (const part of fragment.replace(/^#/, "").split("&")) {
@@ -19,7 +19,7 @@ export function parseFragment(fragment) {
   return found;
 }
 
-/** The fragment for chosen lines; empty for none. */
+/** Returns the fragment for selected lines, empty for none. */
 export function formatLines(lines) {
   if (!lines) return "";
   const [first, last] = lines;

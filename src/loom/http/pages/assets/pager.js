@@ -1,5 +1,5 @@
 /**
- * Pages of the list: live streams first, then those that have ended, each newest first. Owns where a page begins.
+ * Pages of the list: active streams first, then final ones, both newest first. Owns where each page begins.
  */
 
 import { getJson } from "./api.js";
@@ -7,7 +7,7 @@ import { ACTIVE, STATES, queryOf } from "./filter.js";
 
 const GROUPS = [ACTIVE, STATES.filter((state) => !ACTIVE.includes(state))];
 
-/** A walk through the list that matches a filter. A place is `{group, cursor}`. */
+/** The pages of streams that match a filter. A place is `{group, cursor}`. */
 export class Pager {
   #places = [{ group: 0, cursor: null }];
   #next = null;
@@ -26,7 +26,7 @@ export class Pager {
     return this.#next !== null;
   }
 
-  /** The rows of the page, as they are now. */
+  /** Requests the rows of the current page. */
   async rows(signal) {
     let place = this.#places.at(-1);
     const rows = [];

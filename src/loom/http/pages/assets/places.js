@@ -1,10 +1,10 @@
 /**
- * Where lines begin, as far as it is known: a sparse, sorted map from lines to offsets and times. Pure.
+ * Known starts of lines: a sparse, sorted map from lines to offsets and times. Pure.
  */
 
-const MOST = 40_000; // places that are kept; then every other one goes
+const MOST = 40_000; // places that are kept; above it every second one is dropped
 
-/** A place is `{line, offset, time}`: the first line is 1, `time` in milliseconds since 1970 or null. */
+/** A place is `{line, offset, time}`: lines count from 1; `time` is in milliseconds since 1970, or null. */
 export class Places {
   #all = [{ line: 1, offset: 0, time: null }];
 
@@ -12,22 +12,22 @@ export class Places {
     return this.#all.at(-1);
   }
 
-  /** The last place at or before that line. */
+  /** Returns the last place at or before a line. */
   before(line) {
     return this.#all[this.#index(line, "line")];
   }
 
-  /** The first place behind that line, undefined if there is none. */
+  /** Returns the first place after a line, undefined if there is none. */
   after(line) {
     return this.#all[this.#index(line, "line") + 1];
   }
 
-  /** The last place at or before that byte. */
+  /** Returns the last place at or before an offset. */
   beforeOffset(offset) {
     return this.#all[this.#index(offset, "offset")];
   }
 
-  /** Learns places, sorted by line; what is known already stays, but for a time that was not. */
+  /** Adds places, sorted by line. A known place is kept, and gets its time if it had none. */
   learn(places) {
     const [known, merged] = [this.#all, []];
     let [left, right] = [0, 0];
@@ -49,7 +49,7 @@ export class Places {
     this.#thin();
   }
 
-  /** Learns one behind all that are known. */
+  /** Adds a place after all known ones. */
   append(line, offset, time = null) {
     if (line <= this.last.line) return;
     this.#all.push({ line, offset, time });

@@ -1,6 +1,6 @@
 /**
- * One line as an element: its number, its time, its text with colours, links and what a search has found. Only text
- * nodes are made of a stream's bytes.
+ * One line as an element: its number, its time, and its text with colours, links and matches of the search. The bytes
+ * of a stream become text nodes only.
  */
 
 import { pictures, render } from "./ansi.js";
@@ -9,17 +9,17 @@ import { bytes, clock } from "./format.js";
 
 const LINK = /\bhttps?:\/\/[^\s<>"'`\u0000-\u001f\u2400-\u2421]+/g;
 const TRAILING = /[.,;:!?)\]}>]+$/;
-const SHOWN = 10_000; // characters of a line that are shown
-const RUNS = 1_000; // runs of one style that are shown in their styles
+const SHOWN = 10_000; // characters shown of a line
+const RUNS = 1_000; // runs of a line that are shown with their styles
 
-/** What a line says, and the runs it is made of. */
+/** Returns the text of a line, and its runs. */
 export function runsOf({ text, style }, raw) {
   const all = raw ? [{ text: pictures(text), style: {} }] : render(text, style).runs;
   const runs = all.length > RUNS ? [...all.slice(0, RUNS), { text: all.slice(RUNS).map((run) => run.text).join(""), style: {} }] : all;
   return { runs, text: runs.map((run) => run.text).join("") };
 }
 
-/** The element of a line; `line` is what Source.line gives, null while it is on the way. */
+/** Creates the element of a line. `line` is that of Source.line, null while it is being fetched. */
 export function rowOf(number, line, { raw, time, find, current, picked }) {
   const row = h(
     "div",
@@ -78,7 +78,7 @@ function piece(text, style, hit) {
   return span;
 }
 
-/** Of a colour without a ground CSS makes one that can be read on the theme's. */
+/** Sets a colour. CSS makes a `legible` one, which has no background of its own, readable on the theme's. */
 function paint(span, classes, name, colour, legible = false) {
   if (colour === undefined) return;
   classes.push(name);

@@ -1,22 +1,22 @@
 /**
- * Search through all of a stream, a part at a time, in what is read of its lines and not in their bytes: colours and
- * what was overwritten are not searched. Owns which lines match; keeps numbers only, no text.
+ * Searches a whole stream, one part at a time, in the visible text of its lines: sequences for colours and overwritten
+ * text do not match. Owns which lines match; keeps their numbers, no text.
  */
 
 import { getBytes } from "./api.js";
 import { plain } from "./ansi.js";
 
-const PART = 1 << 20; // bytes looked through at once
-const MOST = 1_000_000; // matches whose lines are remembered
+const PART = 1 << 20; // bytes searched at once
+const MOST = 1_000_000; // matches whose lines are kept
 const LONGEST = 4 << 20; // bytes of one line that are searched
 
-/** The pattern that a search means. Throws SyntaxError. */
+/** Returns the regular expression of a search. Throws SyntaxError. */
 export function patternOf(text, { regex = false, exact = false } = {}) {
   const source = regex ? text : text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   return new RegExp(source, exact ? "gu" : "giu");
 }
 
-/** Where a line matches: `[{start, stop}]`, at most `most`. */
+/** Returns at most `most` matches in a line: `[{start, stop}]`. */
 export function findIn(pattern, text, most = 1000) {
   const found = [];
   pattern.lastIndex = 0;
@@ -28,8 +28,8 @@ export function findIn(pattern, text, most = 1000) {
 }
 
 /**
- * Calls `hit(line)` for each match in `text`, lines of which the first is number `line`. Only lines that overwrite
- * themselves are taken one by one.
+ * Calls `hit(line)` for each match in `text`, whose first line has the number `line`. Only lines that overwrite
+ * themselves are rendered and searched one by one.
  */
 export function searchText(pattern, text, line, hit) {
   const lines = /[\r\b\x1b]/.test(text) ? text.split("\n").map((each) => plain(each)).join("\n") : text;
@@ -43,9 +43,9 @@ export function searchText(pattern, text, line, hit) {
   }
 }
 
-/** One search. `changed` is called as it gets on. */
+/** One search. `changed` is called as it proceeds. */
 export class Search {
-  lines = []; // of each match, sorted
+  lines = []; // the line of each match, sorted
   count = 0;
   searched = 0; // bytes
   #line = 1;
@@ -56,7 +56,7 @@ export class Search {
     [this.path, this.pattern, this.changed] = [path, pattern, changed];
   }
 
-  /** Goes on to `size`. Called again as the stream grows; `final` if it can not any more. */
+  /** Searches up to `size`. It is called again as the stream grows; `final` says that it cannot grow any more. */
   async run(size, final) {
     this.size = size;
     this.final = final;
@@ -77,7 +77,7 @@ export class Search {
     this.#stop.abort();
   }
 
-  /** The number, from 0, of the first match at or behind a line; of the first one if there is none behind. */
+  /** Returns the number, from 0, of the first match at or after a line, or 0 if there is none. */
   firstFrom(line) {
     let [low, high] = [0, this.lines.length];
     while (low < high) {
@@ -88,7 +88,7 @@ export class Search {
     return low < this.lines.length ? low : 0;
   }
 
-  /** Which of its line's matches this one is, from 0. */
+  /** Returns the position of a match among those of its line, from 0. */
   placeInLine(match) {
     const line = this.lines[match];
     let first = match;
@@ -100,7 +100,7 @@ export class Search {
     const { signal } = this.#stop;
     let bytes = new Uint8Array();
     let whole = 0;
-    // Only whole lines are searched, and at the end what is left.
+    // Only whole lines are searched, and at the end of the stream the unfinished one.
     for (let length = PART; !whole; length *= 2) {
       const stop = Math.min(this.size, this.searched + length);
       bytes = await getBytes(this.path, this.searched, stop, signal);

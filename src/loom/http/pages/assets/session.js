@@ -1,24 +1,24 @@
 /**
- * The token: from a share link's fragment, or asked for once. Owns where it is kept.
+ * The token: from the fragment of a share link, or typed in once. Owns where it is kept.
  *
- * It stays in this tab's session storage, is never part of an address that is sent or stays in the history, and goes
- * out as a header only. Other tabs may have the one that was typed in, so that it is typed in once.
+ * It is kept in this tab's session storage and sent only as a header. It is never part of an address that is sent or
+ * kept in the history. A typed token is passed to other tabs on request, so that it is typed only once.
  */
 
 import { h } from "./dom.js";
 import { formatLines, parseFragment } from "./fragment.js";
 
 const KEY = "loom-token";
-const TYPED = "loom-token-typed"; // that of a share link is not for other tabs
-const PATIENCE = 200; // milliseconds that other tabs have to answer
+const TYPED = "loom-token-typed"; // the token of a share link is not passed to other tabs
+const PATIENCE = 200; // milliseconds to wait for other tabs
 
 const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("loom-session") : null;
 let asking = null;
 
-/** The token, empty if there is none. */
+/** Returns the token, empty if there is none. */
 export const token = () => sessionStorage.getItem(KEY) ?? "";
 
-/** Keeps the token of a share link and takes it out of the address at once. */
+/** Keeps the token of a share link, and removes it from the address immediately. */
 export function adoptLink() {
   const { token: given, lines } = parseFragment(location.hash);
   if (!given) return;
@@ -27,7 +27,7 @@ export function adoptLink() {
   history.replaceState(null, "", location.pathname + location.search + formatLines(lines));
 }
 
-/** A token other than `refused`, from another tab or the reader. However many ask, it is asked for once. */
+/** Returns a token other than `refused`, from another tab or the user. Concurrent calls ask the user once. */
 export function askToken(refused) {
   if (token() !== refused) return Promise.resolve(token());
   asking ??= (async () => {

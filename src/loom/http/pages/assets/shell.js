@@ -1,5 +1,5 @@
 /**
- * What both pages have: dark or light, keys and their help. Knows nothing of streams.
+ * What both pages share: the colour theme, keys and their help. Knows nothing of streams.
  */
 
 import { $, announce, h } from "./dom.js";
@@ -8,8 +8,8 @@ const KEY = "loom-theme";
 const THEMES = ["auto", "dark", "light"];
 
 /**
- * Sets the page up. `keys` are rows `[keys, what they do, handler]`, the keys being `event.key` values apart by
- * blanks; rows without a handler are only told in the help.
+ * Sets the page up. `keys` has rows `[keys, what they do, handler]`; keys are values of `event.key`, separated by
+ * spaces. A row without a handler only appears in the help.
  */
 export function begin(keys) {
   let theme = localStorage.getItem(KEY) ?? "auto";
@@ -38,7 +38,7 @@ export function begin(keys) {
     if (event.target.closest("input, textarea, dialog")) return;
     const handler = handlers.get(event.key === " " ? "Space" : event.key);
     if (!handler) return;
-    // Enter and Space belong to the button or link that has the focus.
+    // Enter and Space activate the button or link that has the focus.
     if ((event.key === "Enter" || event.key === " ") && event.target.closest("button, a, summary")) return;
     event.preventDefault();
     handler(event);

@@ -1,6 +1,6 @@
 /**
- * The lines of one stream, whichever are asked for: fetched by ranges where they are, and no more than that. Owns what
- * is kept in memory: a bounded number of blocks, the places of lines, and the growing end.
+ * The lines of one stream, fetched by range when they are needed. Owns what is kept in memory: a bounded number of
+ * blocks, the places of lines, and the growing end.
  */
 
 import { getBytes, getJson } from "./api.js";
@@ -8,8 +8,8 @@ import { Block, SHOWN, SIZE, Tail } from "./blocks.js";
 import { Places } from "./places.js";
 
 const KEPT = 48; // blocks
-const SPARSE = 2 * SIZE; // bytes between two places above which more of them are asked for
-const EVERY = 500; // milliseconds at least between two places that are learnt from a live stream
+const SPARSE = 2 * SIZE; // bytes between two places above which the index is requested
+const EVERY = 500; // the least time between two places of a live stream, in milliseconds
 
 export class Source {
   key = "";
@@ -17,16 +17,16 @@ export class Source {
   places = new Places();
   tail = new Tail(1, 0);
   changed = () => {};
-  #blocks = new Map(); // by first line, the least lately used first
+  #blocks = new Map(); // by first line, least recently used first
   #loading = new Map(); // by place
-  #asked = new Set(); // places behind which the index has nothing finer
+  #asked = new Set(); // places after which the index has no closer ones
   #noted = 0;
 
   constructor(path) {
     this.path = path;
   }
 
-  /** How many lines there are, one that is not ended yet too. */
+  /** The number of lines, with the unfinished one. */
   get lines() {
     return this.tail.lines;
   }
@@ -35,7 +35,7 @@ export class Source {
     return this.tail.stop;
   }
 
-  /** Comes to know `size` bytes: from the index as far as that goes, the rest by reading. */
+  /** Learns the lines of `size` bytes: from the index as far as it reaches, the rest by reading. */
   async catchUp(size, signal) {
     if (size - this.size > SIZE) await this.#skipAhead(signal);
     while (this.size < size) {
@@ -45,7 +45,7 @@ export class Source {
     }
   }
 
-  /** Takes bytes from the end of the stream, which came at `time` if that is known. */
+  /** Appends bytes, which arrived at `time` if that is known. */
   feed(bytes, time = null) {
     const { offset, line } = this.tail.open;
     if (time !== null && offset === this.tail.stop && time - this.#noted > EVERY) {
@@ -59,12 +59,12 @@ export class Source {
     this.changed();
   }
 
-  /** What `Block.line` says of a line that is at hand, else null. */
+  /** Returns `Block.line` of a line in memory, else null. */
   line(number) {
     return this.#at(number)?.line(number) ?? null;
   }
 
-  /** Fetches what is missing of lines [first, last]; `changed` is called as they come. */
+  /** Fetches those of lines [first, last] that are missing; `changed` is called as they arrive. */
   want(first, last) {
     for (let line = first; line <= Math.min(last, this.lines); ) {
       const block = this.#at(line);
@@ -75,20 +75,20 @@ export class Source {
     }
   }
 
-  /** Bytes [start, stop) of the lines [first, last]. */
+  /** Returns the bytes [start, stop) of lines [first, last]. */
   async span(first, last) {
     const [from] = (await this.#block(first)).span(first);
     const [, to] = (await this.#block(last)).span(last);
     return [from, to];
   }
 
-  /** When a line came, in milliseconds since 1970, as exactly as it is known; null if it is not. */
+  /** Returns about when a line arrived, in milliseconds since 1970, null if that is unknown. */
   time(line) {
     const place = this.places.before(line);
     return place.line === 1 && place.time === null ? this.created : place.time;
   }
 
-  /** Learns from the index when lines [first, last] came. */
+  /** Learns from the index when lines [first, last] arrived. */
   async learnTimes(first, last, signal) {
     await this.#learn(`index=1000&from=${first}&to=${last}`, signal);
   }
@@ -96,7 +96,7 @@ export class Source {
   async #skipAhead(signal) {
     const index = await this.#learn("index=1000", signal);
     const { last } = this.places;
-    // The last of places spread evenly may be far from the end.
+    // With places spread evenly, the last one may be far from the end.
     if (index.size - last.offset > SPARSE) await this.#learn(`index=1000&from=${last.line}`, signal);
     const place = this.places.last;
     if (place.offset > this.size) {
@@ -131,7 +131,7 @@ export class Source {
       if (block) return block;
       await this.#load(line);
     }
-    throw new Error(`Line ${line} is not there.`);
+    throw new Error(`Line ${line} does not exist.`);
   }
 
   #load(line) {
@@ -158,10 +158,10 @@ export class Source {
     } else await this.#scan(place, next, line);
   }
 
-  /** Reads on from a place to a line, keeping places but no bytes on the way. */
+  /** Reads from a place to a line. On the way it keeps places, but no bytes. */
   async #scan({ line: at, offset }, next, line) {
     for (let fresh = true; offset < next.offset; ) {
-      // A line alone between two places needs its beginning only.
+      // Of a line alone between two places only the beginning is needed.
       const alone = fresh && at === line && next.line - at === 1;
       const length = alone ? SHOWN : 2 * SIZE;
       const bytes = await getBytes(this.path, offset, Math.min(offset + length, next.offset));
@@ -173,7 +173,7 @@ export class Source {
         const cut = bytes.slice(0, SHOWN);
         this.#keep(new Block(at, offset, cut, { ends: [cut.length], stop, cut: true }));
         if (alone) return;
-        // Its end is looked for, once, so that what follows has a place.
+        // Its end is searched once, so that the lines after it get a place.
       } else if (fresh && whole && line < at + block.ends.length) {
         this.#keep(new Block(at, offset, bytes.slice(0, whole)));
         return;
@@ -190,7 +190,7 @@ export class Source {
     }
   }
 
-  /** The end of a line that is kept cut is known now. */
+  /** Notes the end of a line of which only a part is kept. */
   #ended(line, stop) {
     const block = this.#blocks.get(line);
     if (block?.cut) block.stop = stop;

@@ -1,9 +1,9 @@
 /**
- * Server-Sent Events (WHATWG HTML section 9.2) as they arrive in pieces of text. Pure; EventSource itself cannot send
- * the header that carries the token.
+ * Decodes Server-Sent Events (WHATWG HTML section 9.2) that arrive in pieces of text. Pure. An EventSource cannot send
+ * the header with the token.
  */
 
-/** What came so far. `retry` is in milliseconds, null until it is given; `id` is the last one that was. */
+/** `retry` is in milliseconds, null until the server sends it; `id` is the last id sent. */
 export class Decoder {
   retry = null;
   #rest = "";
@@ -14,7 +14,7 @@ export class Decoder {
     this.id = id;
   }
 
-  /** The events `{name, data, id}` that `text` completes. */
+  /** Returns the events `{name, data, id}` that `text` completes. */
   feed(text) {
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop();
@@ -46,7 +46,7 @@ export class Decoder {
   }
 }
 
-/** The events of an answer's body, to its end. */
+/** Yields the events in the body of a response. */
 export async function* eventsOf(body, decoder = new Decoder()) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   try {

@@ -1,5 +1,5 @@
 /**
- * The page of one stream: ties its lines, the view of them, following, search and what the reader chooses together.
+ * The page of one stream: connects its lines, their view, the follower, the search and the selection.
  */
 
 import { plain } from "./ansi.js";
@@ -27,11 +27,11 @@ const path = pathOf(id, "/stream/");
 const options = { times: false, raw: false };
 const source = new Source(path);
 const known = { state: "", size: 0, connected: true };
-let picked = null; // lines chosen
-let target = null; // the line to go to as soon as it is there
-let placed = false; // the place to begin at was found
+let picked = null; // the selected lines
+let target = null; // the line to show as soon as it exists
+let placed = false; // whether the first line to show is known
 let kind = ""; // text or binary
-let edition = 0; // rises when every row changes
+let edition = 0; // rises when all rows must be created again
 
 const view = new View({ scroller: $("log"), space: $("space"), layer: $("layer") }, row);
 const finder = new Finder({
@@ -49,7 +49,7 @@ view.onfollow = showFollowing;
 view.onmove = moved;
 begin([
   ["f G End", "follow the end", () => (view.follow(true), view.page(Infinity))],
-  ["g Home", "to the beginning", () => view.page(-Infinity)],
+  ["g Home", "go to the beginning", () => view.page(-Infinity)],
   ["j ArrowDown", "a line down", () => scrollBy(1)],
   ["k ArrowUp", "a line up", () => scrollBy(-1)],
   ["Space PageDown", "a page down", ({ shiftKey }) => view.page(shiftKey ? -1 : 1)],
@@ -60,15 +60,15 @@ begin([
   [":", "go to a line", askLine],
   ["t", "arrival times", () => $("times").click()],
   ["w", "wrap long lines", () => $("wrap").click()],
-  ["r", "raw: control characters as they came", () => $("raw").click()],
-  ["c", "copy the chosen lines, or those seen", () => $("copy").click()],
-  ["Escape", "choose no lines", () => pick(null)],
+  ["r", "raw: show control characters", () => $("raw").click()],
+  ["c", "copy the selected lines, or the visible ones", () => $("copy").click()],
+  ["Escape", "clear the selection", () => pick(null)],
 ]);
 listen();
 pick(parseFragment(location.hash).lines, { go: true });
 follower.start();
 
-/** What the follower says of the stream. */
+/** Shows what the follower reports of the stream. */
 function tell(news) {
   Object.assign(known, news);
   if (news.state) {
@@ -84,13 +84,13 @@ function tell(news) {
   }
   if (news.metadata !== undefined) showMetadata(news.metadata);
   if (news.connected !== undefined) {
-    setText($("connection"), news.connected ? "" : known.trouble || "Connection lost; trying again …");
+    setText($("connection"), news.connected ? "" : known.trouble || "Connection lost; reconnecting …");
   }
   if (news.caught) decide();
   facts();
 }
 
-/** Once the stream is known as it is: where to begin. */
+/** Decides where to begin, once the stream is known. */
 function decide() {
   grown();
   if (placed) return;
@@ -112,7 +112,7 @@ function grown() {
   facts();
 }
 
-/** Whether this is text, by its first bytes. */
+/** Decides by the first bytes whether the stream is text. */
 async function look() {
   kind = "text";
   const start = await getBytes(path, 0, 64 << 10);
@@ -126,7 +126,7 @@ async function look() {
   });
 }
 
-/** A row of the view. */
+/** Returns a row of the view. */
 function row(number) {
   const line = source.line(number);
   const time = options.times ? source.time(number) : undefined;
@@ -168,7 +168,7 @@ function showFollowing() {
   $("follow").setAttribute("aria-pressed", String(view.following));
 }
 
-/** Chooses lines, and names them in the address. */
+/** Selects lines, and puts them in the address. */
 function pick(lines, { go = false } = {}) {
   picked = lines;
   const fragment = formatLines(lines);
@@ -176,7 +176,7 @@ function pick(lines, { go = false } = {}) {
   if (lines && go) {
     target = lines[0];
     if (source.lines >= target) grown();
-    else if (placed) announce(`Line ${target} is not there yet`);
+    else if (placed) announce(`Line ${target} does not exist yet`);
   }
   view.update();
 }
@@ -195,7 +195,7 @@ function listen() {
     pick([Math.min(from, line), Math.max(from, line)]);
   });
   document.addEventListener("keydown", (event) => {
-    // A second time it is the browser's own search.
+    // Pressed again, the keys open the browser's own search.
     if ((event.ctrlKey || event.metaKey) && event.key === "f" && document.activeElement !== $("find")) {
       event.preventDefault();
       finder.open();
@@ -224,7 +224,7 @@ function toggle(name, set) {
 async function copy() {
   const [first, last] = picked ?? view.seen;
   const [start, stop] = await source.span(first, Math.min(last, source.lines));
-  if (stop - start > MOST_COPIED) throw new Error(`That is ${bytes(stop - start)}: download it instead.`);
+  if (stop - start > MOST_COPIED) throw new Error(`The lines have ${bytes(stop - start)}: download the stream.`);
   const text = new TextDecoder().decode(await getBytes(path, start, stop));
   await copyText(text.split("\n").map((line) => plain(line)).join("\n"));
   announce(first === last ? `Line ${first} copied` : `Lines ${first} to ${last} copied`);

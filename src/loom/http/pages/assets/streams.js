@@ -1,5 +1,5 @@
 /**
- * The page that lists streams: ties the filter box, the pages of the list and what happens to streams together.
+ * The page that lists streams: connects the filter box, the pages of the list and the events.
  */
 
 import { $, announce, h, setText } from "./dom.js";
@@ -10,9 +10,9 @@ import { Pager } from "./pager.js";
 import { adoptLink } from "./session.js";
 import { begin } from "./shell.js";
 
-const SIZE = 100; // rows of a page
-const SETTLE = 150; // milliseconds in which changes are gathered, and typing is
-const REFRESH = 5000; // milliseconds after which sizes of live streams are looked at again
+const SIZE = 100; // rows per page
+const SETTLE = 150; // milliseconds for which changes and key presses are gathered
+const REFRESH = 5000; // milliseconds between two requests for the sizes of live streams
 
 const table = $("rows");
 let pager;
@@ -41,7 +41,7 @@ setInterval(refresh, REFRESH);
 await restart();
 listen(hear);
 
-/** Begins at the first page of what the filter box says. */
+/** Shows the first page for the filter in the box. */
 async function restart() {
   const text = $("filter").value.trim();
   const filter = parseFilter(text);
@@ -51,10 +51,10 @@ async function restart() {
   }
   setText($("note"), filter.unknown.length ? `Not understood: ${filter.unknown.join(" ")}` : "");
   pager = new Pager(filter, SIZE);
-  await load({ told: true });
+  await load({ announced: true });
 }
 
-async function load({ told = false } = {}) {
+async function load({ announced = false } = {}) {
   loading?.abort();
   const mine = (loading = new AbortController());
   try {
@@ -62,10 +62,10 @@ async function load({ told = false } = {}) {
     if (mine !== loading) return;
     rows = found;
     show();
-    if (told) announce(`${rows.length} streams on page ${pager.number + 1}`, { quiet: true });
+    if (announced) announce(`${rows.length} streams on page ${pager.number + 1}`, { quiet: true });
     setText($("connection"), "");
   } catch (error) {
-    if (!mine.signal.aborted) setText($("connection"), error.status ? error.message : "Not connected; trying again …");
+    if (!mine.signal.aborted) setText($("connection"), error.status ? error.message : "Not connected; reconnecting …");
   } finally {
     if (mine === loading) loading = null;
   }
@@ -100,13 +100,13 @@ function rowOf(row) {
   );
 }
 
-/** One thing that happened. On later pages nothing moves; the first one follows. */
+/** Handles an event. The first page follows; later pages do not move. */
 function hear({ name, row }) {
   if (name === "reset") return later(load);
   const at = rows.findIndex((known) => known.key === row.key);
   if (name === "deleted" && at >= 0) rows.splice(at, 1);
   else if (name === "closed" && at >= 0) {
-    // It goes behind the live ones, or away where only those are wanted.
+    // It moves after the active ones, or disappears where the filter admits only those.
     rows.splice(at, 1);
     if (matches(pager.filter, row)) place(row);
   } else if (name === "created" && at < 0 && pager.number === 0 && matches(pager.filter, row)) {
@@ -123,14 +123,14 @@ function place(row) {
   rows.splice(at < 0 ? rows.length : at, 0, row);
 }
 
-/** Sizes and ages of the page. Only what is seen asks. */
+/** Updates sizes and ages. A hidden page sends no requests. */
 function refresh() {
   if (document.hidden || loading) return;
   if (rows.some((row) => ACTIVE.includes(row.state)) || $("connection").textContent) load();
   else show();
 }
 
-/** Does it once the changes have settled; loading does more than showing. */
+/** Loads or shows once changes pause; loading includes showing. */
 function later(what) {
   if (settling && settling.what !== show && what === show) return;
   clearTimeout(settling?.timer);
@@ -140,7 +140,7 @@ function later(what) {
 async function turn(way) {
   if (way === "forward" ? !pager.hasNext : pager.number === 0) return;
   pager[way]();
-  await load({ told: true });
+  await load({ announced: true });
   $("list").scrollTop = 0;
 }
 

@@ -1,14 +1,14 @@
 /**
- * The lines that are seen: scrolling over any number of them with only those in the page. Owns the place in the stream
- * and whether it follows the end; knows nothing of where lines come from.
+ * The visible lines: scrolls over any number of lines with only the visible ones in the page. Owns the position in the
+ * stream and whether the view follows the end; knows nothing of where lines come from.
  *
- * Browsers end at some ten million pixels, so the scrolled element is never higher than that. A small step moves by just
- * its pixels, whatever the height stands for; a large one, by the scroll bar, moves to that part of the stream.
+ * Browsers limit an element to some ten million pixels, so the scrolled element is never higher. A small step scrolls
+ * by its pixels, whatever the height represents; a large one, with the scroll bar, moves to that part of the stream.
  */
 
 const HIGHEST = 8_000_000; // pixels
-const AROUND = 10; // rows kept above and below what is seen
-const SETTLE = 150; // milliseconds without a step after which the scroll bar is put right
+const AROUND = 10; // rows kept above and below the visible ones
+const SETTLE = 150; // milliseconds without a step after which the scroll bar is corrected
 
 export class View {
   following = false;
@@ -22,13 +22,13 @@ export class View {
   #height = 20;
   #total = 0;
   #anchor = 0; // the row at the top, from 0
-  #shift = 0; // pixels of it that are above the top
-  #last = 0; // where the scroller was
+  #shift = 0; // pixels of that row above the top
+  #last = 0; // the last position of the scroller
   #frame = 0;
   #settling = 0;
   #rows = new Map();
 
-  /** `row(number)` gives a line's element, `{key, make}`: it is made again when the key changes. */
+  /** `row(number)` returns `{key, make}` of a line; its element is made again when the key changes. */
   constructor({ scroller, space, layer }, row) {
     [this.#scroller, this.#space, this.#layer, this.#row] = [scroller, space, layer, row];
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -36,7 +36,7 @@ export class View {
     new ResizeObserver(() => this.update()).observe(scroller);
   }
 
-  /** The lines that are seen, [first, last], from 1. */
+  /** The visible lines [first, last], from 1. */
   get seen() {
     return [this.#anchor + 1, Math.min(this.#total, this.#anchor + this.#fitting)];
   }
@@ -51,7 +51,7 @@ export class View {
     this.update();
   }
 
-  /** Shows what is there now, with the next frame. */
+  /** Shows the current lines with the next frame. */
   update() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
@@ -59,7 +59,7 @@ export class View {
     });
   }
 
-  /** Makes every row again. */
+  /** Creates all rows again. */
   redraw() {
     this.#rows.clear();
     this.update();
@@ -72,7 +72,7 @@ export class View {
     if (on) this.update();
   }
 
-  /** Brings a line into view, a third below the top, unless it is well in view. */
+  /** Scrolls to a line, a third below the top, unless it is visible already. */
   goTo(line, { always = true } = {}) {
     const [first, last] = this.seen;
     if (!always && line > first + 1 && line < last - 1) return this.update();
@@ -82,7 +82,7 @@ export class View {
     this.update();
   }
 
-  /** Moves by so many pages, or to an end. */
+  /** Scrolls by so many pages, or to an end. */
   page(by) {
     if (by < 0) this.follow(false);
     if (Math.abs(by) === Infinity) this.#place(by < 0 ? 0 : this.#total, 0);
@@ -95,7 +95,7 @@ export class View {
     return Math.max(1, Math.floor(this.#scroller.clientHeight / this.#height));
   }
 
-  /** Pixels that the whole would have, if no line were wrapped. */
+  /** The height of all lines in pixels, if no line is wrapped. */
   get #whole() {
     return this.#total * this.#height;
   }
@@ -129,7 +129,7 @@ export class View {
     const scroller = this.#scroller;
     const step = scroller.scrollTop - this.#last;
     this.#last = scroller.scrollTop;
-    if (Math.abs(step) < 1) return this.update(); // to the side, or our own
+    if (Math.abs(step) < 1) return this.update(); // a sideways step, or one by this class
     const most = scroller.scrollHeight - scroller.clientHeight;
     const exact = this.wrap || this.#whole > HIGHEST;
     if (step < 0) this.follow(false);
@@ -143,7 +143,7 @@ export class View {
     this.update();
   }
 
-  /** Puts the scroll bar where the place is. */
+  /** Moves the scroll bar to the position. */
   #settle() {
     const scroller = this.#scroller;
     const most = Math.max(0, parseFloat(this.#space.style.height || 0) - scroller.clientHeight);
@@ -179,7 +179,7 @@ export class View {
       rows.set(number, known && known.key === key ? known : { key, element: make() });
     }
     this.#rows = rows;
-    // Those that stay are not touched: what the reader has marked stays marked.
+    // Rows that remain are not touched, so that marked text stays marked.
     let next = this.#layer.firstChild;
     const wanted = [...rows.values()].map((row) => row.element);
     const keep = new Set(wanted);
