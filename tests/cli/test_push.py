@@ -127,7 +127,7 @@ async def test_ctrl_c_keeps_what_the_server_has_not_got(tmp_path):
     async with program("loom", "push", "--spool", spool, "--server", "http://127.0.0.1:1", "s") as process:
         process.write(b"half a ")
         process.write(b"line")
-        assert "Trying again" in await process.log_line()
+        assert "Retrying" in await process.log_line()
         process.signal(signal.SIGINT)
         assert (await process.ended())[0] == INTERRUPTED
     async with served() as server:

@@ -216,7 +216,7 @@ async def test_input_that_fails_cuts_the_request_without_its_end(listener, answe
         feeder.close()
         code, err = await process.ended()
         assert await peer.reader.read() == b""
-    assert (code, err) == (INPUT, "stream: Standard input could not be read: Connection reset by peer.\n")
+    assert (code, err) == (INPUT, "stream: The input could not be read: Connection reset by peer.\n")
 
 
 async def test_a_file_as_input_arrives_whole(listener, tmp_path):

@@ -117,7 +117,7 @@ async def test_once_lifted_a_full_disk_is_an_error_since_nobody_will_release(tmp
     buffer = Buffer(memory=PAGE_BYTES, limit=PAGE_BYTES, directory=tmp_path)
     with small_files(PAGE_BYTES // 2):
         appending = asyncio.create_task(buffer.append(DATA))
-        buffer.lift()
+        buffer.lift_limit()
         with pytest.raises(OSError) as raised:
             await appending
     assert raised.value.errno == errno.EFBIG
@@ -126,7 +126,7 @@ async def test_once_lifted_a_full_disk_is_an_error_since_nobody_will_release(tmp
 
 async def test_waiting_for_more_ends_with_the_input():
     buffer = Buffer()
-    waiting = asyncio.create_task(buffer.beyond(0))
+    waiting = asyncio.create_task(buffer.wait_beyond(0))
     await asyncio.sleep(0)
     assert not waiting.done()
     buffer.finish()

@@ -21,9 +21,9 @@ from loom.client.buffer import Buffer
 from loom.client.errors import Conflict, Fenced, InputFailed, Lost, Refused, Replaced, Spooled, Unauthorized
 from loom.client.files import Source
 from loom.client.producing import Keeping, push, resume
-from loom.client.push import Creation, Pace, Progress, Push
+from loom.client.push import Creation, Pace, Push, PushProgress
 from loom.client.session import Session, Timeouts
-from loom.client.uploads import Place, Uploads
+from loom.client.uploads import Uploads, UploadState
 from loom.model import State
 
 __all__ = ["between", "store_kind"]
@@ -64,10 +64,10 @@ class Watch:
     """What a push tells, and waiting for it."""
 
     def __init__(self) -> None:
-        self.last = Progress(0, 0)
+        self.last = PushProgress(0, 0)
         self.troubles: list[str] = []
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: PushProgress) -> None:
         self.last = progress
         if progress.trouble:
             self.troubles.append(str(progress.trouble))
@@ -87,9 +87,9 @@ async def state(loom: Loom, id: str = "s") -> State:
     return (await loom.service.info(id)).state
 
 
-def start(session: Session, chunks, *, creation=None, pace=QUICK, keeping=None, tell=lambda _: None):
+def start(session: Session, chunks, *, creation=None, pace=QUICK, keeping=None, on_progress=lambda _: None):
     return asyncio.create_task(
-        push(session, "s", chunks, creation=creation, pace=pace, keeping=keeping, tell=tell)
+        push(session, "s", chunks, creation=creation, pace=pace, keeping=keeping, on_progress=on_progress)
     )
 
 
@@ -98,8 +98,8 @@ async def test_all_of_an_input_becomes_a_complete_stream(loom: Loom, size):
     data = random.Random(size).randbytes(size)
     async with Session(loom.url) as session:
         creation = Creation(metadata='{"k": 1}', content_type="text/x")
-        place = await push(session, "s", pieces(data), creation=creation)
-    assert (place.offset, place.complete) == (size, True)
+        state = await push(session, "s", pieces(data), creation=creation)
+    assert (state.offset, state.complete) == (size, True)
     wire = await loom.get("/stream/s")
     assert await wire.body() == data
     assert wire.head["x-stream-state"] == "complete"
@@ -109,7 +109,7 @@ async def test_all_of_an_input_becomes_a_complete_stream(loom: Loom, size):
 async def test_bytes_are_followed_as_they_come_and_a_silent_input_holds_no_request(loom: Loom):
     source, watch = Input(), Watch()
     async with Session(loom.url) as session:
-        pushing = start(session, source, tell=watch)
+        pushing = start(session, source, on_progress=watch)
         follower = await loom.follow("/stream/s")
         for piece in (b"one", b"two"):
             source.write(piece)
@@ -127,10 +127,10 @@ async def test_a_bad_network_costs_time_but_no_byte(loom: Loom, between):
     proxy = await between(loom, storm)
     watch = Watch()
     async with Session(proxy.url, timeouts=SOON) as session:
-        place = await push(session, "s", pieces(data), pace=QUICK, tell=watch)
+        pushed = await push(session, "s", pieces(data), pace=QUICK, on_progress=watch)
     assert storm.cuts > 3
     assert watch.troubles
-    assert (place.offset, await stored(loom), await state(loom)) == (len(data), data, State.COMPLETE)
+    assert (pushed.offset, await stored(loom), await state(loom)) == (len(data), data, State.COMPLETE)
 
 
 class Unheard(Uploads):
@@ -146,18 +146,20 @@ class Unheard(Uploads):
             raise Lost("The answer was lost.")
 
     async def create(self, headers, *, force):
-        place = await super().create(headers, force=force)
+        state = await super().create(headers, force=force)
         self._lose("create")
-        return place
+        return state
 
-    async def send(self, place, body, confirmed, *, length=None):
-        await super().send(place, body, confirmed if "send" in self.lost else lambda _: None, length=length)
-        self._lose("send")
+    async def append(self, state, body, on_confirmed, *, length=None):
+        await super().append(
+            state, body, on_confirmed if "append" in self.lost else lambda _: None, length=length
+        )
+        self._lose("append")
 
-    async def close(self, place: Place, digest: str | None) -> Place:
-        place = await super().close(place, digest)
+    async def close(self, state: UploadState, digest: str | None) -> UploadState:
+        state = await super().close(state, digest)
         self._lose("close")
-        return place
+        return state
 
 
 async def test_answers_that_are_lost_are_not_taken_for_another_producer(loom: Loom):
@@ -168,7 +170,7 @@ async def test_answers_that_are_lost_are_not_taken_for_another_producer(loom: Lo
         uploads = Unheard(session, "s")
         await Push(uploads, buffer, Creation(), pace=QUICK).run()
     buffer.close()
-    assert uploads.lost == ["create", "send", "close"]
+    assert uploads.lost == ["create", "append", "close"]
     assert (await stored(loom), await state(loom)) == (b"data", State.COMPLETE)
 
 
@@ -193,7 +195,7 @@ async def test_an_unreachable_server_is_waited_for_while_the_input_goes_on(loom:
     source, watch = Input(), Watch()
     pace = Pace(retry=0.01, retry_most=0.05, patience=0)
     async with Session("http://127.0.0.1:1") as session:
-        pushing = start(session, source, pace=pace, tell=watch)
+        pushing = start(session, source, pace=pace, on_progress=watch)
         await watch.until(lambda: len(watch.troubles) > 5)
         source.write(None)
         with pytest.raises(Lost):
@@ -204,7 +206,7 @@ async def test_an_unreachable_server_is_waited_for_while_the_input_goes_on(loom:
 async def test_a_producer_that_is_fenced_stops_and_does_not_fence_back(loom: Loom):
     source, watch = Input(), Watch()
     async with Session(loom.url) as session:
-        pushing = start(session, source, tell=watch)
+        pushing = start(session, source, on_progress=watch)
         follower = await loom.follow("/stream/s")
         source.write(b"mine")
         assert await follower.take(4) == b"mine"
@@ -293,7 +295,7 @@ async def test_a_wrong_token_is_not_tried_again(serve: Serve):
     loom, watch = await serve(tokens=["right"]), Watch()
     async with Session(loom.url, token="wrong") as session:
         with pytest.raises(Unauthorized):
-            await push(session, "s", Input(), tell=watch)
+            await push(session, "s", Input(), on_progress=watch)
     assert watch.troubles == []
 
 
@@ -316,7 +318,7 @@ async def test_what_could_not_be_sent_is_kept_and_sent_later(loom: Loom, tmp_pat
     async with Proxy(loom.host, loom.port, Always(CALM)).listening() as proxy:
         url = proxy.url if created else "http://127.0.0.1:1"
         session = Session(url)
-        pushing = start(session, source, keeping=keeping, tell=watch)
+        pushing = start(session, source, keeping=keeping, on_progress=watch)
         source.write(data[:500_000])
         if created:
             follower = await loom.follow("/stream/s")
@@ -330,13 +332,13 @@ async def test_what_could_not_be_sent_is_kept_and_sent_later(loom: Loom, tmp_pat
     [path] = await asyncio.to_thread(spool.find, tmp_path)
     assert path.stat().st_mode & 0o077 == 0
     async with Session(loom.url) as session:
-        with await asyncio.to_thread(spool.open_left, path) as spooled:
-            assert (spooled.left.size, spooled.left.whole) == (len(data), True)
-            assert (spooled.left.offset > 0) is created
+        with await asyncio.to_thread(spool.open_file, path) as spooled:
+            assert (spooled.remainder.size, spooled.remainder.whole) == (len(data), True)
+            assert (spooled.remainder.offset > 0) is created
             with pytest.raises(spool.SpoolError, match="another process"):
-                await asyncio.to_thread(spool.open_left, path)
-            place = await resume(session, spooled, pace=QUICK)
-    assert (place.offset, await stored(loom), await state(loom)) == (len(data), data, State.COMPLETE)
+                await asyncio.to_thread(spool.open_file, path)
+            pushed = await resume(session, spooled, pace=QUICK)
+    assert (pushed.offset, await stored(loom), await state(loom)) == (len(data), data, State.COMPLETE)
 
 
 NGINX = """

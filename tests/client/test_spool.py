@@ -8,7 +8,7 @@ import pytest
 
 from loom.client import spool
 
-LEFT = spool.Left(
+LEFT = spool.Remainder(
     server="http://h",
     id="s",
     key=None,
@@ -40,8 +40,8 @@ async def failing() -> AsyncIterator[bytes]:
 async def test_a_spool_file_says_what_its_bytes_are(tmp_path):
     path = await spool.save(tmp_path / "new", LEFT, rest())
     assert await asyncio.to_thread(spool.find, tmp_path / "new") == [path]
-    with await asyncio.to_thread(spool.open_left, path) as spooled:
-        assert spooled.left == LEFT
+    with await asyncio.to_thread(spool.open_file, path) as spooled:
+        assert spooled.remainder == LEFT
         assert [piece async for piece in spooled.read(3)] == [b"rest"]
         assert [piece async for piece in spooled.read(5)] == [b"st"]
 
@@ -51,8 +51,8 @@ async def test_a_spool_file_of_an_earlier_release_has_no_ttl(tmp_path):
     text = await asyncio.to_thread(path.read_bytes)
     assert b', "ttl": 86400' in text
     await asyncio.to_thread(path.write_bytes, text.replace(b', "ttl": 86400', b""))
-    with await asyncio.to_thread(spool.open_left, path) as spooled:
-        assert spooled.left == replace(LEFT, ttl=None)
+    with await asyncio.to_thread(spool.open_file, path) as spooled:
+        assert spooled.remainder == replace(LEFT, ttl=None)
 
 
 async def test_a_spool_file_that_cannot_be_written_leaves_nothing_and_says_so(tmp_path):
@@ -63,9 +63,9 @@ async def test_a_spool_file_that_cannot_be_written_leaves_nothing_and_says_so(tm
 
 async def test_two_processes_do_not_send_the_same(tmp_path):
     path = await spool.save(tmp_path, LEFT, rest())
-    with await asyncio.to_thread(spool.open_left, path):
+    with await asyncio.to_thread(spool.open_file, path):
         with pytest.raises(spool.SpoolError, match="another process"):
-            await asyncio.to_thread(spool.open_left, path)
+            await asyncio.to_thread(spool.open_file, path)
 
 
 @pytest.mark.parametrize("how", ["cut", "headless", "empty", "foreign", "gone"])
@@ -78,4 +78,4 @@ async def test_a_damaged_spool_file_is_refused(tmp_path, how):
     else:
         path.write_bytes(damaged[how])
     with pytest.raises(spool.SpoolError):
-        await asyncio.to_thread(spool.open_left, path)
+        await asyncio.to_thread(spool.open_file, path)

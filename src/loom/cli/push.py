@@ -1,4 +1,4 @@
-"""The command `loom push`: a file or standard input becomes a stream; `--resume` sends what was left earlier.
+"""The command `loom push`: send a file or standard input as a stream, or `--resume` from the spool.
 
 Starts fast: aiohttp is imported only after the arguments are valid.
 """
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loom.cli import options, sending
-from loom.cli.command import declare
-from loom.cli.exit_codes import INPUT, INTERRUPTED, OK
+from loom.cli import exit_codes, options, sending
+from loom.cli.command import Stop, declare, tell
 from loom.cli.sending import Arguments
 from loom.cli.target import Target, resolve
 from loom.errors import LoomError
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 PROG = "loom push"
 FILE_BUFFER = 8 << 20
-"""A file waits in its own place."""
+"""Bytes of a file to keep in memory: a file can be read late, unlike a pipe."""
 
 
 @declare(
@@ -34,22 +33,15 @@ FILE_BUFFER = 8 << 20
 )
 @click.argument("id", required=False, metavar="[ID]", type=options.stream_id)
 @click.argument("file", required=False, metavar="[FILE]")
-@click.option("--resume", is_flag=True, help="Send what is left in the spool.")
+@click.option("--resume", is_flag=True, help="Send what is in the spool.")
 @sending.shared
+@sending.reporting_interrupt
 def command(id: str | None, file: str | None, resume: bool, arguments: Arguments) -> int:
     """Send a file or standard input as a stream.
 
-    Every byte is sent as it arrives. If the connection or the server is lost, bytes are kept and sent once
-    after the server is back.
+    Every byte is sent as it arrives. After an outage of the network or the server, the command resumes from
+    the last confirmed byte.
     """
-    try:
-        return _run(id, file, resume, arguments)
-    except KeyboardInterrupt:
-        sending.say(PROG, "Interrupted before the server confirmed the stream.")
-        return INTERRUPTED
-
-
-def _run(id: str | None, file: str | None, resume: bool, arguments: Arguments) -> int:
     if resume is (id is not None):
         raise click.UsageError("Give the ID of a stream, or --resume.")
     target = resolve(arguments.server, arguments.token)
@@ -63,12 +55,10 @@ def _run(id: str | None, file: str | None, resume: bool, arguments: Arguments) -
         with open(file, "rb", buffering=0) as opened:
             return _push(id, arguments, target, opened.fileno())
     except OSError as error:
-        sending.say(PROG, f"{file} cannot be read: {error.strerror}.")
-        return INPUT
+        raise Stop(exit_codes.INPUT, f"{file} cannot be read: {error.strerror}.") from None
 
 
 def _push(id: str, arguments: Arguments, target: Target, fd: int) -> int:
-    from loom.client.errors import InputFailed
     from loom.client.files import file_size, read_chunks
     from loom.client.producing import push
     from loom.client.session import Session
@@ -76,60 +66,47 @@ def _push(id: str, arguments: Arguments, target: Target, fd: int) -> int:
     total = file_size(fd)
     if total is not None:
         arguments = replace(arguments, max_buffer=min(arguments.max_buffer, FILE_BUFFER))
-    reporter = sending.reporter(PROG, total)
 
-    async def work() -> None:
+    async def work(reporter: sending.Reporter) -> None:
         async with Session(target.server, token=target.token, proxy=target.proxy) as session:
-            parts = sending.parts(arguments, arguments.spool)
-            await push(session, id, read_chunks(fd), tell=reporter, **parts)
+            parts = sending.push_options(arguments)
+            await push(session, id, read_chunks(fd), on_progress=reporter, **parts)
 
-    try:
-        asyncio.run(work())
-    except InputFailed as error:
-        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
-        reporter.say(f"The input could not be read: {reason}.")
-        return INPUT
-    except LoomError as error:
-        reporter.say(str(error))
-        return sending.code_of(error)
-    finally:
-        reporter.close()
-    return OK
+    with sending.reporter(PROG, total) as reporter:
+        asyncio.run(work(reporter))
+    return exit_codes.OK
 
 
 def _resume(arguments: Arguments, target: Target) -> int:
-    """Send every spool file; the exit code is that of the last that could not be."""
+    """Send every spool file. Return the exit code of the last one that failed."""
     from loom.client import spool
 
-    code = OK
+    code = exit_codes.OK
     directory: Path = arguments.spool or spool.default_directory()
     for path in spool.find(directory):
         try:
-            with spool.open_left(path) as left:
-                _resume_one(arguments, target, left)
+            with spool.open_file(path) as file:
+                _resume_one(arguments, target, file)
                 path.unlink()
         except LoomError as error:
-            sending.say(PROG, str(error))
-            code = sending.code_of(error)
+            tell(PROG, str(error))
+            code = exit_codes.of(error)
     return code
 
 
-def _resume_one(arguments: Arguments, target: Target, left: "spool.Spooled") -> None:
+def _resume_one(arguments: Arguments, target: Target, file: "spool.SpoolFile") -> None:
     from loom.client.producing import resume
     from loom.client.push import Pace
     from loom.client.session import Session
 
-    # Where it was to go at first, unless told otherwise.
-    server = target.server if arguments.server else left.left.server
-    reporter = sending.reporter(PROG, left.left.size)
+    left = file.remainder
+    server = target.server if arguments.server else left.server
 
-    async def work() -> None:
+    async def work(reporter: sending.Reporter) -> None:
         async with Session(server, token=target.token, proxy=target.proxy) as session:
-            await resume(session, left, pace=Pace(patience=arguments.patience), tell=reporter)
+            await resume(session, file, pace=Pace(patience=arguments.patience), on_progress=reporter)
 
-    try:
-        asyncio.run(work())
-    finally:
-        reporter.close()
-    sys.stdout.write(f"{left.left.id}: {left.left.size} bytes are stored.\n")
+    with sending.reporter(PROG, left.size) as reporter:
+        asyncio.run(work(reporter))
+    sys.stdout.write(f"{left.id}: {left.size} bytes are stored.\n")
     sys.stdout.flush()

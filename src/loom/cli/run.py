@@ -1,7 +1,7 @@
-"""The command `loom run`: runs a command as usual, and sends what it prints as a stream while it prints it.
+"""The command `loom run`: run a command as usual, and send its output as a stream while it is printed.
 
-Owns that the stream never matters to the command: whatever becomes of the server, the command runs to its own
-end, and its exit code is ours.
+Owns that the stream never affects the command: whatever happens to the server, the command runs to its end,
+and its exit code is that of `loom run`.
 """
 
 import asyncio
@@ -18,26 +18,26 @@ import click
 
 from loom.cli import options, sending
 from loom.cli.child import Child, exit_code, on_terminal
-from loom.cli.command import Command, declare
+from loom.cli.command import Command, declare, tell
 from loom.cli.sending import Arguments
 from loom.cli.target import Target, resolve
 from loom.errors import LoomError
 
 PROG = "loom run"
 COMMAND_CHARS = 500
-"""Of the command line that the metadata tells; what it may have in all is bounded."""
+"""Characters of the command line to store in the metadata, whose size is limited."""
 WAITING_BYTES = 64 << 20
-"""Of output that the push does not take: then it is given up, so that the command need not wait."""
+"""Bytes of output that the push has not taken. Above this the stream is given up: the command never waits."""
 
 
 class Overflow(Exception):
-    """The output came faster than it could be kept."""
+    """The output arrived faster than it could be stored or sent."""
 
-    strerror = "more output came than --max-buffer allows to keep"
+    strerror = "the command printed more than --max-buffer allows to keep"
 
 
 class Output:
-    """What the command prints, for the push. Never makes the command wait."""
+    """The output of the command, for the push. Never makes the command wait."""
 
     def __init__(self) -> None:
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -46,18 +46,18 @@ class Output:
         self._closed = False
 
     def write(self, data: bytes) -> None:
-        """Nothing is taken any more once too much waits."""
+        """Add output. Drop it, and all that follows, if too much is waiting."""
         self._overflow = self._overflow or self._waiting + len(data) > WAITING_BYTES
         if not self._overflow and not self._closed:
             self._waiting += len(data)
             self._pieces.put_nowait(data)
 
     def end(self) -> None:
-        """Nothing comes any more."""
+        """Mark the end of the output."""
         self._pieces.put_nowait(None)
 
     def close(self) -> None:
-        """Nobody takes anything any more."""
+        """Drop all further output: the push has ended."""
         self._closed = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -107,7 +107,7 @@ def command(child: list[str], id: str, mask: tuple[str, ...], arguments: Argumen
     secrets: set[bytes] = set()
     for name in mask:
         if name not in os.environ:
-            sending.say(PROG, f"There is no environment variable {name} whose value could be hidden.")
+            tell(PROG, f"The environment variable {name} is not set: there is no value to hide.")
         secrets |= secrets_in(os.environ.get(name, ""))
     return asyncio.run(_run(id, arguments, target, child, secrets))
 
@@ -118,7 +118,7 @@ async def _run(
     try:
         child = Child(command, terminal=on_terminal())
     except OSError as error:
-        sending.say(PROG, f"{command[0]} cannot be run: {error.strerror}.")
+        tell(PROG, f"{command[0]} cannot be run: {error.strerror}.")
         return exit_code(error)
     from loom.client.mask import Mask
 
@@ -136,28 +136,27 @@ async def _run(
         asyncio.get_running_loop().add_signal_handler(number, pushing.cancel)
     await asyncio.wait({pushing})
     if pushing.cancelled():
-        sending.say(PROG, "Interrupted: the stream is not complete.")
+        tell(PROG, "Interrupted: the stream is not complete.")
     return code
 
 
 async def _push(
     id: str, arguments: Arguments, target: Target, output: Output, result: Mapping[str, Any]
 ) -> None:
-    """Send all of it; whatever goes wrong is told, and no more."""
+    """Send the output. Errors are reported, and affect nothing else."""
     from loom.client.errors import InputFailed
     from loom.client.producing import push
     from loom.client.session import Session
 
     try:
         async with Session(target.server, token=target.token, proxy=target.proxy) as session:
-            parts = sending.parts(arguments, arguments.spool)
-            await push(session, id, output, closing=lambda: result, **parts)
+            parts = sending.push_options(arguments)
+            await push(session, id, output, final_members=lambda: result, **parts)
     except InputFailed as error:
-        sending.say(
-            PROG, f"The stream is not complete: {getattr(error.__cause__, 'strerror', error.__cause__)}."
-        )
+        reason = getattr(error.__cause__, "strerror", error.__cause__)
+        tell(PROG, f"The stream is not complete: {reason}.")
     except LoomError as error:
-        sending.say(PROG, f"The stream is not complete: {error}")
+        tell(PROG, f"The stream is not complete: {error}")
     finally:
         output.close()
 

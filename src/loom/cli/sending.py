@@ -1,27 +1,26 @@
-"""What `loom push` and `loom run` share: arguments, exit codes, and how a push looks on standard error."""
+"""What `loom push`, `loom run` and `stream` share: options, and the progress of a push on standard error."""
 
 import functools
 import json
-import os
 import re
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import click
 
-from loom.cli import options
-from loom.cli.exit_codes import CONFLICT, INPUT, LOST, REFUSED, SPOOLED, UNAUTHORIZED
-from loom.errors import LoomError
+from loom.cli import exit_codes, options
+from loom.cli.command import STDERR, Stop, tell
+from loom.cli.running import is_terminal
+from loom.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from loom.client.push import Progress
+    from loom.client.push import PushProgress
 
+P = ParamSpec("P")
+T = TypeVar("T")
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-BY_STATUS = {401: UNAUTHORIZED, 403: UNAUTHORIZED, 409: CONFLICT, 412: CONFLICT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +108,22 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     return gathered
 
 
-def parts(arguments: Arguments, spool: Path | None) -> dict[str, Any]:
-    """What the arguments mean to `client.producing.push`."""
+def reporting_interrupt(function: Callable[P, T]) -> Callable[P, T]:
+    """Report on standard error that Ctrl-C ended the command before its time."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **given: P.kwargs) -> T:
+        try:
+            return function(*args, **given)
+        except KeyboardInterrupt:
+            sentence = "Interrupted before the server confirmed the stream."
+            raise Stop(exit_codes.INTERRUPTED, sentence) from None
+
+    return run
+
+
+def push_options(arguments: Arguments) -> dict[str, Any]:
+    """Return the arguments as those of `client.producing.push`."""
     from loom.client.producing import Keeping
     from loom.client.push import Creation, Pace
 
@@ -123,60 +136,40 @@ def parts(arguments: Arguments, spool: Path | None) -> dict[str, Any]:
             ttl=arguments.ttl,
         ),
         "pace": Pace(patience=arguments.patience),
-        "keeping": Keeping(limit=arguments.max_buffer, spool=spool),
+        "keeping": Keeping(limit=arguments.max_buffer, spool=arguments.spool),
     }
 
 
-def code_of(error: LoomError) -> int:
-    """The exit code that tells an error."""
-    from loom.client import errors
-
-    if isinstance(error, errors.Spooled):
-        return SPOOLED
-    if isinstance(error, errors.InputFailed):
-        return INPUT
-    if isinstance(error, errors.Fenced):
-        return CONFLICT
-    if isinstance(error, errors.Refused):
-        return BY_STATUS.get(error.status, REFUSED)
-    return LOST if isinstance(error, errors.Lost) else REFUSED
-
-
-def say(prog: str, sentence: str) -> None:
-    """One line on standard error, whatever becomes of it."""
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            sys.stderr.write(f"{prog}: {sentence if sentence.isprintable() else ascii(sentence)}\n")
-            sys.stderr.flush()
-
-
 class Reporter:
-    """Tells of trouble, once each time, and that it is over; a moment's trouble is not told."""
+    """Report an outage, once, and its end. An error that the next attempt overcomes is not reported."""
 
     def __init__(self, prog: str) -> None:
         self._prog = prog
         self._attempts = 0
 
-    def __call__(self, progress: "Progress") -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, progress: "PushProgress") -> None:
         if progress.trouble is None:
             if self._attempts > 1:
-                self.say("The server is there again.")
+                self.say("The server is back.")
             self._attempts = 0
             return
         self._attempts += 1
         if self._attempts == 2:
-            self.say(f"{progress.trouble} Trying again; nothing is lost.")
+            self.say(f"{progress.trouble} Retrying; no bytes are lost.")
 
     def say(self, sentence: str) -> None:
-        """A line for people."""
-        say(self._prog, sentence)
-
-    def close(self) -> None:
-        """Nothing more comes."""
+        """Write a line to standard error."""
+        tell(self._prog, sentence)
 
 
 class Bar(Reporter):
-    """The same with a progress bar: how much is stored, how fast, for how long still if that is known."""
+    """A Reporter with a progress bar: bytes stored, their rate and, if the total is known, the time left."""
 
     def __init__(self, prog: str, total: int | None) -> None:
         super().__init__(prog)
@@ -187,19 +180,22 @@ class Bar(Reporter):
         columns += [progress.TransferSpeedColumn(), progress.TimeRemainingColumn()]
         self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=total)
-        self._bar.start()
 
-    def __call__(self, progress: "Progress") -> None:
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress: "PushProgress") -> None:
         super().__call__(progress)
         self._bar.update(self._task, completed=progress.durable)
 
     def say(self, sentence: str) -> None:
-        self._bar.console.print(f"{self._prog}: {sentence}", markup=False, highlight=False)
-
-    def close(self) -> None:
-        self._bar.stop()
+        self._bar.console.print(f"{self._prog}: {printable(sentence)}", markup=False, highlight=False)
 
 
 def reporter(prog: str, total: int | None) -> Reporter:
-    """A bar where it can be seen."""
-    return Bar(prog, total) if sys.stderr is not None and os.isatty(2) else Reporter(prog)
+    """Return a Reporter, with a bar if standard error is a terminal."""
+    return Bar(prog, total) if is_terminal(STDERR) else Reporter(prog)

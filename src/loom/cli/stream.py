@@ -1,4 +1,4 @@
-"""The command `stream`: standard input becomes a stream on a server, in one request.
+"""The command `stream`: send standard input to a server as a stream, in one request.
 
 Starts fast: aiohttp is imported only after the arguments are valid.
 """
@@ -10,22 +10,14 @@ from typing import NoReturn
 
 import click
 
-from loom.cli import options
-from loom.cli.command import Stop, declare, launch
-from loom.cli.exit_codes import CONFLICT, INPUT, INTERRUPTED, OK, REFUSED, UNAUTHORIZED
-from loom.client.address import has_user, url_fault
+from loom.cli import options, sending
+from loom.cli.command import declare, launch
 
-BY_STATUS = {401: UNAUTHORIZED, 403: UNAUTHORIZED, 409: CONFLICT}
-
-
-def _url(text: str) -> str:
-    if fault := url_fault(text):
-        raise click.BadParameter(f"{text!r} {fault}.")
-    return text
+CONNECT_TIMEOUT = 30.0
 
 
 @declare("stream", "make 2>&1 | stream http://localhost:3060 build/42")
-@click.argument("server", metavar="SERVER_URL", type=_url)
+@click.argument("server", metavar="SERVER_URL")
 @click.argument("id", metavar="STREAM_ID", type=options.stream_id)
 @click.option("--force", is_flag=True, help="Replace a stream of that name.")
 @click.option(
@@ -37,9 +29,10 @@ def _url(text: str) -> str:
 )
 @options.meta
 @options.content_type
+@sending.reporting_interrupt
 def command(
     server: str, id: str, force: bool, token: str | None, meta: tuple[tuple[str, str], ...], content_type: str
-) -> int:
+) -> None:
     """Send standard input to a Loom server as a stream.
 
     Every byte is sent as it arrives, in one request. Proxies named in the environment are not used: many hold
@@ -47,32 +40,20 @@ def command(
     """
     if sys.stdin is None:
         raise click.UsageError("Standard input is closed.")
-    if token and has_user(server):
-        raise click.UsageError("Give a token or a user in the URL, not both.")
-    from loom.client.errors import InputFailed, Refused
     from loom.client.files import read_chunks
-    from loom.client.post import post
+    from loom.client.producing import send_once
+    from loom.client.session import Session, Timeouts
 
-    try:
-        asyncio.run(
-            post(
-                server,
-                id,
-                read_chunks(sys.stdin.fileno()),
-                token=token,
-                metadata=json.dumps(dict(meta)) if meta else None,
-                content_type=content_type,
-                force=force,
-            )
-        )
-    except Refused as error:
-        raise Stop(BY_STATUS.get(error.status, REFUSED), str(error)) from None
-    except InputFailed as error:
-        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise Stop(INPUT, f"Standard input could not be read: {reason}.") from None
-    except KeyboardInterrupt:
-        raise Stop(INTERRUPTED, "Interrupted before the server confirmed the stream.") from None
-    return OK
+    headers = {"Content-Type": content_type}
+    if meta:
+        headers["X-Stream-Metadata"] = json.dumps(dict(meta))
+    chunks = read_chunks(sys.stdin.fileno())
+
+    async def work() -> None:
+        async with Session(server, token=token, timeouts=Timeouts(connect=CONNECT_TIMEOUT)) as session:
+            await send_once(session, id, chunks, headers=headers, force=force)
+
+    asyncio.run(work())
 
 
 def main() -> NoReturn:

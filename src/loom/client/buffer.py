@@ -1,8 +1,8 @@
-"""The bytes of an input that are not acknowledged yet. Owns where they are: in memory, then in a spool file.
+"""The unconfirmed bytes of an input. Owns where they are kept: in memory, then in a spool file.
 
-Bytes are kept in pages of 1 MiB. Up to 8 of them are in memory, those behind in slots of one nameless file,
-used again once they are free: the file never takes more than what was unacknowledged at once. A full disk is
-no failure: there is then room for fewer bytes. Knows nothing of servers.
+Bytes are kept in pages of 1 MiB. Up to 8 of them are in memory, later ones in slots of one unnamed file.
+Slots are reused, so that the file never exceeds the most bytes that were unconfirmed at once. A full disk is
+not a failure: the buffer then holds fewer bytes. Knows nothing of servers.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 
 class Buffer:
-    """Bytes [start, end) of a stream. One task appends, one reads, anyone releases.
+    """Bytes [start, end) of a stream. One task appends and one reads; any may release.
 
-    `limit` is how many bytes it takes at most, `directory` where the spool file is made when memory is full.
+    `limit` is the most bytes held. The spool file is created in `directory` when memory is full.
     """
 
     def __init__(
@@ -35,14 +35,15 @@ class Buffer:
         directory: Path | None = None,
     ) -> None:
         self.start = start
-        """What is before it was acknowledged, and is forgotten."""
+        """The offset of the first byte held. Earlier ones are confirmed and released."""
         self.end = start
         self.ended = False
-        """Nothing will be appended any more."""
+        """Whether the input has ended: nothing will be appended."""
         self.limit = limit
         self._memory = memory
         self._directory = directory
         self._pages: dict[int, bytearray | int] = {}
+        """By number, a page in memory or the slot of one in the file."""
         self._resident = 0
         self._disk_full = False
         self._lifted = False
@@ -54,22 +55,22 @@ class Buffer:
 
     @property
     def size(self) -> int:
-        """Bytes that are held."""
+        """The number of bytes held."""
         return self.end - self.start
 
     @property
     def full(self) -> bool:
-        """Who appends has to wait."""
+        """Whether an append has to wait."""
         if self._lifted:
             return False
         return self.size >= self.limit or (self._disk_full and self._resident * PAGE_BYTES >= self._memory)
 
     async def append(self, data: bytes) -> None:
-        """Take more bytes; waits while there is no room."""
+        """Append bytes. Waits while the buffer is full."""
         view = memoryview(data)
         while view:
             while self.full:
-                await self._change()
+                await self._wait_change()
             number, used = divmod(self.end, PAGE_BYTES)
             page = self._pages.get(number)
             if page is None:
@@ -80,31 +81,31 @@ class Buffer:
             page += part
             view = view[len(part) :]
             self.end += len(part)
-            self._tell()
+            self._notify()
             if len(page) == PAGE_BYTES and self._resident * PAGE_BYTES > self._memory:
                 await self._spill(number, page)
 
     def finish(self) -> None:
-        """The input has ended."""
+        """Mark the end of the input."""
         self.ended = True
-        self._tell()
+        self._notify()
 
-    def lift(self) -> None:
-        """Take all that comes, to the last byte that the disk has room for; OSError beyond it."""
+    def lift_limit(self) -> None:
+        """Accept all further bytes. An append raises OSError if the disk is full."""
         self._lifted = True
-        self._tell()
+        self._notify()
 
     def release(self, offset: int) -> None:
-        """The bytes before `offset` are safe elsewhere; one that is behind `start` changes nothing."""
+        """Forget the bytes before `offset`: they are stored elsewhere. Does nothing if they are released."""
         assert offset <= self.end
         for number in range(self.start // PAGE_BYTES, offset // PAGE_BYTES):
             self._drop(number)
         self.start = max(self.start, offset)
         self._disk_full = False
-        self._tell()
+        self._notify()
 
     async def read(self, offset: int, most: int) -> bytes:
-        """Bytes from `offset` on, at most so many, fewer as it comes; empty if there are none yet."""
+        """Return at most `most` bytes from `offset`, or fewer; none if there are none yet."""
         assert offset >= self.start
         number, at = divmod(offset, PAGE_BYTES)
         size = min(most, PAGE_BYTES - at, self.end - offset)
@@ -116,19 +117,19 @@ class Buffer:
                 return bytes(view[at : at + size])
         return await self._in_thread(lambda: self._read(page * PAGE_BYTES + at, size))
 
-    async def beyond(self, offset: int) -> None:
-        """Wait until there are bytes behind `offset`, or there will be none."""
+    async def wait_beyond(self, offset: int) -> None:
+        """Wait until the buffer ends after `offset`, or the input has ended."""
         while self.end <= offset and not self.ended:
-            await self._change()
+            await self._wait_change()
 
     def close(self) -> None:
-        """Forget all; what the disk is busy with ends by itself."""
+        """Drop all bytes and the file. A write to disk that has begun ends on its own."""
         if (file := self._file) is not None:
             self._disk.submit(file.close)
         self._disk.shutdown(wait=False)
 
     async def _spill(self, number: int, page: bytearray) -> None:
-        """Move a full page to the file; it stays where it is if the disk is full."""
+        """Move a full page to the file. It stays in memory if the disk is full."""
         slot = self._free.pop() if self._free else self._slots
         self._slots = max(self._slots, slot + 1)
         try:
@@ -138,6 +139,7 @@ class Buffer:
                 raise
             self._disk_full = True
         else:
+            # The page may have been released during the write.
             if self._pages.get(number) is page:
                 self._pages[number] = slot
                 self._resident -= 1
@@ -151,11 +153,11 @@ class Buffer:
         while done < len(page):
             done += os.pwrite(self._file.fileno(), page[done:], slot * PAGE_BYTES + done)
 
-    def _read(self, place: int, size: int) -> bytes:
+    def _read(self, position: int, size: int) -> bytes:
         assert self._file is not None
-        data = os.pread(self._file.fileno(), size, place)
+        data = os.pread(self._file.fileno(), size, position)
         if not data:
-            raise OSError(errno.EIO, "the spool file was cut")
+            raise OSError(errno.EIO, "the spool file was truncated")
         return data
 
     def _drop(self, number: int) -> None:
@@ -168,9 +170,9 @@ class Buffer:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
-    async def _change(self) -> None:
+    async def _wait_change(self) -> None:
         await self._changed.wait()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()

@@ -1,32 +1,38 @@
-"""The client of a server, for asyncio. Owns what can be asked; how bytes come and go is told elsewhere."""
+"""The client of a server, for asyncio. Owns the requests of a session other than uploads and reading."""
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from yarl import URL
+import aiohttp
 
-from loom.client.errors import ClientError, InvalidRequest, Lost, Refused
+from loom.client.errors import ClientError, InvalidRequest, Lost
 from loom.client.files import Source, chunks_of
 from loom.client.info import Change, StreamInfo
 from loom.client.producing import Keeping, push
 from loom.client.push import Creation, Pace
 from loom.client.reading import Reading
-from loom.client.session import Backoff, Session, Timeouts
+from loom.client.session import Backoff, Session, Timeouts, foreign, head_of
 from loom.model import DEFAULT_CONTENT_TYPE
+from loom.wire.fields import tag_of
+from loom.wire.media import EVENTS
 from loom.wire.sse import Decoder
 
 DEFAULT_SERVER = "http://127.0.0.1:3060"
 PAGE = 1000
 
+T = TypeVar("T")
+
 
 class AsyncClient:
-    """Use as `async with`, in one event loop. Everything raises ClientError and nothing else on purpose.
+    """Talk to a Loom server. Use as `async with`, in one event loop.
 
-    `server` is an http or https URL that may have a path. `token` is sent as a bearer token, `proxy` is the
-    URL of an HTTP proxy, `timeouts` how long to wait for what.
+    `server` is an http or https URL and may have a path. `token` is sent as a bearer token; `proxy` is the
+    URL of an HTTP proxy. Every method raises ClientError for all that can go wrong with a request, and
+    Refused for a response that is not Loom's.
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Cut what is open. May be repeated."""
+        """Close all connections. May be repeated."""
         await self.session.close()
 
     async def push(
@@ -63,13 +69,14 @@ class AsyncClient:
         spool: Path | None = None,
         patience: float = 60.0,
     ) -> int:
-        """Create the stream `id` and bring it all of `source`; returns its size once its end is durable too.
+        """Create the stream `id`, send `source` and return its size once the stream is complete and durable.
 
-        Lost connections and restarts of the server are survived, `patience` seconds after the source has
-        ended. With `spool`, a directory, what could not be sent is kept there: Spooled. `force` replaces. The
-        stream is deleted `ttl` seconds after its end; 0 keeps it, None leaves that to the server.
+        After an outage of the network or the server, the push resumes from the last confirmed byte. Once the
+        source has ended, an outage may last `patience` seconds. With `spool`, a directory, the rest is then
+        stored there and Spooled is raised. `force` replaces a stream of this id. The stream is deleted `ttl`
+        seconds after its end; 0 keeps it, None leaves that to the server.
         """
-        place = await push(
+        state = await push(
             self.session,
             id,
             chunks_of(source),
@@ -79,7 +86,7 @@ class AsyncClient:
             pace=Pace(patience=patience),
             keeping=Keeping(spool=spool),
         )
-        return place.offset
+        return state.offset
 
     def follow(
         self,
@@ -94,15 +101,16 @@ class AsyncClient:
         persistent: bool = False,
         wait: bool = False,
     ) -> Reading:
-        """The bytes of a stream and what comes, until it is complete; see Reading.
+        """Read the bytes of a stream, stored and new, until it is complete; see Reading.
 
-        It begins at the first byte, or at `offset` (negative: so many bytes before the end), with the last
-        `lines`, at the `line` of that number (1 is the first), or with what arrived `since` a time (RFC 3339)
-        or for a duration such as 10m. With `key` only the stream of that key is read. With `wait` a stream
-        that is not there yet is waited for, and read from its first byte.
+        Begin at the first byte, at `offset` (negative: from the end), at the last `lines`, at the `line` with
+        this number (from 1), or at the first byte that arrived `since` a time (RFC 3339) or within a duration
+        such as 10m. With `key`, read only the stream that has it. With `persistent`, retry the first request,
+        too. With `verify`, compare the bytes with the digest of the stream. With `wait`, wait for a stream
+        that does not exist yet and read it from its first byte.
         """
-        places = {"offset": offset, "lines": lines, "line": line, "since": since}
-        query = {name: str(value) for name, value in places.items() if value is not None}
+        starts = {"offset": offset, "lines": lines, "line": line, "since": since}
+        query = {name: str(value) for name, value in starts.items() if value is not None}
         if len(query) > 1:
             raise InvalidRequest(f"Begin at one of {' and '.join(query)}.")
         return Reading(self.session, id, query, key=key, verify=verify, persistent=persistent, wait=wait)
@@ -110,20 +118,20 @@ class AsyncClient:
     async def download(
         self, id: str, start: int = 0, stop: int | None = None, *, key: str | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Bytes [start, stop) of what is there now; a negative `start` counts from the end.
+        """Read the bytes [start, stop) that are stored now; a negative `start` counts from the end.
 
-        A download that breaks is resumed; a complete stream that is read as a whole is compared with its
-        digest, if the server has one.
+        After a disconnect the download resumes. A complete stream that is read as a whole is compared with
+        its digest, if the server has one.
         """
-        headers = {"If-Match": f'"{key}"'} if key else {}
+        headers = {"If-Match": tag_of(key)} if key else {}
         async with self.session.request("HEAD", self.session.stream_url(id), headers=headers) as response:
-            size, key = int(response.headers["Upload-Offset"]), response.headers["X-Stream-Key"]
-            complete = response.headers.get("Upload-Complete") == "?1"
+            head = head_of(response, "size", "key")
+        size = head.size or 0
         start = max(0, size + start) if start < 0 else start
         stop = size if stop is None else min(stop, size)
-        whole = complete and start == 0 and stop == size
+        whole = bool(head.complete) and start == 0 and stop == size
         reading = Reading(
-            self.session, id, {}, start=start, stop=stop, key=key, verify=whole, persistent=True
+            self.session, id, {}, start=start, stop=stop, key=head.key, verify=whole, persistent=True
         )
         async with reading:
             async for piece in reading:
@@ -132,12 +140,13 @@ class AsyncClient:
     async def read(
         self, id: str, start: int = 0, stop: int | None = None, *, key: str | None = None
     ) -> bytes:
-        """The same at once, in memory."""
+        """Return the bytes [start, stop) that are stored now, in memory."""
         return b"".join([piece async for piece in self.download(id, start, stop, key=key)])
 
     async def info(self, id: str) -> StreamInfo:
-        """What is known of one stream."""
-        return _info(await self._json("GET", self.session.stream_url(id, {"info": ""})))
+        """Return what the server knows about one stream."""
+        async with self.session.request("GET", self.session.stream_url(id, {"info": ""})) as response:
+            return _member(response, await response.read(), StreamInfo.of)
 
     async def streams(
         self,
@@ -148,47 +157,58 @@ class AsyncClient:
         created_after: str | None = None,
         limit: int | None = None,
     ) -> AsyncGenerator[StreamInfo, None]:
-        """The streams that match, newest first, page by page; `created_after` is a time (RFC 3339)."""
+        """Iterate over the streams that match, newest first.
+
+        A stream matches if its id begins with `prefix`, its state is one of `states`, its metadata has the
+        members of `metadata`, and it was created after `created_after` (RFC 3339).
+        """
         query = {f"meta.{name}": value for name, value in (metadata or {}).items()}
         query |= {"prefix": prefix} if prefix else {}
         query |= {"state": ",".join(states)} if states else {}
         query |= {"created_after": created_after} if created_after else {}
         while limit is None or limit > 0:
             query["limit"] = str(PAGE if limit is None else min(limit, PAGE))
-            page = await self._json("GET", self.session.url("/streams", query))
-            for row in page.get("streams", ()):
-                yield _info(row)
+            async with self.session.request("GET", self.session.url("/streams", query)) as response:
+                rows, cursor = _member(response, await response.read(), _page)
+            for row in rows:
+                yield row
             if limit is not None:
-                limit -= len(page.get("streams", ()))
-            if not page.get("cursor"):
+                limit -= len(rows)
+            if not cursor:
                 return
-            query["cursor"] = page["cursor"]
+            query["cursor"] = cursor
 
     async def delete(self, id: str) -> None:
-        """Delete a stream, for good; a live one too."""
+        """Delete a stream, also a live one. Its bytes cannot be recovered."""
         async with self.session.request("DELETE", self.session.stream_url(id)) as response:
             await response.read()
 
     async def count(self, prefix: str) -> int:
-        """How many streams `delete_all` would delete."""
-        url = self.session.url("/streams", {"prefix": prefix, "dry_run": ""})
-        return int((await self._json("DELETE", url))["count"])
+        """Return how many streams `delete_all` would delete."""
+        return await self._delete({"prefix": prefix, "dry_run": ""}, "count")
 
     async def delete_all(self, prefix: str, *, confirm: int) -> int:
-        """Delete every stream whose id begins with `prefix` if they are `confirm`, else raise Conflict."""
-        url = self.session.url("/streams", {"prefix": prefix, "confirm": str(confirm)})
-        return int((await self._json("DELETE", url))["deleted"])
+        """Delete every stream whose id begins with `prefix`, and return how many these were.
+
+        Raises Conflict, and deletes nothing, if their number is not `confirm`.
+        """
+        return await self._delete({"prefix": prefix, "confirm": str(confirm)}, "deleted")
 
     async def events(self, prefix: str = "", *, persistent: bool = False) -> AsyncGenerator[Change, None]:
-        """What happens to streams from now on, across breaks; see Change for the one that comes first."""
+        """Iterate over the changes of streams from now on, across disconnects. The first Change is a reset.
+
+        With `persistent`, retry the first request, too.
+        """
         backoff = Backoff(self.session.timeouts.patience)
         url = self.session.url("/events", {"prefix": prefix} if prefix else None)
         last = ""
         while True:
-            headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+            headers = {"Accept": EVENTS} | ({"Last-Event-ID": last} if last else {})
             decoder = Decoder()
             try:
                 async with self.session.request("GET", url, headers=headers) as response:
+                    if response.content_type != EVENTS:
+                        raise foreign(response, f"with {response.content_type} instead of {EVENTS}")
                     if not last:
                         yield Change("reset")
                     persistent = True
@@ -197,42 +217,38 @@ class AsyncClient:
                         events = decoder.feed(piece)
                         last = decoder.id or last
                         for event in events:
-                            yield _change(event.name, event.data)
-                raise Lost("The server ended its events.")
+                            yield _member(response, event.data, partial(_change, event.name))
+                raise Lost("The server ended the response with events.")
             except ClientError as error:
                 if not persistent:
                     raise
                 await backoff.wait(error)
 
     async def spy(self, *, color: bool = False) -> AsyncGenerator[bytes, None]:
-        """All that is being sent, woven into one output. Raises Lost at a break: nothing is resumed here."""
+        """Read the output of all live streams, merged. Raises Lost at a disconnect: it cannot be resumed."""
         url = self.session.url("/spy", {"color": ""} if color else None)
         async with self.session.request("GET", url, follow=True) as response:
             yield b""
             async for piece in response.content.iter_any():
                 yield piece
-        raise Lost("The server ended the spying.")
+        raise Lost("The server ended the output of all streams.")
 
-    async def _json(self, method: str, url: URL) -> Any:
-        async with self.session.request(method, url) as response:
-            body = await response.read()
-        try:
-            return json.loads(body)
-        except ValueError:
-            raise Refused(response.status, "What answered is no Loom server.") from None
+    async def _delete(self, query: Mapping[str, str], member: str) -> int:
+        async with self.session.request("DELETE", self.session.url("/streams", query)) as response:
+            return _member(response, await response.read(), lambda reply: int(reply[member]))
 
 
-def _info(row: Mapping[str, Any]) -> StreamInfo:
+def _member(response: aiohttp.ClientResponse, text: bytes | str, read: Callable[[Any], T]) -> T:
+    """Return what `read` finds in the JSON of a response. Raise Refused if that is not Loom's."""
     try:
-        return StreamInfo.of(row)
-    except (LookupError, TypeError, ValueError):
-        raise Refused(200, "What answered is no Loom server, or one of another version.") from None
+        return read(json.loads(text))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise foreign(response, "with a body that Loom does not send") from None
 
 
-def _change(name: str, data: str) -> Change:
-    if name == "reset":
-        return Change(name)
-    try:
-        return Change(name, _info(json.loads(data)))
-    except ValueError:
-        raise Refused(200, "What answered is no Loom server.") from None
+def _page(reply: Any) -> tuple[list[StreamInfo], str | None]:
+    return [StreamInfo.of(row) for row in reply["streams"]], reply.get("cursor")
+
+
+def _change(kind: str, row: Any) -> Change:
+    return Change(kind, None if kind == "reset" else StreamInfo.of(row))

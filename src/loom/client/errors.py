@@ -1,21 +1,21 @@
-"""Everything the client raises on purpose. Knows nothing of HTTP libraries.
+"""Define every error that the client raises on purpose. Knows nothing of HTTP libraries.
 
-ClientError                     a LoomError; `temporary` says whether the same may work later
-├── InvalidRequest              never sent: the id, the server's URL or an argument cannot be meant
-├── Refused                     the server answered, and the answer is no; has `status`, `code` and `problem`
-│   ├── Unauthorized            401  no token, or one that is not known
-│   ├── Forbidden               403  the token does not allow it
+ClientError                     a LoomError; `temporary` says whether a retry may succeed
+├── InvalidRequest              nothing was sent: the id, the server's URL or an argument is not valid
+├── Refused                     the server refused, or is no Loom server; has `status`, `code` and `problem`
+│   ├── Unauthorized            401  the token is missing or unknown
+│   ├── Forbidden               403  the token does not allow this
 │   ├── NotFound                404
-│   ├── Conflict                409  taken, final, at another offset: `code` says which
-│   ├── Replaced                412  deleted or replaced: the bytes read so far are of another stream
-│   ├── OutOfRange              416  no byte there
-│   └── Unavailable             408, 429, 5xx  may work later; `retry_after` in seconds where it was told
-├── Lost                        the server was not reached, or went away before it had said everything
-├── Fenced                      this producer may not go on: the stream is another one's by now
-├── Aborted                     the stream ended without its producer saying that it is complete
-├── Corrupted                   the bytes are not those that the server's digest was made of
-├── InputFailed                 what should have been sent could not be read; `__cause__` says why
-└── Spooled                     not all was sent; what is left is kept in a file; `__cause__` says why
+│   ├── Conflict                409  exists, final, at another offset: `code` says which
+│   ├── Replaced                412  deleted or replaced: the bytes read so far belong to another stream
+│   ├── OutOfRange              416  the stream has no byte there
+│   └── Unavailable             408, 429, 5xx  a retry may succeed, after `retry_after` seconds if given
+├── Lost                        the server cannot be reached, or the connection was lost
+├── Fenced                      another producer took the stream over, or the stream was replaced
+├── Aborted                     the stream ended without being complete
+├── Corrupted                   the bytes do not match the digest of the stream
+├── InputFailed                 the source of a push could not be read; `__cause__` says why
+└── Spooled                     not everything was sent; the rest is in a file; `__cause__` says why
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from loom.errors import LoomError
 
 
 class ClientError(LoomError):
-    """The root. `str()` is a sentence for people; where the server said why, it is the server's own."""
+    """The root. `str()` is a sentence for the user: the server's own, if it sent one."""
 
     code = "client"
     status = 0
@@ -34,13 +34,16 @@ class ClientError(LoomError):
 
 
 class InvalidRequest(ClientError, ValueError):
-    """Nothing was sent: it could not be meant."""
+    """The request is not valid; nothing was sent."""
 
     code = "invalid_request"
 
 
 class Refused(ClientError):
-    """The server answered, and the answer is no. `code` and `problem` are as RFC 9457 has them, if given."""
+    """The server refused, or its response is not Loom's.
+
+    `problem` is the problem detail (RFC 9457), `code` its member of that name.
+    """
 
     code = "refused"
 
@@ -60,63 +63,63 @@ class Refused(ClientError):
 
 
 class Unauthorized(Refused):
-    """No token, or one that is not known."""
+    """The token is missing or unknown."""
 
     code = "unauthorized"
 
 
 class Forbidden(Refused):
-    """The token is known, and does not allow this."""
+    """The token is known but does not allow this."""
 
     code = "forbidden"
 
 
 class NotFound(Refused):
-    """No stream of that id, or none that this token may know of."""
+    """No stream has this id, or the token does not allow to see it."""
 
     code = "not_found"
 
 
 class Conflict(Refused):
-    """The stream is not as the request takes it to be; `code` says in what."""
+    """The stream is in another state than the request expects; `code` says in which."""
 
     code = "conflict"
 
 
 class Replaced(Refused):
-    """The stream under this id is another one by now: what came so far does not go on."""
+    """The id belongs to another stream now, or to none: the bytes read so far have no continuation."""
 
     code = "precondition_failed"
 
 
 class OutOfRange(Refused):
-    """The stream has no byte where it was asked for."""
+    """The stream has no byte in the requested range."""
 
     code = "range_not_satisfiable"
 
 
 class Unavailable(Refused):
-    """A limit or a failure of the server, or of a proxy before it: the same may work later."""
+    """A limit or a failure of the server or of a proxy. A retry may succeed."""
 
     code = "unavailable"
     temporary = True
 
 
 class Lost(ClientError):
-    """The server was not reached, or was lost before it had said everything."""
+    """The server cannot be reached, or the connection was lost before the response had ended."""
 
     code = "lost"
     temporary = True
 
 
 class Fenced(ClientError):
-    """This producer may not go on: another one took the stream over, or it was replaced."""
+    """This producer must stop: another one took the stream over, or the stream was replaced."""
 
     code = "fenced"
 
 
 class Aborted(ClientError):
-    """The stream was aborted: `reason` says why, `offset` how many bytes there are."""
+    """The stream was aborted. `reason` says why, `offset` how many bytes it has."""
 
     code = "aborted"
 
@@ -127,25 +130,28 @@ class Aborted(ClientError):
 
 
 class Corrupted(ClientError):
-    """The bytes are not those that the server's digest was made of."""
+    """The bytes do not match the digest of the stream."""
 
     code = "corrupted"
 
 
 class Spooled(ClientError):
-    """Not all was sent; what is left is kept in the file `path`, for later."""
+    """Not everything was sent. The rest is kept in the file `path`."""
 
     code = "spooled"
 
     def __init__(self, error: ClientError, path: Path) -> None:
-        super().__init__(f"{error} What is left to send is kept in {path}.")
+        super().__init__(f"{error} The rest is kept in {path}.")
         self.path = path
 
 
 class InputFailed(ClientError):
-    """What should have been sent could not be read to its end; `__cause__` says why."""
+    """The source of a push could not be read to its end. `__cause__` says why."""
 
     code = "input_failed"
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"The input could not be read: {getattr(error, 'strerror', None) or error}.")
 
 
 BY_STATUS: Mapping[int, type[Refused]] = {
@@ -163,4 +169,4 @@ BY_STATUS: Mapping[int, type[Refused]] = {
     504: Unavailable,
     507: Unavailable,
 }
-"""The class of each status; any other is plainly Refused."""
+"""The class of each status. Any other is Refused itself."""

@@ -1,12 +1,12 @@
-"""From an input to a stream: joins the input, the buffer, the push and the spool.
+"""From an input to a stream: connects the input, the buffer, the push and the spool, and ends them in order.
 
-Owns the order of their ends. The input is read as it comes, whether the server is there or not, so that who
-writes it never waits for the network, until `limit` bytes are unacknowledged.
+The input is read as it arrives, whether or not the server can be reached, so that its writer never waits for
+the network until the buffer is full. `send_once` does without all of this.
 """
 
 import asyncio
-import base64
 import hashlib
+from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +14,20 @@ from typing import Any
 
 from loom.client import spool
 from loom.client.buffer import MEMORY_BYTES, Buffer
-from loom.client.errors import ClientError, Fenced, InputFailed, Spooled
-from loom.client.push import CHUNK_BYTES, Creation, Pace, Push, Tell
+from loom.client.errors import ClientError, Fenced, InputFailed, Lost, Spooled
+from loom.client.push import Creation, OnProgress, Pace, Push
+from loom.client.route import CHUNK_BYTES
 from loom.client.session import Backoff, Session
-from loom.client.uploads import Place, Uploads
+from loom.client.uploads import Uploads, UploadState
+from loom.wire.fields import digest_field
 
 MAX_BUFFER = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """What becomes of bytes that the server has not confirmed: `limit` of them are held at most, then the
-    input waits. With `spool`, what could not be sent in the end is kept there, and the input is read to its
-    end for it."""
+    """How unconfirmed bytes are kept: the input waits while there are `limit` of them. With the directory
+    `spool`, what could not be sent in the end is stored there, with the rest of the input."""
 
     limit: int = MAX_BUFFER
     spool: Path | None = None
@@ -40,43 +41,44 @@ async def push(
     creation: Creation | None = None,
     pace: Pace | None = None,
     keeping: Keeping | None = None,
-    closing: Callable[[], Mapping[str, Any]] | None = None,
-    tell: Tell = lambda _: None,
-) -> Place:
-    """Create the stream `id` and bring it `chunks`; returns once all of it, and its end, is durable.
+    final_members: Callable[[], Mapping[str, Any]] | None = None,
+    on_progress: OnProgress = lambda _: None,
+) -> UploadState:
+    """Create the stream `id`, send `chunks`, and return once the stream is complete and durable.
 
-    `closing` is asked at the input's end for what is to be merged into the stream's metadata. When cancelled
-    the stream is left as it is, never complete; with a spool what it has not got is kept there. When `chunks`
-    raises, what came before is brought, and the stream stays open: InputFailed. Raises also Refused, Fenced,
-    Lost; with a spool Spooled in their place, or SpoolError.
+    `final_members` is called at the end of the input; its result is merged into the stream's metadata. If
+    cancelled, the stream stays incomplete, and unconfirmed bytes are stored in the spool, if there is one. If
+    `chunks` raises, the bytes before are sent, the stream stays open, and InputFailed is raised. Raises also
+    Refused, Fenced and Lost; with a spool Spooled in their place, or SpoolError.
     """
     creation = creation or Creation()
     keeping = keeping or Keeping()
     uploads = Uploads(session, id)
     buffer = Buffer(limit=keeping.limit, directory=keeping.spool)
-    work = Push(uploads, buffer, creation, pace=pace, tell=tell)
-    pumping = asyncio.create_task(_pump(chunks, buffer, work, hashlib.sha256(), closing))
+    work = Push(uploads, buffer, creation, pace=pace, on_progress=on_progress)
+    pumping = asyncio.create_task(_pump(chunks, buffer, work, hashlib.sha256(), final_members))
     try:
         try:
             await work.run()
         except ClientError as error:
             if keeping.spool is None:
                 raise
-            buffer.lift()
+            # The spool file replaces the stream: it needs the whole input.
+            buffer.lift_limit()
             await asyncio.wait({pumping})
-            left = _left(session, id, creation, work, buffer)
-            raise Spooled(error, await spool.save(keeping.spool, left, _rest(buffer))) from error
+            remainder = _remainder(session, id, creation, work, buffer)
+            raise Spooled(error, await spool.save(keeping.spool, remainder, _rest(buffer))) from error
         except asyncio.CancelledError:
             if keeping.spool is not None and buffer.end > buffer.start:
-                work.closes = work.closes and pumping.done()  # else the input was not at its end
+                work.closes = work.closes and pumping.done()  # an input that was cut has no end to confirm
                 pumping.cancel()
                 await asyncio.wait({pumping})
-                left = _left(session, id, creation, work, buffer)
-                await spool.save(keeping.spool, left, _rest(buffer))
+                remainder = _remainder(session, id, creation, work, buffer)
+                await spool.save(keeping.spool, remainder, _rest(buffer))
             raise
         await pumping
-        assert work.place
-        return work.place
+        assert work.state
+        return work.state
     finally:
         pumping.cancel()
         await asyncio.gather(pumping, return_exceptions=True)
@@ -84,10 +86,14 @@ async def push(
 
 
 async def resume(
-    session: Session, spooled: spool.Spooled, *, pace: Pace | None = None, tell: Tell = lambda _: None
-) -> Place:
-    """Bring what is left of an earlier push. Raises Refused, Fenced, Lost, InputFailed."""
-    left = spooled.left
+    session: Session,
+    file: spool.SpoolFile,
+    *,
+    pace: Pace | None = None,
+    on_progress: OnProgress = lambda _: None,
+) -> UploadState:
+    """Send the remainder of an earlier push. Raises Refused, Fenced, Lost, InputFailed."""
+    left = file.remainder
     pace = pace or Pace()
     uploads = Uploads(session, left.id)
     creation = Creation(
@@ -98,46 +104,90 @@ async def resume(
         ttl=left.ttl,
         idempotency_key=left.idempotency_key,
     )
-    place = None
+    state = None
     if left.key is not None:
-        place = await _placed(uploads, Place(left.offset, left.key, left.epoch), left.size, pace)
-    buffer = Buffer(start=left.offset if place is None else place.offset, limit=MEMORY_BYTES)
-    work = Push(uploads, buffer, creation, pace=pace, place=place, tell=tell)
+        state = await _locate(uploads, UploadState(left.offset, left.key, left.epoch), left.size, pace)
+    buffer = Buffer(start=left.offset if state is None else state.offset, limit=MEMORY_BYTES)
+    work = Push(uploads, buffer, creation, pace=pace, state=state, on_progress=on_progress)
     work.closes = left.whole
-    pumping = asyncio.create_task(_pump(spooled.read(buffer.start), buffer, work, None))
     work.digest, work.members = left.digest, left.members
+    pumping = asyncio.create_task(_pump(file.read(buffer.start), buffer, work, None))
     try:
         await work.run()
         await pumping
-        assert work.place
-        return work.place
+        assert work.state
+        return work.state
     finally:
         pumping.cancel()
         await asyncio.gather(pumping, return_exceptions=True)
         buffer.close()
 
 
-async def _placed(uploads: Uploads, place: Place, size: int, pace: Pace) -> Place:
-    """Where the stream is now that was left at `place`; its bytes up to `size` may have come."""
+async def send_once(
+    session: Session,
+    id: str,
+    chunks: AsyncIterable[bytes],
+    *,
+    headers: Mapping[str, str],
+    force: bool = False,
+) -> None:
+    """Create the stream `id` and send `chunks` in one request, each as it arrives. Return once all is stored.
+
+    Nothing is kept or resumed: memory holds one chunk and the connection's buffer. If cancelled, or if
+    `chunks` raises, the connection is cut, so that the server never takes the stream for complete. Raises
+    Refused, Lost, InputFailed.
+    """
+    sent = False
+    failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        # aiohttp sends the headers with the first chunk: an empty one sends them now.
+        yield b""
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except Exception as error:
+            # aiohttp would wait for the response all the same. The caller does not, and cancels this.
+            failed.set_result(error)
+            await asyncio.Event().wait()
+        sent = True
+
+    request = asyncio.ensure_future(Uploads(session, id).post(headers, body(), force=force))
+    either: list[asyncio.Future[Any]] = [request, failed]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+    if failed.done():
+        error = failed.result()
+        raise InputFailed(error) from error
+    request.result()
+    if not sent:
+        raise Lost("The server ended the response before it had the whole stream.")
+
+
+async def _locate(uploads: Uploads, known: UploadState, size: int, pace: Pace) -> UploadState:
+    """Return the state of a stream whose last known state is `known`. Bytes up to `size` may have arrived."""
     backoff = Backoff(pace.patience)
     while True:
         try:
-            now = await uploads.locate()
+            state = await uploads.locate()
         except ClientError as error:
             await backoff.wait(error)
             continue
-        if now.key != place.key or not place.offset <= now.offset <= size:
+        if state.key != known.key or not known.offset <= state.offset <= size:
             raise Fenced("The stream is not the one that these bytes belong to.")
-        return now
+        return state
 
 
-def _left(session: Session, id: str, creation: Creation, work: Push, buffer: Buffer) -> spool.Left:
-    place = work.place
-    return spool.Left(
-        server=str(session.server.with_user(None)),  # no password
+def _remainder(session: Session, id: str, creation: Creation, work: Push, buffer: Buffer) -> spool.Remainder:
+    return spool.Remainder(
+        server=str(session.server.with_user(None)),  # without the password
         id=id,
-        key=place.key if place else None,
-        epoch=place.epoch if place else 0,
+        key=work.state.key if work.state else None,
+        epoch=work.state.epoch if work.state else 0,
         offset=buffer.start,
         size=buffer.end,
         whole=work.closes,
@@ -164,20 +214,20 @@ async def _pump(
     buffer: Buffer,
     work: Push,
     digest: "hashlib._Hash | None",
-    closing: Callable[[], Mapping[str, Any]] | None = None,
+    final_members: Callable[[], Mapping[str, Any]] | None = None,
 ) -> None:
-    """Bring the input to the buffer. Raises InputFailed; the stream is not to be closed then."""
+    """Move the input to the buffer. Raise InputFailed if it fails; the stream is then not closed."""
     try:
         async for chunk in chunks:
             if digest is not None:
                 digest.update(chunk)
             await buffer.append(chunk)
         if digest is not None:
-            work.digest = f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
-        if closing is not None:
-            work.members = closing()
+            work.digest = digest_field(b64encode(digest.digest()).decode())
+        if final_members is not None:
+            work.members = final_members()
     except Exception as error:
         work.closes = False
-        raise InputFailed("The input failed.") from error
+        raise InputFailed(error) from error
     finally:
         buffer.finish()

@@ -1,9 +1,10 @@
-"""A producer that resumes: brings the bytes of a buffer to one stream, until the server has confirmed all of
-them and the end. Owns what to do next; each step says which one follows it.
+"""A producer that resumes: sends the bytes of a buffer to one stream until all of them are confirmed.
 
-    create ──► go on ──► send ──► go on ──► … ──► close
-                 ▲         │ lost, or not there any more
-                 └─ locate ◄
+Owns what to do next. Each step returns the step after it:
+
+    create ──► proceed ──► send ──► proceed ──► … ──► close
+                  ▲         │ lost, or the server's state is another
+                  └─ locate ◄
 
 Knows nothing of HTTP (`uploads.py`), of where bytes are kept (`buffer.py`), or of terminals.
 """
@@ -17,25 +18,17 @@ from typing import Any
 
 from loom.client.buffer import Buffer
 from loom.client.errors import ClientError, Fenced, Lost, Refused
+from loom.client.route import SHORT_BYTES, Request, Route
 from loom.client.session import Backoff
-from loom.client.uploads import MOVED, Place, Uploads
+from loom.client.uploads import STATE_MISMATCH, Uploads, UploadState
 from loom.model import DEFAULT_CONTENT_TYPE
-
-CHUNK_BYTES = 256 * 1024
-SHORT_BYTES = 1 << 20
-"""Of a request that a proxy keeps until it has all of it; more than this many refuse."""
-FRUITLESS = 3
-"""Long requests in a row that are lost and of which nothing arrived, until short ones are tried."""
-SAME_AGE = 0.1
-"""Two requests that were cut at ages so alike, in parts, were cut by a time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds: `idle` without input end a long request; without progress for `stall` it is looked into; short
-    requests begin `gather` after one another; the answer to a whole request may take `answer`. The first
-    attempt after a loss comes after `retry`, then each later, up to `retry_most`. When the input has ended or
-    must wait, and nothing helps for `patience`, the producer gives up."""
+    """Seconds: a long request ends after `idle` without input, and is checked after `stall` without progress.
+    Short requests begin `gather` apart. A response may take `answer` after the end of the body. Retries back
+    off from `retry` to `retry_most`. Once the input has ended or must wait, an outage may last `patience`."""
 
     idle: float = 25.0
     stall: float = 5.0
@@ -48,9 +41,9 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
-    """What a stream is created with. `metadata` is JSON in ASCII, `resume_window` in seconds; `ttl` seconds
-    after its end it is deleted (0: never; None: as the server has it). The key makes a repeated creation the
-    same one."""
+    """What a stream is created with: `metadata` in JSON, in ASCII; `resume_window` in seconds; `ttl`, the
+    seconds from its end to its deletion (0: never; None: the server's default). The idempotency key makes a
+    repeated creation return the same stream."""
 
     metadata: str = "{}"
     content_type: str = DEFAULT_CONTENT_TYPE
@@ -61,7 +54,7 @@ class Creation:
 
     @property
     def headers(self) -> dict[str, str]:
-        """As the request says it."""
+        """The headers of the request that creates the stream."""
         kept = {} if self.ttl is None else {"Stream-TTL": str(self.ttl)}
         return kept | {
             "X-Stream-Metadata": self.metadata,
@@ -72,42 +65,24 @@ class Creation:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a push is: bytes taken from the input, bytes that are durable, and what is wrong just now."""
+class PushProgress:
+    """Bytes read from the input, bytes durable at the server, and the error that is being retried."""
 
     taken: int
     durable: int
     trouble: ClientError | None = None
 
 
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[PushProgress], None]
 Step = Callable[[], Awaitable[Any]]
 
 
 class _Stalled(Exception):
-    """What was sent does not arrive, although the server answers: something on the way keeps it."""
-
-
-class _Request:
-    """A PATCH under way: bytes [start, sent) were handed over, none from `stop` on will be."""
-
-    def __init__(self, start: int, length: int | None, lifetime: float | None) -> None:
-        self.start = self.sent = start
-        self.length = length
-        self.begun = asyncio.get_running_loop().time()
-        self.until = None if lifetime is None else self.begun + lifetime
-        self.ended: float | None = None
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.looked = (start, start)
-
-    @property
-    def most(self) -> int:
-        """Bytes that the next piece may have."""
-        return CHUNK_BYTES if self.length is None else min(CHUNK_BYTES, self.start + self.length - self.sent)
+    """The server responds, but the bytes sent do not arrive: something on the path holds them back."""
 
 
 class Push:
-    """One push. `run` brings everything; `place` and the buffer say what is left if it fails."""
+    """One push. `run` sends everything. If it fails, `state` and the buffer say what is left."""
 
     def __init__(
         self,
@@ -116,109 +91,113 @@ class Push:
         creation: Creation,
         *,
         pace: Pace | None = None,
-        place: Place | None = None,
-        tell: Tell = lambda _: None,
+        state: UploadState | None = None,
+        on_progress: OnProgress = lambda _: None,
     ) -> None:
-        self.place = place
-        """Where the stream is known to be; None until it is created. Its offset is the buffer's start."""
+        self.state = state
+        """The last known state of the stream, None until it is created. Its offset is the buffer's start."""
         self.digest: str | None = None
-        """Of all bytes of the stream, as `Stream-Digest` has it; known once the input has ended."""
+        """The `Stream-Digest` of all bytes, known once the input has ended."""
         self.closes = True
-        """The end of the buffer is the stream's end."""
+        """Whether the end of the buffer is the end of the stream."""
         self.members: Mapping[str, Any] | None = None
-        """What is merged into the stream's metadata before its end."""
+        """What to merge into the stream's metadata before its end."""
         self._uploads = uploads
         self._buffer = buffer
         self._creation = creation
         self._pace = pace or Pace()
-        self._tell = tell
+        self._on_progress = on_progress
         self._backoff = Backoff(None, first=self._pace.retry, most=self._pace.retry_most)
-        self._stuck: float | None = None
-        self._sent = buffer.start  # at most, in all requests
-        self._unheard: int | None = None  # the epoch that a takeover was asked from, without an answer
-        self._short = False
-        self._fruitless = 0
-        self._lost_at_age: float | None = None
-        self._lifetime: float | None = None
+        self._route = Route(self._pace.stall)
+        self._waiting_since: float | None = None
+        self._sent = buffer.start
+        """The end of the bytes that any request has sent."""
+        self._takeover_from: int | None = None
+        """The epoch from which a takeover was requested whose response has not arrived."""
 
     async def run(self) -> None:
-        """Returns once the stream is complete, durably; if it is not to be closed, once it has all bytes.
+        """Return once the stream is complete and durable; if it is not to be closed, once it has all bytes.
 
-        Raises Refused; Fenced if the stream is another producer's by now; Lost when patience is at its end.
+        Raises Refused; Fenced if another producer has the stream; Lost when patience has run out.
         """
-        step: Step | None = self._first
+        step: Step | None = self._restart
         while step is not None:
             try:
                 step = await step()
             except ClientError as error:
-                if error.code in MOVED:
+                if error.code in STATE_MISMATCH:
+                    # Nothing was appended. What the state is now decides whether to resume or to stop.
                     step = self._locate
                 elif error.temporary:
-                    await self._wait(error)
-                    step = self._first
+                    await self._wait_to_retry(error)
+                    step = self._restart
                 else:
                     raise
 
     @property
-    def _first(self) -> Step:
-        return self._create if self.place is None else self._locate
+    def _restart(self) -> Step:
+        return self._create if self.state is None else self._locate
 
     async def _create(self) -> Step:
-        place = await self._uploads.create(self._creation.headers, force=self._creation.force)
-        if place.offset != self._buffer.start:
+        state = await self._uploads.create(self._creation.headers, force=self._creation.force)
+        # A repeated creation may find the stream of the first one: its response was lost. It is still empty,
+        # unless another producer has appended.
+        if state.offset != self._buffer.start:
             raise Fenced("Another producer has written to this stream since it was created.")
-        self.place = place
-        self._went_well()
-        return self._go_on
+        self.state = state
+        self._on_success()
+        return self._proceed
 
     async def _locate(self) -> Step:
-        place = await self._uploads.locate()
-        self._check(place)
-        self._confirm(place, self._sent)
-        return self._go_on
+        """Find the offset to resume from after anything went wrong."""
+        state = await self._uploads.locate()
+        self._check_producer(state)
+        self._on_confirmed(state, self._sent)
+        return self._proceed
 
-    async def _go_on(self) -> Step | None:
-        await self._buffer.beyond(self._buffer.start)
+    async def _proceed(self) -> Step | None:
+        await self._buffer.wait_beyond(self._buffer.start)
         if self._buffer.size:
             return self._send
         return self._close if self.closes else None
 
     async def _close(self) -> None:
-        assert self.place
+        assert self.state
         if self.members is not None:
-            await self._uploads.describe(self.place.key, self.members)
+            await self._uploads.describe(self.state.key, self.members)
             self.members = None
         with self._taking_over():
-            self.place = await self._uploads.close(self.place, self.digest)
+            self.state = await self._uploads.close(self.state, self.digest)
 
     async def _send(self) -> Step:
-        """One PATCH: long, or as many bytes as there are."""
-        length = await self._gathered() if self._short else None
-        request = _Request(self._buffer.start, length, self._lifetime)
+        """Send one PATCH: a long one, or on some paths a short one with the bytes that the buffer has."""
+        length = await self._wait_for_batch() if self._route.short else None
+        request = Request(self._buffer.start, length, self._route.lifetime)
         try:
             with self._taking_over():
                 await self._patch(request)
         except _Stalled:
-            self._short = True
+            self._route.short = True
             return self._locate
         except Refused as error:
-            if error.status != 413 or self._short:
+            if error.status != 413 or self._route.short:
                 raise
-            self._short = True  # a proxy's limit; that of the server is met again
+            # The limit of a proxy, to be met by short requests. If the server's own, they are refused, too.
+            self._route.short = True
             return self._locate
         except Lost:
-            self._learn(request)
+            self._route.on_loss(request, arrived=self._buffer.start > request.start)
             raise
-        return self._go_on
+        return self._proceed
 
-    async def _patch(self, request: _Request) -> None:
-        """Send, and look after what is sent until it is answered."""
-        assert self.place
+    async def _patch(self, request: Request) -> None:
+        """Send a request, and check its progress until the response has ended."""
+        assert self.state
         sending = asyncio.ensure_future(
-            self._uploads.send(
-                self.place,
+            self._uploads.append(
+                self.state,
                 self._body(request),
-                lambda place: self._confirm(place, request.sent),
+                lambda state: self._on_confirmed(state, request.sent),
                 length=request.length,
             )
         )
@@ -227,7 +206,7 @@ class Push:
                 either: list[asyncio.Future[None]] = [sending, request.failed]
                 await asyncio.wait(either, timeout=self._pace.stall, return_when=asyncio.FIRST_COMPLETED)
                 if not sending.done():
-                    await self._look(request)
+                    await self._check_progress(request)
             if request.failed.done():
                 request.failed.result()
             await sending
@@ -235,10 +214,11 @@ class Push:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
-    async def _body(self, request: _Request) -> AsyncIterator[bytes]:
-        """What is there and what comes, until it is time to end this request."""
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        """Yield the bytes of the buffer, stored and new, until it is time to end this request."""
         loop = asyncio.get_running_loop()
-        yield b""  # lets the request's head go
+        # aiohttp sends the headers with the first chunk: an empty one sends them now.
+        yield b""
         try:
             while request.most and (request.until is None or loop.time() < request.until):
                 if data := await self._buffer.read(request.sent, request.most):
@@ -249,99 +229,102 @@ class Push:
                     break
                 else:
                     async with asyncio.timeout(self._pace.idle):
-                        await self._buffer.beyond(request.sent)
+                        await self._buffer.wait_beyond(request.sent)
         except TimeoutError:
+            # A silent input holds no request open: proxies cut idle ones.
             pass
         except OSError as error:
+            # aiohttp would swallow an exception of the body. `_patch` raises it.
             request.failed.set_exception(error)
         request.ended = loop.time()
 
-    async def _look(self, request: _Request) -> None:
-        """Raise _Stalled or Lost if this request is no good."""
+    async def _check_progress(self, request: Request) -> None:
+        """Raise _Stalled or Lost if this request should be given up."""
         now = asyncio.get_running_loop().time()
         if request.ended is not None and now - request.ended > self._pace.answer:
             raise Lost("The server did not answer in time.")
-        sent, confirmed = request.looked
-        request.looked = (request.sent, self._buffer.start)
+        sent, confirmed = request.checked
+        request.checked = (request.sent, self._buffer.start)
+        # A short request is confirmed at its end only. A long one is well if bytes were confirmed since the
+        # last check, or if all bytes sent before that check are confirmed.
         if request.length is not None or self._buffer.start > confirmed or self._buffer.start >= sent:
             return
-        place = await self._uploads.locate()
-        self._check(place)
-        if place.offset <= self._buffer.start:
+        # No report of progress. Ask on another connection whether the bytes arrive: if not, the path holds
+        # back the request; if they do, it holds back the response alone, which does no harm.
+        state = await self._uploads.locate()
+        self._check_producer(state)
+        if state.offset <= self._buffer.start:
             raise _Stalled
-        self._confirm(place, request.sent)  # only the answer is kept on its way
+        self._on_confirmed(state, request.sent)
 
     @contextmanager
     def _taking_over(self) -> Iterator[None]:
-        """Around a request that asks to take the stream over from the epoch known.
+        """Surround a request that takes the stream over from the known epoch.
 
-        One can at most; with no answer it may have.
+        If its response is lost, the epoch may or may not have risen by one. Remember that: see
+        `_check_producer`. A refusal with STATE_MISMATCH says that this request changed nothing.
         """
-        assert self.place
-        before, self._unheard = self._unheard, self.place.epoch
+        assert self.state
+        before, self._takeover_from = self._takeover_from, self.state.epoch
         try:
             yield
         except Refused as error:
-            if error.code in MOVED:
-                self._unheard = before
+            if error.code in STATE_MISMATCH:
+                self._takeover_from = before
             raise
 
-    def _check(self, place: Place) -> None:
-        """Raise Fenced if the stream was replaced, or another producer came to it."""
-        assert self.place
-        if place.key != self.place.key:
+    def _check_producer(self, state: UploadState) -> None:
+        """Raise Fenced if the stream was replaced, or another producer took it over.
+
+        An epoch above the known one is another producer's, except one: that of our own takeover whose
+        response was lost. All our takeovers start from the known epoch, so they raise it by one at most.
+        """
+        assert self.state
+        if state.key != self.state.key:
             raise Fenced("The stream was replaced by another one of the same id.")
-        ours = self.place.epoch + (self._unheard == self.place.epoch)
-        if place.epoch > ours:
+        ours = self.state.epoch + (self._takeover_from == self.state.epoch)
+        if state.epoch > ours:
             raise Fenced("Another producer has taken the stream over.")
 
-    def _confirm(self, place: Place, sent: int) -> None:
-        """Bytes up to the place's offset are durable; those up to `sent` may be ours."""
-        if place.offset < self._buffer.start:
-            raise Refused(409, f"The server has {place.offset} of {self._buffer.start} confirmed bytes.")
-        if place.offset > sent:
+    def _on_confirmed(self, state: UploadState, sent: int) -> None:
+        """Record a state that the server reported: its bytes are durable; those up to `sent` are ours."""
+        if state.offset < self._buffer.start:
+            # The buffer has released these bytes. A server that loses confirmed bytes cannot be resumed.
+            raise Refused(409, f"The server has {state.offset} of {self._buffer.start} confirmed bytes.")
+        if state.offset > sent:
             raise Fenced("The stream has bytes that this producer did not send.")
-        self.place = place
-        if place.offset > self._buffer.start:
-            self._buffer.release(place.offset)
-            self._fruitless = 0
-            self._went_well()
+        self.state = state
+        if state.offset > self._buffer.start:
+            self._buffer.release(state.offset)
+            self._route.on_arrival()
+            self._on_success()
 
-    def _went_well(self) -> None:
+    def _on_success(self) -> None:
         self._backoff.reset()
-        self._stuck = None
-        self._tell(Progress(self._buffer.end, self._buffer.start))
+        self._waiting_since = None
+        self._on_progress(PushProgress(self._buffer.end, self._buffer.start))
 
-    async def _gathered(self) -> int:
-        """Wait for the pace of short requests; how many bytes the next one has."""
+    async def _wait_for_batch(self) -> int:
+        """Wait until a short request is due. Return the number of its bytes."""
         try:
             async with asyncio.timeout(self._pace.gather):
-                await self._buffer.beyond(self._buffer.start + SHORT_BYTES - 1)
+                await self._buffer.wait_beyond(self._buffer.start + SHORT_BYTES - 1)
         except TimeoutError:
             pass
         return min(self._buffer.size, SHORT_BYTES)
 
-    def _learn(self, request: _Request) -> None:
-        """A long request was lost: by chance, by a time limit on the way, or because nothing passes."""
-        age = asyncio.get_running_loop().time() - request.begun
-        if request.length is not None:
-            return
-        if request.sent > request.start == self._buffer.start:
-            self._fruitless += 1
-            self._short = self._fruitless >= FRUITLESS
-        elif age > self._pace.stall:
-            before, self._lost_at_age = self._lost_at_age, age
-            if before is not None and abs(age - before) < SAME_AGE * age:
-                self._lifetime = (1 - 2 * SAME_AGE) * min(age, before)
+    async def _wait_to_retry(self, error: ClientError) -> None:
+        """Wait before the next attempt. Raise `error` if patience has run out.
 
-    async def _wait(self, error: ClientError) -> None:
-        """Wait before the next attempt. Raises `error` if patience is at its end."""
+        Patience runs only while the outage costs something: while the input must wait or has ended. The
+        buffer takes the input otherwise, for an outage of any length.
+        """
         now = asyncio.get_running_loop().time()
         if not (self._buffer.ended or self._buffer.full):
-            self._stuck = None
-        elif self._stuck is None:
-            self._stuck = now
-        elif now - self._stuck > self._pace.patience:
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
+        elif now - self._waiting_since > self._pace.patience:
             raise error
-        self._tell(Progress(self._buffer.end, self._buffer.start, error))
+        self._on_progress(PushProgress(self._buffer.end, self._buffer.start, error))
         await self._backoff.wait(error)

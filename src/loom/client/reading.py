@@ -1,13 +1,13 @@
-"""Read one stream across breaks. Owns where a reading stands, and what its end means.
+"""Read one stream across disconnects. Owns the position of a reading, and when it has ended.
 
-A connection that breaks is made anew at the very offset, with the key of the stream that was begun, so that a
-stream which replaced it can never be spliced in. Whether a stream has ended is told by its state alone.
+After a disconnect a reading reconnects at its offset, with the key of the stream that it began with: bytes of
+another stream, which replaced it, are never mixed in. Only the state of a stream says that it has ended.
 """
 
 import asyncio
 import hashlib
 import random
-from base64 import b64decode
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from types import TracebackType
@@ -15,31 +15,35 @@ from typing import Self
 
 import aiohttp
 
-from loom.client.errors import Aborted, ClientError, Corrupted, Lost, NotFound, Refused
-from loom.client.session import Backoff, Session
+from loom.client.errors import Aborted, ClientError, Corrupted, Lost, NotFound
+from loom.client.session import Backoff, Session, check_end, head_of
 from loom.model import State
+from loom.wire.fields import tag_of
+from loom.wire.head import Head
 
 MAX_LINE = 1 << 20
-"""Bytes; a longer line comes in parts."""
+"""Bytes of a line. A longer one is returned in parts."""
 STEADY = 5.0
-"""Seconds after which a connection without a byte was a good one all the same."""
-ASK_AGAIN = 1.0
-"""Seconds between two looks whether a stream is there by now."""
+"""Seconds after which a connection counts as a success, even without a byte."""
+POLL = 1.0
+"""Seconds between two requests for a stream that does not exist yet."""
 
 
 class Reading:
-    """The bytes of one stream, in order, each once: iterate over it, or over its `lines`. Iterate once.
+    """The bytes of one stream, in order and each once. Iterate over it, or over its `lines`, one time.
 
-    `query` says where to begin. Without `stop` it goes on until the stream is complete, else up to that
-    byte. `offset` is where the next byte stands, None until that is known; `key`, `state` and `metadata`
-    (JSON text) are as the server told last; `size` is how many bytes there are in all, if that is known.
-    `persistent` waits for a server that is not there at the first attempt too. With `wait`, a stream that is
-    not there yet is waited for, for any time, and then read from its first byte, whatever `query` says. With
-    `verify`, a stream read from its first to its last byte is compared with its digest, if the server has
-    one: `verified` says so. What stands before `start` may have been read earlier: `hashed` is its SHA-256.
+    `query` says where to begin. A reading ends at `stop`; without it, once the stream is complete.
+    `persistent` retries the first request, too. `wait` waits for a stream that does not exist yet, without a
+    limit, and then reads it from its first byte, whatever `query` says. `verify` compares a stream that was
+    read from its first to its last byte with its digest, if the server has one. If the bytes before `start`
+    were read earlier, `hashed` is their SHA-256.
 
-    Raises what Session.request does, Aborted, Corrupted, and Replaced or NotFound of a stream that is not
-    there any more; Lost when `patience` has ended.
+    `offset` is that of the next byte, None while unknown. `key`, `state` and `metadata` (JSON text) are as
+    the server reported them last. `size` is the final size of the stream, if known. `verified` says whether
+    the digest was compared.
+
+    Raises what Session.request does, Aborted, Corrupted, Replaced or NotFound for a stream that no longer
+    exists, and Lost when `patience` has run out.
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class Reading:
         self._hash = (hashed or hashlib.sha256()) if verify else None
         self._hashed = (start or 0) if hashed else 0
         self._pieces = self._run()
-        session.stream_url(id)  # a wrong id is told at once
+        session.stream_url(id)  # raises InvalidRequest now, not at the first step
 
     def __aiter__(self) -> AsyncGenerator[bytes, None]:
         return self._pieces
@@ -86,11 +90,11 @@ class Reading:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         await self._pieces.aclose()
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
-        """The same in lines, each with its LF but for a last one without, and parts of very long ones."""
+        """Iterate by line. Each line has its LF, if there is one; lines above 1 MiB are returned in parts."""
         held = b""
         async with aclosing(self._pieces):
             async for piece in self._pieces:
@@ -119,22 +123,23 @@ class Reading:
                 return
             except ClientError as error:
                 if self._wait and isinstance(error, NotFound):
+                    # The stream will begin after this reading did: all of its bytes are wanted.
                     self._query, self._persistent = {}, True
                     backoff.reset()
-                    await asyncio.sleep(random.uniform(ASK_AGAIN / 2, ASK_AGAIN))
+                    await asyncio.sleep(random.uniform(POLL / 2, POLL))
                     continue
                 if not self._persistent:
                     raise
                 if asyncio.get_running_loop().time() - begun > STEADY:
                     backoff.reset()
                 await backoff.wait(error)
-                await self._find_place()
+                await self._find_offset()
 
     async def _connection(self) -> AsyncGenerator[bytes, None]:
-        """What one answer gives; returns at the end of what is wanted, and there only."""
-        async with self._ask() as response:
+        """Yield the bytes of one response. Return only at the end of the bytes wanted, else raise."""
+        async with self._request() as response:
             self._persistent, self._wait = True, False
-            skip = self._begin(response)
+            skip = self._begin(head_of(response, "state"), response.content_length)
             async for piece in response.content.iter_any():
                 if skip:
                     piece, skip = piece[skip:], max(0, skip - len(piece))
@@ -142,39 +147,34 @@ class Reading:
                     yield piece
                 if self._stop is not None and self.offset == self._stop:
                     return
-            _check_end(response)
+            check_end(response)
         if self.state is State.ABORTED:
             raise await self._aborted()
         if self._stop is not None:
-            raise Lost(f"The stream {self.id} was cut at byte {self.offset}.")
+            raise Lost(f"The response for {self.id} ended at byte {self.offset}, before byte {self._stop}.")
 
-    def _ask(self) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        headers = {"If-Match": f'"{self.key}"'} if self.key else {}
+    def _request(self) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        headers = self._condition()
         query = self._query if self.offset is None else {"offset": str(self.offset)}
         if self._stop is not None:
             query, headers["Range"] = {}, f"bytes={self.offset}-{self._stop - 1}"
         url = self._session.stream_url(self.id, query)
         return self._session.request("GET", url, headers=headers, follow=True)
 
-    def _begin(self, response: aiohttp.ClientResponse) -> int:
-        """Take in what the head says; how many bytes come that are not wanted."""
-        told = response.headers
-        self.key = told.get("X-Stream-Key", self.key)
-        self.metadata = told.get("X-Stream-Metadata", "{}")
-        try:
-            self.state = State(told["X-Stream-State"])
-            start = int(told["X-Stream-Offset"]) if "X-Stream-Offset" in told else None
-        except (LookupError, ValueError):
-            raise Refused(response.status, "What answered is no Loom server.") from None
-        if response.content_length is not None and self.state.final and start is not None:
-            self.size = start + response.content_length
-        if self.offset is None:
-            self.offset = start
-        if self.offset is None or start is None or start == self.offset:
+    def _begin(self, head: Head, length: int | None) -> int:
+        """Take over what the headers say. Return how many bytes to skip until the next byte wanted."""
+        self.key = head.key or self.key
+        self.state = head.state
+        self.metadata = head.metadata or "{}"
+        if head.start is None:
             return 0
-        if start > self.offset:
-            raise Corrupted(f"The server went on at byte {start} instead of {self.offset}.")
-        return self.offset - start
+        if length is not None and head.state is not None and head.state.final:
+            self.size = head.start + length
+        if self.offset is None:
+            self.offset = head.start
+        if head.start > self.offset:
+            raise Corrupted(f"The server resumed at byte {head.start} instead of {self.offset}.")
+        return self.offset - head.start
 
     def _take(self, piece: bytes) -> bytes:
         if self._stop is not None and self.offset is not None:
@@ -186,14 +186,16 @@ class Reading:
             self._hash.update(piece)
         return piece
 
-    async def _find_place(self) -> None:
-        """Where the next byte stands, if that was not known: the line asked for had still to come."""
-        if self.offset is None and self._received:
-            url = self._session.stream_url(self.id, self._query)
-            headers = {"If-Match": f'"{self.key}"'}
-            with suppress(ClientError):
-                async with self._session.request("HEAD", url, headers=headers) as response:
-                    self.offset = int(response.headers["X-Stream-Offset"]) + self._received
+    async def _find_offset(self) -> None:
+        """Find the offset of the next byte where the first response did not have it: it began at a line that
+        was not written yet."""
+        if self.offset is not None or not self._received:
+            return
+        url = self._session.stream_url(self.id, self._query)
+        with suppress(ClientError):
+            async with self._session.request("HEAD", url, headers=self._condition()) as response:
+                if (start := head_of(response).start) is not None:
+                    self.offset = start + self._received
 
     async def _aborted(self) -> Aborted:
         reason = ""
@@ -204,30 +206,17 @@ class Reading:
         return Aborted(self.id, reason, self.offset or 0)
 
     async def _verify(self) -> None:
-        """Compare with the digest, which the server may have to make first."""
+        """Compare with the digest. The server may have to compute it first."""
         if self._hash is None or self.offset != self._hashed + self._received:
             return
-        headers = {"If-Match": f'"{self.key}"'}
         url = self._session.stream_url(self.id)
-        async with self._session.request("HEAD", url, headers=headers, follow=True, answer=None) as response:
-            digest = _sha256(response.headers.get("Repr-Digest", ""))
-        if digest is not None and digest != self._hash.digest():
-            raise Corrupted(f"The bytes of {self.id} are not those that its digest was made of.")
+        async with self._session.request(
+            "HEAD", url, headers=self._condition(), follow=True, answer=None
+        ) as response:
+            digest = head_of(response).digest
+        if digest is not None and digest != b64encode(self._hash.digest()).decode():
+            raise Corrupted(f"The bytes read from {self.id} do not match its digest.")
         self.verified = digest is not None
 
-
-def _check_end(response: aiohttp.ClientResponse) -> None:
-    """Raise Lost if the end of this answer may as well be a cut."""
-    coding = response.headers.get("Transfer-Encoding", "").lower()
-    if response.content_length is None and "chunked" not in coding:
-        raise Lost("The server answered without a length, so that its answer may have been cut.")
-
-
-def _sha256(field: str) -> bytes | None:
-    """The SHA-256 that a Repr-Digest field has (RFC 9530 section 2)."""
-    for member in field.split(","):
-        name, _, value = member.strip().partition("=")
-        if name == "sha-256":
-            with suppress(ValueError):
-                return b64decode(value.strip(":"), validate=True)
-    return None
+    def _condition(self) -> dict[str, str]:
+        return {"If-Match": tag_of(self.key)} if self.key else {}

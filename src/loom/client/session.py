@@ -1,9 +1,7 @@
-"""One session with one server. Owns connections, the token, timeouts, and how answers become errors; with
-`client/push.py` alone imports aiohttp. Knows nothing of what is asked.
+"""One session with one server. Owns connections, the token, timeouts, and how responses become errors.
 
-No proxy and no netrc are taken from the environment: many proxies hold a request back until its end. A
-redirect is never followed: it would carry a token elsewhere, or end at the HTML of a login page that is taken
-for the stream.
+Proxies and netrc from the environment are ignored: many proxies hold a request back until its end. Redirects
+are not followed: one may carry the token elsewhere, or lead to a login page whose HTML looks like a stream.
 """
 
 import asyncio
@@ -24,6 +22,7 @@ from loom.client.address import has_user, token_fault, url_fault
 from loom.client.errors import BY_STATUS, ClientError, InvalidRequest, Lost, Refused
 from loom.errors import InvalidId
 from loom.model import check_id, quote_id
+from loom.wire.head import HEADERS, Head
 
 DETAIL_BYTES = 64 * 1024
 MAX_RETRY_AFTER = 300.0
@@ -34,13 +33,14 @@ KEEPALIVE = {
     socket.TCP_KEEPCNT: 3,
     socket.TCP_USER_TIMEOUT: 120_000,
 }
-"""A silent peer is an ordinary one, a server that vanished is noticed within two minutes all the same."""
+"""Detect a server that vanished within two minutes. A server that is merely silent stays connected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to wait: for a connection, for the head of an answer, between two pieces of a body that is all
-    there, and, over all attempts, for a server that is lost or says it cannot now (None: for ever)."""
+    """Seconds to wait: `connect` for a connection, `answer` for the headers of a response, `read` between two
+    parts of a body that is stored, and `patience` for a server that is lost or unavailable, over all attempts
+    (None: no limit)."""
 
     connect: float = 10.0
     answer: float = 30.0
@@ -49,39 +49,42 @@ class Timeouts:
 
 
 class Backoff:
-    """How long to wait before the next attempt: doubling, jittered, or what the server asked for. `patience`
-    is how many seconds all attempts may take since the last success."""
+    """Retry with backoff: delays double and are jittered, or are as long as the server asks.
+
+    `patience` limits the seconds that all attempts since the last success may take.
+    """
 
     def __init__(self, patience: float | None, *, first: float = 0.25, most: float = 10.0) -> None:
         self._patience = patience
         self._first = first
         self._most = most
         self._since: float | None = None
-        self._wait = first
+        self._delay = first
 
     def reset(self) -> None:
-        """Something went well."""
+        """Record a success."""
         self._since = None
-        self._wait = self._first
+        self._delay = self._first
 
     async def wait(self, error: ClientError) -> None:
-        """Sleep. Raises `error` if it is not temporary or patience is at its end."""
+        """Wait before the next attempt. Raise `error` if it is not temporary or patience has run out."""
         if not error.temporary:
             raise error
         now = asyncio.get_running_loop().time()
         since = self._since = now if self._since is None else self._since
-        asked = getattr(error, "retry_after", None) or 0.0
-        delay = max(asked, random.uniform(self._wait / 2, self._wait))
+        requested = getattr(error, "retry_after", None) or 0.0
+        delay = max(requested, random.uniform(self._delay / 2, self._delay))
         if self._patience is not None and now + delay > since + self._patience:
             raise error
-        self._wait = min(2 * self._wait, self._most)
+        self._delay = min(2 * self._delay, self._most)
         await asyncio.sleep(delay)
 
 
 class Session:
-    """Use as `async with`. `server` is an http or https URL that may have a path, `proxy` one of a proxy.
+    """Connections to one server. Use as `async with`.
 
-    A custom certificate authority comes from SSL_CERT_FILE, as OpenSSL has it. Raises InvalidRequest.
+    `server` is an http or https URL and may have a path; `proxy` is the URL of an HTTP proxy. Set
+    SSL_CERT_FILE for a custom certificate authority, as for OpenSSL. Raises InvalidRequest.
     """
 
     def __init__(
@@ -114,18 +117,18 @@ class Session:
         await self.close()
 
     async def close(self) -> None:
-        """Cut what is open. May be repeated; another request opens it again."""
+        """Close all connections. May be repeated; a later request opens new ones."""
         http, self._http = self._http, None
         if http is not None:
             await http.close()
 
     def url(self, path: str, query: Mapping[str, str] | None = None) -> URL:
-        """Where a path is found, which is percent-encoded already."""
+        """Return the URL of `path`, which is percent-encoded."""
         url = self.server.with_path(f"{self.server.raw_path.rstrip('/')}{path}", encoded=True)
         return url.with_query(query or None)
 
     def stream_url(self, id: str, query: Mapping[str, str] | None = None) -> URL:
-        """Where the stream `id` is found. Raises InvalidRequest."""
+        """Return the URL of the stream `id`. Raises InvalidRequest."""
         try:
             return self.url(f"/stream/{quote_id(check_id(id))}", query)
         except InvalidId as error:
@@ -142,11 +145,11 @@ class Session:
         follow: bool = False,
         answer: float | None = -1.0,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer whose head has come and whose status is 2xx; cut unless its body is read to its end.
+        """Yield a response with status 2xx once its headers have arrived.
 
-        With `follow` its body may be silent for ever; keep-alive probes notice that the server vanished.
-        `answer` is how many seconds its head may take, None for ever, as one needs that sends a long body.
-        Raises Refused and Lost, from the block too.
+        The connection is closed unless the body is read to its end. With `follow` the body may pause for any
+        time; keepalive probes detect a vanished server. `answer` limits the seconds until the headers arrive;
+        None means no limit, for requests with a long body. Raises Refused and Lost, also from the block.
         """
         limit = self.timeouts.answer if answer == -1.0 else answer
         timeout = aiohttp.ClientTimeout(
@@ -169,7 +172,7 @@ class Session:
                     raise await refusal(response)
                 yield response
         except aiohttp.ClientConnectorError as error:
-            raise Lost(f"{origin} cannot be reached: {why(error)}.") from error
+            raise Lost(f"{origin} cannot be reached: {_reason(error)}.") from error
         except TimeoutError as error:
             raise Lost(f"{origin} did not answer in time.") from error
         except aiohttp.ClientError as error:
@@ -178,8 +181,8 @@ class Session:
     def _open(self) -> aiohttp.ClientSession:
         if self._http is None:
             self._http = aiohttp.ClientSession(
-                # Followers without number are the ordinary case.
-                connector=aiohttp.TCPConnector(limit=0, socket_factory=keepalive_socket),
+                # Any number of followers is normal: each has a connection of its own.
+                connector=aiohttp.TCPConnector(limit=0, socket_factory=_keepalive_socket),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers,
                 auto_decompress=False,
@@ -189,7 +192,7 @@ class Session:
 
 
 async def refusal(response: aiohttp.ClientResponse) -> Refused:
-    """The error that an answer means: with the server's own sentence (RFC 9457), else its status line."""
+    """Return the error that a response stands for: its problem detail (RFC 9457), else its status line."""
     body = bytearray()
     with suppress(aiohttp.ClientError, TimeoutError):
         async with asyncio.timeout(5):
@@ -212,8 +215,37 @@ async def refusal(response: aiohttp.ClientResponse) -> Refused:
     return kind(response.status, detail, problem=problem, retry_after=_retry_after(response))
 
 
-def keepalive_socket(address: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-    """A socket that notices a vanished server."""
+def head_of(response: aiohttp.ClientResponse, *needed: str) -> Head:
+    """Return what the headers say about the stream. Raise Refused if one of `needed`, members of Head, is
+    missing, or if a value is not Loom's."""
+    try:
+        head = Head.of(response.headers)
+    except ValueError as error:
+        raise foreign(response, f"with the header {error}, which Loom does not send") from None
+    missing = [HEADERS[member][0] for member in needed if getattr(head, member) is None]
+    if missing:
+        raise foreign(response, f"without the header {' and '.join(missing)}")
+    return head
+
+
+def foreign(response: aiohttp.ClientResponse, difference: str) -> Refused:
+    """Return the error for a response that is not Loom's: `difference` says what shows it."""
+    url = response.url.with_user(None).with_query(None)
+    return Refused(
+        response.status,
+        f"{url} answered {response.status} {difference}. It is no Loom server, or a proxy has changed the "
+        "response: check the URL of the server.",
+    )
+
+
+def check_end(response: aiohttp.ClientResponse) -> None:
+    """Raise Lost if the end of a body that was read cannot be told from a cut."""
+    coding = response.headers.get("Transfer-Encoding", "").lower()
+    if response.content_length is None and "chunked" not in coding:
+        raise Lost(f"{response.url.origin()} answered without a length: the response may be cut.")
+
+
+def _keepalive_socket(address: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
     family, kind, protocol, _, _ = address
     sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -227,9 +259,8 @@ def _retry_after(response: aiohttp.ClientResponse) -> float | None:
     return min(float(text), MAX_RETRY_AFTER) if text.isascii() and text.isdigit() else None
 
 
-def why(error: aiohttp.ClientConnectorError) -> str:
-    """Why there is no connection, as the end of a sentence."""
+def _reason(error: aiohttp.ClientConnectorError) -> str:
     if error.errno and error.errno > 0 and not isinstance(error, aiohttp.ClientSSLError):
-        # asyncio's own words tell the address once more.
+        # asyncio's message repeats the address.
         return os.strerror(error.errno)
     return error.strerror or str(error.os_error)

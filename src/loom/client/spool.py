@@ -1,7 +1,7 @@
-"""What a push could not send, kept in files until it is sent later. Owns the form of these files.
+"""Spool files: the bytes that a push could not send, kept until they are sent later. Owns their format.
 
-A file is one line of JSON, which says what stream the bytes belong to and from which offset on, and then the
-bytes. It comes into being whole (written beside, flushed, renamed), and goes once all of it is sent.
+A file is one line of JSON, which says to which stream and offset the bytes belong, followed by the bytes. It
+appears atomically (written under another name, flushed, renamed) and is removed once everything is sent.
 """
 
 import fcntl
@@ -22,17 +22,17 @@ MAX_HEADER_BYTES = 64 * 1024
 
 
 class SpoolError(LoomError):
-    """A spool file cannot be written, or is none."""
+    """A spool file cannot be written, or is not valid."""
 
     code = "spool"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """What is left of a push: bytes [offset, size) of the stream `id`. Without `key` it was never created.
+class Remainder:
+    """The unsent part of a push: bytes [offset, size) of the stream `id`.
 
-    `whole`: the stream ends there; `digest` is then that of all its bytes, and `members` are what is to be
-    merged into its metadata.
+    Without `key` the stream was never created. If `whole`, the stream ends at `size`, `digest` is the
+    `Stream-Digest` of all its bytes, and `members` are merged into its metadata at the end.
     """
 
     server: str
@@ -53,22 +53,22 @@ class Left:
 
     @property
     def name(self) -> str:
-        """Of its file: the same for the same push."""
+        """The name of the file: the same for the same push."""
         return sha256(f"{self.id}\0{self.idempotency_key}".encode()).hexdigest()[:32] + SUFFIX
 
 
 def default_directory() -> Path:
-    """Where spool files are unless told otherwise (XDG Base Directory Specification)."""
+    """Return the default directory of spool files (XDG Base Directory Specification)."""
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "loom" / "spool"
 
 
-async def save(directory: Path, left: Left, chunks: AsyncIterable[bytes]) -> Path:
-    """Write a spool file; returns once it is durable. Raises SpoolError."""
-    path = directory / left.name
+async def save(directory: Path, remainder: Remainder, chunks: AsyncIterable[bytes]) -> Path:
+    """Write a spool file and return its path once it is durable. Raises SpoolError."""
+    path = directory / remainder.name
     part = path.with_suffix(".part")
     try:
-        file = await in_thread(lambda: _begin(directory, part, left))
+        file = await in_thread(lambda: _begin(directory, part, remainder))
         try:
             async for chunk in chunks:
                 await in_thread(lambda data=chunk: file.write(data))  # type: ignore[misc]
@@ -83,17 +83,17 @@ async def save(directory: Path, left: Left, chunks: AsyncIterable[bytes]) -> Pat
 
 
 def find(directory: Path) -> list[Path]:
-    """The spool files in a directory, oldest first."""
+    """Return the spool files in a directory, oldest first."""
     return sorted(directory.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
 
 
-class Spooled:
-    """An open spool file that nobody else has."""
+class SpoolFile:
+    """An open spool file, locked against other processes."""
 
-    def __init__(self, file: IO[bytes], left: Left) -> None:
-        self.left = left
+    def __init__(self, file: IO[bytes], remainder: Remainder) -> None:
+        self.remainder = remainder
         self._file = file
-        self._base = file.tell() - left.offset
+        self._base = file.tell() - remainder.offset
 
     def __enter__(self) -> Self:
         return self
@@ -102,46 +102,46 @@ class Spooled:
         self._file.close()
 
     def read(self, offset: int) -> AsyncIterator[bytes]:
-        """The bytes from `offset` on."""
+        """Iterate over the bytes of the stream from `offset`."""
         self._file.seek(self._base + offset)
         return read_chunks(self._file.fileno())
 
 
-def open_left(path: Path) -> Spooled:
-    """Open a spool file. Raises SpoolError, also if another process sends it just now."""
+def open_file(path: Path) -> SpoolFile:
+    """Open a spool file and lock it. Raises SpoolError, also if another process is sending it."""
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:
         raise SpoolError(f"{path} cannot be read: {error.strerror}.") from error
     try:
-        return Spooled(file, _read_head(file, path))
+        return SpoolFile(file, _read_header(file, path))
     except BaseException:
         file.close()
         raise
 
 
-def _read_head(file: IO[bytes], path: Path) -> Left:
-    """Leaves the file at the first of its bytes."""
+def _read_header(file: IO[bytes], path: Path) -> Remainder:
+    """Read the line of JSON. The file's position is then at the first of the bytes."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         line, end, _ = os.pread(file.fileno(), MAX_HEADER_BYTES, 0).partition(b"\n")
-        left = Left(**json.loads(line))
+        remainder = Remainder(**json.loads(line))
         length = file.seek(0, os.SEEK_END) - len(line) - len(end)
         file.seek(len(line) + len(end))
     except BlockingIOError:
         raise SpoolError(f"{path} is being sent by another process.") from None
     except (ValueError, TypeError) as error:
-        raise SpoolError(f"{path} is no spool file.") from error
-    if length != left.size - left.offset:
-        raise SpoolError(f"{path} was cut.")
-    return left
+        raise SpoolError(f"{path} is not a spool file.") from error
+    if length != remainder.size - remainder.offset:
+        raise SpoolError(f"{path} was truncated.")
+    return remainder
 
 
-def _begin(directory: Path, part: Path, left: Left) -> IO[bytes]:
+def _begin(directory: Path, part: Path, remainder: Remainder) -> IO[bytes]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     file = os.fdopen(descriptor, "wb")
-    file.write(json.dumps(asdict(left)).encode() + b"\n")
+    file.write(json.dumps(asdict(remainder)).encode() + b"\n")
     return file
 
 
@@ -149,6 +149,7 @@ def _finish(file: IO[bytes], part: Path, path: Path) -> None:
     file.flush()
     os.fsync(file.fileno())
     os.rename(part, path)
+    # The new name is durable only once its directory is flushed.
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

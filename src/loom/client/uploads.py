@@ -1,29 +1,36 @@
-"""The requests of a producer that can resume: create, ask how far it is, go on, close. Owns their headers and
-what their answers mean; decides nothing (draft-ietf-httpbis-resumable-upload).
+"""The requests of a producer: create, locate, append, close, or all in one POST.
 
-An offset is taken as confirmed only where the server tells it: in `Upload-Offset`, or in a line of progress.
-That a request ended well says nothing: a proxy may have swallowed some of its body.
+Owns their headers and the meaning of their responses; decides nothing (draft-ietf-httpbis-resumable-upload).
+
+An offset counts as confirmed only where the server reports it: in `Upload-Offset`, or in a line of progress.
+The success of a request confirms nothing: a proxy may have swallowed a part of its body.
 """
 
 import json
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from loom.client.errors import Lost, Refused
-from loom.client.session import Session
+from loom.client.session import Session, check_end, head_of, refusal
+from loom.wire.fields import tag_of
+from loom.wire.media import MERGE_PATCH, PROGRESS
+from loom.wire.upload import Progress, append_headers
 
-PARTIAL_UPLOAD = "application/partial-upload"
-PROGRESS = "application/x-ndjson"
-MOVED = ("offset_mismatch", "epoch_mismatch")
-"""Codes of a refusal that took nothing over: the stream is not where the request took it to be."""
+STATE_MISMATCH = ("offset_mismatch", "epoch_mismatch")
+"""Codes of refusals that changed nothing: the UploadState of the request was out of date."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """How far a stream is: `offset` bytes are durable. Its key, and how often a producer came to it."""
+class UploadState:
+    """The state of a stream at the server: `offset` bytes are durable.
+
+    `key` identifies the stream, also after its id was reused. `epoch` counts the producers it has had.
+    """
 
     offset: int
     key: str
@@ -32,39 +39,39 @@ class Place:
 
 
 class Uploads:
-    """One stream on one server. All raise Refused and Lost."""
+    """The requests for one stream on one server. All raise Refused and Lost."""
 
     def __init__(self, session: Session, id: str) -> None:
         self._session = session
         self._id = id
         self._url = session.stream_url(id)
 
-    async def create(self, headers: Mapping[str, str], *, force: bool) -> Place:
-        """Create the stream, empty and open; repeated with the same Idempotency-Key it is the same stream."""
-        url = self._session.stream_url(self._id, {"force": "true"} if force else None)
+    async def create(self, headers: Mapping[str, str], *, force: bool) -> UploadState:
+        """Create the stream, empty and open. A repeat with the same Idempotency-Key finds that stream."""
         async with self._session.request(
-            "POST", url, headers={**headers, "Upload-Complete": "?0"}, data=b""
+            "POST", self._creation_url(force), headers={**headers, "Upload-Complete": "?0"}, data=b""
         ) as response:
-            return _place(response)
+            return _state_of(response)
 
-    async def locate(self) -> Place:
-        """How far it is now. Nobody is fenced."""
+    async def locate(self) -> UploadState:
+        """Return the current state. Fences no producer."""
         async with self._session.request("HEAD", self._url) as response:
-            return _place(response)
+            return _state_of(response)
 
-    async def send(
+    async def append(
         self,
-        place: Place,
+        state: UploadState,
         body: AsyncIterable[bytes],
-        confirmed: Callable[[Place], None],
+        on_confirmed: Callable[[UploadState], None],
         *,
         length: int | None = None,
     ) -> None:
-        """Go on at `place`; returns at the end of the answer. `confirmed` is told how far the stream is.
+        """Append `body` at `state.offset`, and return at the end of the response.
 
-        Without `length` the body may go on for any time, and the answer tells progress meanwhile.
+        `on_confirmed` is called with each state that the server reports. Without `length` the body may take
+        any time, and the server reports progress meanwhile.
         """
-        headers = _headers(place, "?0")
+        headers = append_headers(state.offset, complete=False, key=state.key, epoch=state.epoch)
         if length is None:
             headers["Accept"] = PROGRESS
         else:
@@ -72,65 +79,66 @@ class Uploads:
         async with self._session.request(
             "PATCH", self._url, headers=headers, data=body, follow=length is None, answer=None
         ) as response:
-            told = _place(response)
-            confirmed(told)
+            reported = _state_of(response)
+            on_confirmed(reported)
             if response.content_type != PROGRESS:
                 return
-            async for text in response.content:
-                line = _line(text)
-                confirmed(replace(told, offset=line["offset"]))
-                if "state" in line:
+            async for line in response.content:
+                progress = _progress_of(line)
+                on_confirmed(replace(reported, offset=progress.offset))
+                if progress.state is not None:
                     return
-        raise Lost("The server's answer ended before it had confirmed everything.")
+        raise Lost("The response ended before the server had confirmed everything.")
 
-    async def close(self, place: Place, digest: str | None) -> Place:
-        """Say that the stream has `place.offset` bytes and is complete. May be repeated."""
-        headers = _headers(place, "?1")
+    async def close(self, state: UploadState, digest: str | None) -> UploadState:
+        """Complete the stream at `state.offset` bytes, which have this `Stream-Digest`. May be repeated."""
+        headers = append_headers(state.offset, complete=True, key=state.key, epoch=state.epoch)
         if digest is not None:
             headers["Stream-Digest"] = digest
         async with self._session.request("PATCH", self._url, headers=headers, data=b"") as response:
-            told = _place(response)
-        if not told.complete or told.offset != place.offset:
-            raise Refused(409, f"The server confirmed {told.offset} of {place.offset} bytes.")
-        return told
+            reported = _state_of(response)
+        if not reported.complete or reported.offset != state.offset:
+            raise Refused(409, f"The server confirmed {reported.offset} of {state.offset} bytes.")
+        return reported
 
     async def describe(self, key: str, members: Mapping[str, Any]) -> None:
-        """Merge into the stream's metadata (RFC 7396)."""
-        headers = {"Content-Type": "application/merge-patch+json", "If-Match": f'"{key}"'}
+        """Merge `members` into the stream's metadata (RFC 7396)."""
+        headers = {"Content-Type": MERGE_PATCH, "If-Match": tag_of(key)}
         async with self._session.request(
             "PATCH", self._url, headers=headers, data=json.dumps(members).encode()
         ):
             pass
 
+    async def post(self, headers: Mapping[str, str], body: AsyncIterable[bytes], *, force: bool) -> None:
+        """Create the stream with `body` as its bytes, and return once the response has ended properly.
 
-def _headers(place: Place, complete: str) -> dict[str, str]:
-    return {
-        "Content-Type": PARTIAL_UPLOAD,
-        "Upload-Offset": str(place.offset),
-        "Upload-Complete": complete,
-        "If-Match": f'"{place.key}"',
-        "X-Stream-Epoch": str(place.epoch),
-    }
+        The response may begin before the first byte is sent or after the last one. A refusal is seen while
+        bytes are still being sent.
+        """
+        async with self._session.request(
+            "POST", self._creation_url(force), headers=headers, data=body, follow=True, answer=None
+        ) as response:
+            if response.status != HTTPStatus.CREATED:
+                raise await refusal(response)
+            async for _ in response.content.iter_any():
+                pass
+            check_end(response)
+
+    def _creation_url(self, force: bool) -> URL:
+        return self._session.stream_url(self._id, {"force": "true"} if force else None)
 
 
-def _place(response: aiohttp.ClientResponse) -> Place:
-    """What the answer's headers say."""
-    headers = response.headers
+def _state_of(response: aiohttp.ClientResponse) -> UploadState:
+    head = head_of(response, "size", "epoch", "key")
+    assert head.size is not None
+    assert head.epoch is not None
+    assert head.key is not None
+    return UploadState(head.size, head.key, head.epoch, bool(head.complete))
+
+
+def _progress_of(line: bytes) -> Progress:
     try:
-        offset = int(headers["Upload-Offset"])
-        epoch = int(headers["X-Stream-Epoch"])
-        key = headers.get("X-Stream-Key") or headers["ETag"].strip('"')
-    except (LookupError, ValueError):
-        raise Refused(response.status, f"{response.url.origin()} does not answer as a Loom server.") from None
-    return Place(offset, key, epoch, headers.get("Upload-Complete") == "?1")
-
-
-def _line(text: bytes) -> dict[str, Any]:
-    """A line of progress."""
-    try:
-        line = json.loads(text)
-        if isinstance(line["offset"], int):
-            return dict(line)
-    except (ValueError, TypeError, LookupError):
-        pass
-    raise Lost("The server's answer is not what was asked for.")
+        return Progress.of(line)
+    except ValueError:
+        # A part of a line looks like this, too: a retry then asks for the offset.
+        raise Lost("The response is not a report of progress, or was cut.") from None

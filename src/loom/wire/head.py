@@ -40,12 +40,16 @@ class Head:
     def of(cls, fields: Fields) -> Self:
         """Read the headers of a response; `key` is taken from the entity tag where it has no header itself.
 
-        Raises ValueError for a value that Loom never sends.
+        Raises ValueError, with the header and its value, for a value that Loom never sends.
         """
         found: dict[str, Any] = {}
-        for member, (header, _, read) in _HEADERS.items():
-            if (text := fields.get(header)) is not None:
+        for member, (header, _, read) in HEADERS.items():
+            if (text := fields.get(header)) is None:
+                continue
+            try:
                 found[member] = read(text)
+            except ValueError:
+                raise ValueError(f"{header}: {text[:100]}") from None
         found.setdefault("key", found.get("tag"))
         return cls(**found)
 
@@ -54,7 +58,7 @@ class Head:
         """The headers to send, with names in lower case."""
         return [
             (header.lower().encode(), write(value).encode())
-            for member, (header, write, _) in _HEADERS.items()
+            for member, (header, write, _) in HEADERS.items()
             if (value := getattr(self, member)) is not None
         ]
 
@@ -69,7 +73,7 @@ def _flag(text: str) -> bool:
     return ("?0", "?1").index(text) == 1
 
 
-_HEADERS: dict[str, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
+HEADERS: dict[str, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
     "id": ("X-Stream-Id", str, str),
     "key": ("X-Stream-Key", str, str),
     "tag": ("ETag", tag_of, key_of),
