@@ -26,7 +26,7 @@ def operations(tag: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def requests(tag: str) -> Iterator[str]:
     """Yield the table of the requests with this tag, and that of their parameters."""
-    yield from ("| request | answer |", "|---|---|")
+    yield from ("| request | response |", "|---|---|")
     used: dict[str, list[str]] = {}
     for path, method, operation in operations(tag):
         yield f"| `{method} {path}` | {operation['summary']}. {operation['description']} |"

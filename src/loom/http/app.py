@@ -94,7 +94,7 @@ def build_app(
 
 
 def _guarded(app: ASGIApp, auth: Auth, settings: Settings) -> ASGIApp:
-    """Put the guard around the routes, and around it what turns refusals into answers."""
+    """Put the guard around the routes, and around it what turns refusals into responses."""
     app = Guard(
         app,
         auth,

@@ -1,7 +1,7 @@
-"""One request and its answer, as the handlers see them. Owns how answers are sent and when they are cut.
+"""One request and its response, as the handlers see them. Owns how responses are sent and when they are cut.
 
-Nothing here uses Starlette's Request or StreamingResponse: they call `receive` behind
-the back of a handler, and here exactly one task at a time calls it.
+Starlette's Request and StreamingResponse are not used: they call `receive` without the handler's knowledge,
+and here exactly one task at a time calls it.
 """
 
 import asyncio
@@ -107,29 +107,30 @@ class Exchange(HTTPConnection):
                 return bytes(body)
 
     async def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send a whole answer."""
+        """Send a whole response."""
         await respond(self.scope, self.send, status, headers, body)
 
     async def respond_content(self, content_type: str, body: bytes, *, status: int = 200) -> None:
-        """Send a whole answer that no cache may store."""
+        """Send a whole response that no cache may store."""
         headers = [(b"content-type", content_type.encode()), content_length(len(body)), NO_STORE, NOSNIFF]
         await self.respond(status, headers, body)
 
     async def respond_json(self, text: str, *, status: int = 200) -> None:
-        """Send JSON text in ASCII, with an LF, as a whole answer."""
+        """Send JSON text in ASCII, with an LF, as a whole response."""
         await self.respond_content("application/json", text.encode("ascii") + b"\n", status=status)
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Begin an answer. A server may hold its head until the first part of the body, even an empty one."""
+        """Begin a response. A server may hold its head until the first part of the body, even an empty
+        one."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def begin(self, status: int, headers: Headers, first: bytes = b"") -> None:
-        """Begin an answer, and send its head immediately."""
+        """Begin a response, and send its head immediately."""
         await self.start(status, headers)
         await self.send(body_part(first))
 
     async def relay(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
-        """Send the rest of an answer, and its end. Raises Disconnected as soon as the client disconnects.
+        """Send the rest of a response, and its end. Raises Disconnected as soon as the client disconnects.
 
         A separate task sends. A task that resumes passes through each coroutine on its stack, and around a
         handler there are a dozen: too many for each chunk to each follower.
@@ -163,7 +164,7 @@ class Exchange(HTTPConnection):
                 watching.cancel()
 
     async def end(self) -> None:
-        """Send the end of an answer, which says that it is whole."""
+        """Send the end of a response, which says that it is whole."""
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
@@ -178,7 +179,7 @@ class Exchange(HTTPConnection):
 
 
 async def respond(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Send a whole answer, without its body for a HEAD request."""
+    """Send a whole response, without its body for a HEAD request."""
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
@@ -217,7 +218,7 @@ class Resource:
     """One path: its methods and their handlers. HEAD is served by GET; OPTIONS and 405 follow from the
     handlers.
 
-    `options` are more headers for the answer to OPTIONS.
+    `options` are more headers for the response to OPTIONS.
     """
 
     def __init__(self, options: Headers | None = None, **handlers: Handler) -> None:
@@ -240,5 +241,5 @@ class Resource:
 
 
 def body_part(data: bytes) -> Message:
-    """Return a part of the body of an answer, with more to come."""
+    """Return a part of the body of a response, with more to come."""
     return {"type": "http.response.body", "body": data, "more_body": True}

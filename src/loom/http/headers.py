@@ -1,4 +1,4 @@
-"""Header fields that more than one kind of answer has. Pure."""
+"""Header fields that more than one kind of response has. Pure."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 from loom.wire import media
 
 Headers = list[tuple[bytes, bytes]]
-"""The headers of an answer, with names in lower case."""
+"""The headers of a response, with names in lower case."""
 
 
 class Fields(Protocol):
@@ -31,7 +31,7 @@ EVENT_HEADERS: Headers = [
     (b"content-type", media.EVENTS.encode()),
     *(NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED),
 ]
-"""The headers of any answer in Server-Sent Events."""
+"""The headers of any response in Server-Sent Events."""
 
 EXPOSED = (
     *("X-Stream-Id", "X-Stream-Key", "X-Stream-Metadata", "X-Stream-State"),

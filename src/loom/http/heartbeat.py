@@ -1,4 +1,4 @@
-"""Keep an answer in events alive while it is silent, and spread reconnects when the server stops."""
+"""Keep a response in events alive while it is silent, and spread reconnects when the server stops."""
 
 import asyncio
 import random

@@ -6,13 +6,13 @@ RECORD = "loom.record"
 """The key of a request's Record in its ASGI scope."""
 
 CLIENT_LEFT = "the client left"
-"""Why an answer was cut that its client did not read to the end."""
+"""Why a response was cut that its client did not read to the end."""
 
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One request. `status` is None until the answer begins, `cut` says why an answer did not reach its end,
-    `code` why the request was refused; `who` is the name of the token."""
+    """One request. `status` is None until the response begins, `cut` says why a response did not reach its
+    end, `code` why the request was refused; `who` is the name of the token."""
 
     status: int | None = None
     received: int = 0

@@ -1,4 +1,4 @@
-"""Errors as answers."""
+"""Errors as responses."""
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,7 +11,7 @@ from loom.http.record import CLIENT_LEFT, RECORD, Record
 
 
 class Errors:
-    """Middleware: answer an error with a problem, or re-raise it if an answer has begun, which cuts the
+    """Middleware: answer an error with a problem, or re-raise it if a response has begun, which cuts the
     answer.
 
     A client sees no more than the sentence of a LoomError. Any other error is a bug of Loom: it is logged

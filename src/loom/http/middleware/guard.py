@@ -70,7 +70,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def _until(self, expires: float, answering: Awaitable[None]) -> None:
-        """Cut an answer to a reader when its token expires. A producer may finish what it has begun."""
+        """Cut a response to a reader when its token expires. A producer may finish what it has begun."""
         async with interruptible() as interrupt:
             expired = Unauthorized("This token has expired.")
             timer = asyncio.get_running_loop().call_later(expires - self._auth.now(), interrupt, expired)
@@ -103,7 +103,7 @@ class Guard:
 
 
 class Cors(CORSMiddleware):
-    """Middleware: let pages of these origins read every answer, also the refusals of the guard."""
+    """Middleware: let pages of these origins read every response, also the refusals of the guard."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         methods = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -112,7 +112,7 @@ class Cors(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Return the answer to a preflight request, a refusal as a problem."""
+        """Return the response to a preflight request, a refusal as a problem."""
         response = super().preflight_response(request_headers)
         if response.status_code == 400:
             refusal = "The setting cors_origins does not allow this request."

@@ -28,7 +28,7 @@ _IMPORT = re.compile(r"""^(?:import|export|\}) .*?["']\./([\w.-]+)["'];$""", re.
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One answer: its headers and its body."""
+    """One response: its headers and its body."""
 
     headers: Headers
     body: bytes

@@ -1,4 +1,4 @@
-"""GET /spy: all streams interleaved in one answer that does not end."""
+"""GET /spy: all streams interleaved in one response that does not end."""
 
 from contextlib import aclosing
 

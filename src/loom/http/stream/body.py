@@ -110,7 +110,7 @@ class Body:
 
 @asynccontextmanager
 async def _beside(answer: Callable[[], Coroutine[Any, Any, None]] | None) -> AsyncIterator[None]:
-    """Send the answer while the block receives; with None send nothing.
+    """Send the response while the block receives; with None send nothing.
 
     A separate task sends, so that the block calls `receive` first: a client that sent `Expect: 100-continue`
     then gets its 100, which no server sends after a final status.

@@ -13,7 +13,7 @@ from loom.wire.fields import tag_of
 
 
 class NotModified(Exception):
-    """The client already has the bytes; the answer is 304."""
+    """The client already has the bytes; the response is 304."""
 
     def __init__(self, info: Info) -> None:
         self.info = info
@@ -21,14 +21,14 @@ class NotModified(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What identifies the bytes of an answer: an entity tag, and a time in seconds since the Unix epoch."""
+    """What identifies the bytes of a response: an entity tag, and a time in seconds since the Unix epoch."""
 
     etag: bytes | None = None
     modified: int | None = None
 
     @property
     def headers(self) -> Headers:
-        """The headers of the answer."""
+        """The headers of the response."""
         headers = []
         if self.etag is not None:
             headers.append((b"etag", self.etag))

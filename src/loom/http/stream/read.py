@@ -80,7 +80,7 @@ class Reads:
         await exchange.respond(200, [*Head(tag=info.key).headers, NO_STORE, *self._upload_headers(info)])
 
     async def _with_digest(self, info: Info, selection: Selection) -> Info:
-        """Return the stream with its digest if the answer sends one."""
+        """Return the stream with its digest if the response sends one."""
         return await self._service.digests.known(info) if selection.whole else info
 
     def _upload_headers(self, info: Info) -> Headers:

@@ -1,4 +1,4 @@
-"""The headers of answers about one stream. Pure."""
+"""The headers of responses about one stream. Pure."""
 
 from loom.http.headers import (
     EVENT_HEADERS,
@@ -20,9 +20,9 @@ from loom.wire.head import Head
 
 
 def created_headers(info: Info, *, replaced: bool) -> Headers:
-    """Return the headers of the answer to a creation.
+    """Return the headers of the response to a creation.
 
-    The length is not among them: some clients stop sending when an early answer has a length of 0.
+    The length is not among them: some clients stop sending when an early response has a length of 0.
     """
     headers = [(b"location", b"/stream/" + quote_id(info.id).encode()), *changed_headers(info)]
     if replaced:
@@ -31,12 +31,12 @@ def created_headers(info: Info, *, replaced: bool) -> Headers:
 
 
 def changed_headers(info: Info) -> Headers:
-    """Return the headers of the answer to a PATCH, and to a creation among others."""
+    """Return the headers of the response to a PATCH, and to a creation among others."""
     return [*Head(id=quote_id(info.id), tag=info.key).headers, *lifetime_headers(info), NO_STORE]
 
 
 def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
-    """Return the headers of an answer with a part of a stream. Without validators it must not be cached."""
+    """Return the headers of a response with a part of a stream. Without validators it must not be cached."""
     shown = Head(
         id=quote_id(info.id),
         key=info.key,
@@ -58,13 +58,13 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
 
 
 def unchanged_headers(validators: Validators) -> Headers:
-    """Return the headers that an answer and the 304 in its place share (RFC 9110 section 15.4.5)."""
+    """Return the headers that a response and the 304 in its place share (RFC 9110 section 15.4.5)."""
     cached = NO_STORE if validators.etag is None else REVALIDATED
     return [cached, *validators.headers, VARY, SANDBOX, NOSNIFF]
 
 
 def event_headers(info: Info) -> Headers:
-    """Return the headers of an answer that sends a stream as events."""
+    """Return the headers of a response that sends a stream as events."""
     shown = Head(id=quote_id(info.id), state=info.state, metadata=info.metadata)
     return [*EVENT_HEADERS, VARY, *shown.headers, *lifetime_headers(info)]
 

@@ -1,4 +1,4 @@
-"""Which part of a stream a GET or HEAD requests, by query and headers, and the head of its answer. Pure."""
+"""Which part of a stream a GET or HEAD requests, by query and headers, and the head of its response. Pure."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from loom.wire.times import parse_since
 class Selection:
     """The part that a request selects. A start in the query takes precedence over Range.
 
-    An answer with such a start, or to `notail`, is not cacheable. Raises BadRequest.
+    A response with such a start, or to `notail`, is not cacheable. Raises BadRequest.
     """
 
     def __init__(self, query: Iterable[tuple[str, str]], fields: Fields, now: float) -> None:
@@ -31,7 +31,7 @@ class Selection:
 
     @property
     def whole(self) -> bool:
-        """True if the answer is the whole stream or a range of it, so that it can have validators."""
+        """True if the response is the whole stream or a range of it, so that it can have validators."""
         return self._tail and self._start is None
 
     def choose(self, info: Info) -> Part | Lookup:
@@ -46,14 +46,14 @@ class Selection:
         return (self._start or WHOLE).select(info, self._tail)
 
     def answer(self, info: Info, part: Part) -> tuple[int, Headers]:
-        """Return the status and the headers of the answer with `part`."""
+        """Return the status and the headers of the response with `part`."""
         headers = stream_headers(info, part, self._validators(info))
         if self._start is None:
             headers.append((b"accept-ranges", b"bytes"))
         return 206 if isinstance(part, PartialContent) else 200, headers
 
     def unchanged(self, info: Info) -> tuple[int, Headers]:
-        """Return the status and the headers of the answer to a client that has the bytes."""
+        """Return the status and the headers of the response to a client that has the bytes."""
         return 304, unchanged_headers(self._validators(info))
 
     def _validators(self, info: Info) -> Validators:

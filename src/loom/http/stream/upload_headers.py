@@ -1,8 +1,8 @@
 """What a producer says in the headers of a request. Pure.
 
 Resumable uploads follow draft-ietf-httpbis-resumable-upload, interop version 8. Older versions differ little:
-in version 5 a PATCH has no Content-Type. No interim answer 104 is sent: the final answer and HEAD say the
-same, and some clients take a 104 for the final answer.
+in version 5 a PATCH has no Content-Type. No interim response 104 is sent: the final response and HEAD say the
+same, and some clients take a 104 for the final response.
 """
 
 from collections.abc import Iterable, Sequence
@@ -131,9 +131,9 @@ def check_encoding(values: Iterable[bytes]) -> None:
 def answers_early(policy: str, http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Return True if a POST is answered as soon as the stream exists, False if at the end of its body.
 
-    `policy` is direct, always or never. A proxy that receives an early answer may stop forwarding the body,
+    `policy` is direct, always or never. A proxy that receives an early response may stop forwarding the body,
     or lose some of it, so `direct` looks for the headers that proxies add. A resumable upload expects its
-    answer at the end (draft-ietf-httpbis-resumable-upload).
+    response at the end (draft-ietf-httpbis-resumable-upload).
     """
     names = {name for name, _ in headers}
     if policy == "never" or b"upload-complete" in names:

@@ -123,7 +123,7 @@ class Writes:
     async def _repeat(self, exchange: Exchange, new: NewStream, upload: Upload, error: StreamExists) -> None:
         """Answer a repeated creation like the first one, or raise `error` if this is another creation.
 
-        Its body is not read: the answer says how much is stored, which is the offset to resume from.
+        Its body is not read: the response says how much is stored, which is the offset to resume from.
         """
         info = await self._service.info(new.id)
         if not repeats(new, info):
