@@ -16,8 +16,7 @@ import click
 
 from loom.cli import options
 from loom.cli.command import declare
-from loom.cli.running import run, write
-from loom.cli.target import Target
+from loom.cli.running import with_client, write
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -55,7 +54,6 @@ class Figures:
     metavar="N",
     default=256,
     type=click.IntRange(min=1),
-    show_default=True,
     help="Send and read back N MiB.",
 )
 @click.option(
@@ -63,7 +61,6 @@ class Figures:
     metavar="N",
     default=200,
     type=click.IntRange(min=10),
-    show_default=True,
     help="Send N lines of 100 bytes, one after the other.",
 )
 @click.option(
@@ -71,29 +68,25 @@ class Figures:
     metavar="N",
     default=50,
     type=click.IntRange(min=1),
-    show_default=True,
     help="Run the last trial with N followers.",
 )
 @options.json
-@options.target
-def command(mib: int, lines: int, followers: int, as_json: bool, target: Target) -> int | None:
+@with_client
+async def command(client: "AsyncClient", mib: int, lines: int, followers: int, as_json: bool) -> None:
     """Measure the speed of a server from here.
 
     Reports the rate of upload and download, and the time from sending a line until its followers have it.
     Creates streams under loom-bench/ and deletes them: the token has to read, write and replace there.
     """
 
-    async def work(client: "AsyncClient") -> None:
-        prefix = f"loom-bench/{uuid.uuid4().hex}/"
-        await client.count(prefix)  # fails early without a server or the right to delete
-        try:
-            figures = await _measure(client, prefix, mib, lines, followers)
-        finally:
-            await client.delete_all(prefix, confirm=await client.count(prefix))
-        report = json.dumps(asdict(figures)) + "\n" if as_json else figures.table(followers)
-        write(report.encode())
-
-    return run(target, work)
+    prefix = f"loom-bench/{uuid.uuid4().hex}/"
+    await client.count(prefix)  # fails early without a server or the right to delete
+    try:
+        figures = await _measure(client, prefix, mib, lines, followers)
+    finally:
+        await client.delete_all(prefix, confirm=await client.count(prefix))
+    report = json.dumps(asdict(figures)) + "\n" if as_json else figures.table(followers)
+    write(report.encode())
 
 
 async def _measure(client: "AsyncClient", prefix: str, mib: int, lines: int, followers: int) -> Figures:

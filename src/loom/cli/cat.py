@@ -13,8 +13,7 @@ import click
 
 from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop, declare
-from loom.cli.running import STDOUT, is_terminal, output_errors, run, write
-from loom.cli.target import Target
+from loom.cli.running import STDOUT, is_terminal, output_errors, with_client, write
 from loom.cli.terminal import Shown, is_binary, printable
 
 if TYPE_CHECKING:
@@ -51,8 +50,9 @@ BAR_AFTER = 1.0
 @click.option(
     "--progress/--no-progress", default=True, help="Show a progress bar if standard error is a terminal."
 )
-@options.target
-def command(
+@with_client
+async def command(
+    client: "AsyncClient",
     id: str,
     range: str | None,
     offset: int | None,
@@ -62,8 +62,7 @@ def command(
     resume: bool,
     force: bool,
     progress: bool,
-    target: Target,
-) -> int | None:
+) -> None:
     """Write a stream to standard output or to a file.
 
     After a disconnect the download resumes at the exact byte of the same stream. A complete stream that was
@@ -77,24 +76,21 @@ def command(
     if resume and file is None:
         raise click.UsageError("--continue needs --output FILE.")
 
-    async def work(client: "AsyncClient") -> None:
-        output = _Output(id, terminal=is_terminal(STDOUT) and not force) if file is None else _File(file)
-        total: Total | None = None
-        if range is not None:
-            pieces = client.download(id, *_range(range))
-        elif no_follow:
-            pieces = client.download(id, offset or 0)
+    output = _Output(id, terminal=is_terminal(STDOUT) and not force) if file is None else _File(file)
+    total: Total | None = None
+    if range is not None:
+        pieces = client.download(id, *_range(range))
+    elif no_follow:
+        pieces = client.download(id, offset or 0)
+    else:
+        if resume and isinstance(output, _File) and output.size():
+            reading = await _rest(client, id, output)
         else:
-            if resume and isinstance(output, _File) and output.size():
-                reading = await _rest(client, id, output)
-            else:
-                reading = client.follow(id, offset=offset, verify=not offset, wait=wait)
-            pieces, total = aiter(reading), lambda: reading.size
-        bar = progress and is_terminal(STDERR) and not (file is None and is_terminal(STDOUT))
-        with _Bar(id, total, begun=output.begun) if bar else nullcontext() as shown:
-            await _copy(pieces, output, shown)
-
-    return run(target, work)
+            reading = client.follow(id, offset=offset, verify=not offset, wait=wait)
+        pieces, total = aiter(reading), lambda: reading.size
+    bar = progress and is_terminal(STDERR) and not (file is None and is_terminal(STDOUT))
+    with _Bar(id, total, begun=output.begun) if bar else nullcontext() as shown:
+        await _copy(pieces, output, shown)
 
 
 async def _copy(pieces: AsyncGenerator[bytes, None], output: "_File | _Output", bar: "_Bar | None") -> None:

@@ -13,7 +13,8 @@ from loom.cli.terminal import printable
 from loom.errors import LoomError
 
 STDERR = 2
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
+"""Context settings of every command."""
 
 
 class Stop(Exception):
@@ -49,7 +50,7 @@ def declare(
     name: str, *examples: str, cls: type[Command] = Command
 ) -> Callable[[Callable[..., Any]], Command]:
     """Declare a function as the command `name`; its docstring is the help text."""
-    return click.command(name, cls=cls, epilog=_epilog(examples), context_settings=HELP_OPTIONS)
+    return click.command(name, cls=cls, epilog=_epilog(examples), context_settings=SETTINGS)
 
 
 def launch(command: click.Command, prog: str) -> NoReturn:

@@ -9,7 +9,6 @@ from click.shell_completion import get_completion_class
 
 VARIABLE = "_LOOM_COMPLETE"
 """Set by the scripts; click's name for the program `loom`."""
-SHELLS = ("bash", "zsh", "fish")
 FILES = {
     "bash": (".bash_completions/loom.sh", ".bashrc", "source ~/.bash_completions/loom.sh"),
     "zsh": (".zfunc/_loom", ".zshrc", "fpath+=~/.zfunc; autoload -Uz compinit; compinit"),
@@ -56,9 +55,9 @@ def _shell() -> str:
     except OSError:
         parent = ""
     for name in (parent, Path(os.environ.get("SHELL", "")).name):
-        if name in SHELLS:
+        if name in FILES:
             return name
-    raise click.UsageError(f"Completion exists for {', '.join(SHELLS)} only; this shell is none of them.")
+    raise click.UsageError(f"Completion exists for {', '.join(FILES)} only; this shell is none of them.")
 
 
 def _flag(name: str, callback: Any, text: str) -> Any:

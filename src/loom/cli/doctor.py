@@ -267,7 +267,6 @@ class Doctor:
     metavar="SECONDS",
     default=65.0,
     type=click.FloatRange(min=0),
-    show_default=True,
     help="Test idle timeouts with this many seconds of silence.",
 )
 @options.json

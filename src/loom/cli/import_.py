@@ -14,6 +14,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -28,13 +29,11 @@ from loom.errors import ConfigError, InvalidId, LoomError, StreamExists, StreamN
 from loom.model import NewStream, Patch, State, check_id, repeats
 
 if TYPE_CHECKING:
-    from loom.store.base import Store
+    from loom.store.base import Store, Writer
 
 DONE, PARTLY, CANNOT = exit_codes.OK, exit_codes.REFUSED, exit_codes.USAGE
 MAX_METADATA = 32768
 """Bytes that fit into a response header; the highest value of the setting max_metadata_bytes."""
-REASON = "imported: "
-"""Starts the reason of a stream that was aborted because its file is damaged."""
 
 NAME = re.compile(r"stream-(.+)\.log", re.DOTALL)
 GZIP = b"\x1f\x8b"
@@ -55,7 +54,6 @@ WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 19
     metavar="DIR",
     default="./data",
     type=click.Path(path_type=Path),
-    show_default=True,
     help="Import into this data directory.",
 )
 @click.option("--plain", is_flag=True, help="Treat no file as compressed, even if it looks so.")
@@ -140,9 +138,11 @@ class Import:
             if len(source.metadata) > MAX_METADATA:
                 raise ConfigError(f"its metadata is longer than {MAX_METADATA} bytes")
             self._clock.at = source.time
-            damage = await (
-                self._read(source) if self._store is None else self._write(self._store, new, source)
-            )
+            writer = None if self._store is None else await self._create(self._store, new)
+            damage = await self._copy(source, writer)
+            if writer is not None:
+                state = State.ABORTED if damage else State.COMPLETE
+                await writer.close(Patch(state=state, reason=damage and f"imported: {damage}"))
         except StreamExists:
             await self._keep(new)
         except (InvalidId, ConfigError, OSError) as error:
@@ -160,39 +160,25 @@ class Import:
         self.outcomes[outcome] += 1
         self.notes.append({"outcome": outcome, "id": id, "why": why})
 
-    async def _read(self, source: Source) -> str:
-        """Read the file of a stream. Return its damage, empty if it has none."""
+    async def _copy(self, source: Source, writer: "Writer | None") -> str:
+        """Read the file of a stream, and append it if there is a writer. Return its damage, if any."""
         try:
             for piece in content(source.path, plain=self._plain):
+                if writer is not None:
+                    writer.append(piece)
+                    await writer.wait_for_room()
                 self.size += len(piece)
         except Damage as damage:
             return str(damage)
         return ""
 
-    async def _write(self, store: "Store", new: NewStream, source: Source) -> str:
-        """Store a stream. Return the damage of its file, empty if it has none. Raises StreamExists."""
-        await self._remove_part(store, new)
-        writer = await store.create(new)
-        damage = ""
-        try:
-            for piece in content(source.path, plain=self._plain):
-                writer.append(piece)
-                await writer.wait_for_room()
-                self.size += len(piece)
-        except Damage as found:
-            damage = str(found)
-        end = Patch(state=State.ABORTED, reason=REASON + damage) if damage else Patch(state=State.COMPLETE)
-        await writer.close(end)
-        return damage
-
-    async def _remove_part(self, store: "Store", new: NewStream) -> None:
-        """Delete what an interrupted run stored of this stream."""
-        try:
+    async def _create(self, store: "Store", new: NewStream) -> "Writer":
+        """Create a stream, in place of what an interrupted run stored of it. Raises StreamExists."""
+        with suppress(StreamNotFound):
             info = await store.info(new.id)
-        except StreamNotFound:
-            return
-        if repeats(new, info) and not info.state.final:
-            await store.delete(info.key)
+            if repeats(new, info) and not info.state.final:
+                await store.delete(info.key)
+        return await store.create(new)
 
     async def _keep(self, new: NewStream) -> None:
         assert self._store

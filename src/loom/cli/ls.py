@@ -9,8 +9,7 @@ import click
 
 from loom.cli import options
 from loom.cli.command import declare
-from loom.cli.running import colored, run, write
-from loom.cli.target import Target
+from loom.cli.running import colored, with_client, write
 from loom.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -43,33 +42,30 @@ STATE_COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31}
 @click.option("--limit", "-n", metavar="N", type=click.IntRange(min=1), help="List no more than N streams.")
 @options.json
 @options.color
-@options.target
-def command(
+@with_client
+async def command(
+    client: "AsyncClient",
     prefix: str,
     states: tuple[str, ...],
     meta: tuple[tuple[str, str], ...],
     limit: int | None,
     as_json: bool,
     color: str,
-    target: Target,
-) -> int | None:
+) -> None:
     """List streams, newest first: state, size, age, id."""
 
-    async def work(client: "AsyncClient") -> None:
-        found = client.streams(
-            prefix,
-            states=[word for each in states for word in each.split(",")],
-            metadata=dict(meta),
-            limit=limit,
-        )
-        now = datetime.now(UTC)
-        colors = colored(color)
-        async with aclosing(found):
-            async for info in found:
-                line = json.dumps(info.row) if as_json else _row(info, now, colors)
-                write(f"{line}\n".encode())
-
-    return run(target, work)
+    found = client.streams(
+        prefix,
+        states=[word for each in states for word in each.split(",")],
+        metadata=dict(meta),
+        limit=limit,
+    )
+    now = datetime.now(UTC)
+    colors = colored(color)
+    async with aclosing(found):
+        async for info in found:
+            line = json.dumps(info.row) if as_json else _row(info, now, colors)
+            write(f"{line}\n".encode())
 
 
 def size(count: float) -> str:

@@ -1,9 +1,6 @@
 """Options, arguments and types that several commands have, each declared once."""
 
-import functools
 import re
-from collections.abc import Callable
-from typing import Any
 
 import click
 
@@ -76,7 +73,6 @@ content_type = click.option(
     metavar="TYPE",
     type=header,
     default=DEFAULT_CONTENT_TYPE,
-    show_default=True,
     help="Media type of the stream.",
 )
 
@@ -100,15 +96,3 @@ color = click.option(
 wait = click.option(
     "--wait", "-w", is_flag=True, help="Wait for a stream that does not exist yet; show it from its start."
 )
-
-
-def target(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --server and --token. The function gets what they and the settings give as `target`."""
-
-    @server
-    @token
-    @functools.wraps(function)
-    def resolved(server: str | None, token: str | None, **rest: Any) -> Any:
-        return function(target=resolve(server, token), **rest)
-
-    return resolved

@@ -7,8 +7,7 @@ import click
 
 from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
-from loom.cli.running import is_terminal, run, write
-from loom.cli.target import Target
+from loom.cli.running import is_terminal, with_client, write
 from loom.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -25,8 +24,10 @@ if TYPE_CHECKING:
 @click.option("--prefix", metavar="PREFIX", help="Delete all streams with this prefix.")
 @click.option("--yes", "-y", is_flag=True, help="Delete the streams of a prefix without a question.")
 @click.option("--dry-run", is_flag=True, help="Only print how many streams have the prefix.")
-@options.target
-def command(ids: tuple[str, ...], prefix: str | None, yes: bool, dry_run: bool, target: Target) -> int | None:
+@with_client
+async def command(
+    client: "AsyncClient", ids: tuple[str, ...], prefix: str | None, yes: bool, dry_run: bool
+) -> None:
     """Delete streams for good.
 
     A live stream is deleted too: its producer and its readers are disconnected.
@@ -36,22 +37,19 @@ def command(ids: tuple[str, ...], prefix: str | None, yes: bool, dry_run: bool, 
     if dry_run and prefix is None:
         raise click.UsageError("--dry-run needs --prefix.")
 
-    async def work(client: "AsyncClient") -> None:
-        for id in ids:
-            await client.delete(id)
-        if prefix is None:
-            return
-        count = await client.count(prefix)
-        which = f"streams that begin with {printable(prefix)!r}"
-        if dry_run or not count:
-            write(f"{count} streams begin with {printable(prefix)!r}.\n".encode())
-        elif yes or _confirmed(f"Delete {count} {which}, for good? [y/N] "):
-            deleted = await client.delete_all(prefix, confirm=count)
-            write(f"{deleted} streams deleted.\n".encode())
-        else:
-            raise Stop(exit_codes.REFUSED, "Nothing was deleted.")
-
-    return run(target, work)
+    for id in ids:
+        await client.delete(id)
+    if prefix is None:
+        return
+    count = await client.count(prefix)
+    which = f"streams that begin with {printable(prefix)!r}"
+    if dry_run or not count:
+        write(f"{count} streams begin with {printable(prefix)!r}.\n".encode())
+    elif yes or _confirmed(f"Delete {count} {which}, for good? [y/N] "):
+        deleted = await client.delete_all(prefix, confirm=count)
+        write(f"{deleted} streams deleted.\n".encode())
+    else:
+        raise Stop(exit_codes.REFUSED, "Nothing was deleted.")
 
 
 def _confirmed(question: str) -> bool:

@@ -1,37 +1,44 @@
 """What reading commands share: a client, an output that may be closed at any time, and Ctrl-C."""
 
+import functools
 import os
 import select
 import signal
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import Any
 
-from loom.cli import exit_codes
+from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop
-from loom.cli.target import Target
-
-if TYPE_CHECKING:
-    from loom.client.client import AsyncClient
+from loom.cli.target import Target, resolve
 
 STDOUT = 1
 
 
-def run(target: Target, work: Callable[["AsyncClient"], Awaitable[int | None]]) -> int | None:
-    """Run `work` with a client. Return its exit code."""
-    import asyncio
+def with_client(function: Callable[..., Awaitable[int | None]]) -> Callable[..., int | None]:
+    """Add --server and --token to a command. Its coroutine function gets a client as first argument."""
 
-    signal.signal(signal.SIGINT, _interrupted)
-    return asyncio.run(_work(target, work))
+    @options.server
+    @options.token
+    @functools.wraps(function)
+    def run(server: str | None, token: str | None, **arguments: Any) -> int | None:
+        import asyncio
+
+        signal.signal(signal.SIGINT, _interrupted)
+        return asyncio.run(_run(function, resolve(server, token), arguments))
+
+    return run
 
 
-async def _work(target: Target, work: Callable[["AsyncClient"], Awaitable[int | None]]) -> int | None:
+async def _run(
+    function: Callable[..., Awaitable[int | None]], target: Target, arguments: Mapping[str, Any]
+) -> int | None:
     from loom.client.client import AsyncClient
 
     _watch_output()
     async with AsyncClient(target.server, token=target.token, proxy=target.proxy) as client:
-        return await work(client)
+        return await function(client, **arguments)
 
 
 def write(data: bytes, fd: int = STDOUT) -> None:

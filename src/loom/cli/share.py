@@ -8,8 +8,7 @@ import click
 
 from loom.cli import options
 from loom.cli.command import declare
-from loom.cli.running import run, write
-from loom.cli.target import Target
+from loom.cli.running import with_client, write
 from loom.model import quote_id
 
 if TYPE_CHECKING:
@@ -23,18 +22,19 @@ def limits(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="TIME",
         default="24h",
         type=options.duration,
-        show_default=True,
         help="Lifetime: 90s, 30m, 24h, 7d or 4w; at most 366 days.",
     )
-    name = click.option("--name", metavar="NAME", default="", help="Holder's name, for the server's log.")
+    name = click.option(
+        "--name", metavar="NAME", default="", show_default=False, help="Holder's name, for the server's log."
+    )
     return expires(name(function))
 
 
 @declare("share", "loom share build/42 --expires 7d")
 @options.stream
 @limits
-@options.target
-def command(id: str, expires: int, name: str, target: Target) -> int | None:
+@with_client
+async def command(client: "AsyncClient", id: str, expires: int, name: str) -> None:
     """Create a read-only link to one stream.
 
     The link opens the stream's page; the stream need not exist yet. The token follows the #, which browsers
@@ -42,12 +42,9 @@ def command(id: str, expires: int, name: str, target: Target) -> int | None:
     server needs no token, the link has none.
     """
 
-    async def work(client: "AsyncClient") -> None:
-        signed = await sign(client, {"scopes": ["read"], "id": id, "expires_in": expires, "name": name})
-        page = client.session.url(f"/ui/stream/{quote_id(id)}").with_user(None)
-        write((f"{page}\n" if signed is None else f"{page}#token={signed}\n").encode())
-
-    return run(target, work)
+    signed = await sign(client, {"scopes": ["read"], "id": id, "expires_in": expires, "name": name})
+    page = client.session.url(f"/ui/stream/{quote_id(id)}").with_user(None)
+    write((f"{page}\n" if signed is None else f"{page}#token={signed}\n").encode())
 
 
 async def sign(client: "AsyncClient", wanted: Mapping[str, object]) -> str | None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from loom.cli import options
 from loom.cli.command import declare
 from loom.cli.ls import size
-from loom.cli.running import run, write
-from loom.cli.target import Target
+from loom.cli.running import with_client, write
 from loom.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -19,16 +18,13 @@ if TYPE_CHECKING:
 @declare("show", "loom show build/42", "loom show --json build/42 | jq .metadata.exit_code")
 @options.stream
 @options.json
-@options.target
-def command(id: str, as_json: bool, target: Target) -> int | None:
+@with_client
+async def command(client: "AsyncClient", id: str, as_json: bool) -> None:
     """Show state, size, times and metadata of a stream."""
 
-    async def work(client: "AsyncClient") -> None:
-        info = await client.info(id)
-        text = json.dumps(info.row) if as_json else "\n".join(_facts(info))
-        write(f"{text}\n".encode())
-
-    return run(target, work)
+    info = await client.info(id)
+    text = json.dumps(info.row) if as_json else "\n".join(_facts(info))
+    write(f"{text}\n".encode())
 
 
 def _facts(info: "StreamInfo") -> Iterator[str]:

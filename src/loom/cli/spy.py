@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from loom.cli import options
 from loom.cli.command import declare, tell
-from loom.cli.running import STDOUT, colored, is_terminal, run, write
-from loom.cli.target import Target
+from loom.cli.running import STDOUT, colored, is_terminal, with_client, write
 from loom.cli.terminal import Shown
 
 if TYPE_CHECKING:
@@ -15,32 +14,29 @@ if TYPE_CHECKING:
 
 @declare("spy", "loom spy", "loom spy --color always | less -R")
 @options.color
-@options.target
-def command(color: str, target: Target) -> int | None:
+@with_client
+async def command(client: "AsyncClient", color: str) -> None:
     """Show everything that is sent to the server.
 
     All streams share one output, until you stop the command. After a disconnect it joins again and reports
     that; bytes sent in between are not shown.
     """
 
-    async def work(client: "AsyncClient") -> None:
-        from loom.client.errors import ClientError
-        from loom.client.session import Backoff
+    from loom.client.errors import ClientError
+    from loom.client.session import Backoff
 
-        backoff = Backoff(client.session.timeouts.patience)
-        guard = Shown() if is_terminal(STDOUT) else None
-        joined = False
-        while True:
-            try:
-                async with aclosing(client.spy(color=colored(color))) as pieces:
-                    async for piece in pieces:
-                        joined = True
-                        backoff.reset()
-                        write(piece if guard is None else guard.feed(piece))
-            except ClientError as error:
-                if not joined:
-                    raise
-                tell("loom spy", f"{error} Joining again.")
-                await backoff.wait(error)
-
-    return run(target, work)
+    backoff = Backoff(client.session.timeouts.patience)
+    guard = Shown() if is_terminal(STDOUT) else None
+    joined = False
+    while True:
+        try:
+            async with aclosing(client.spy(color=colored(color))) as pieces:
+                async for piece in pieces:
+                    joined = True
+                    backoff.reset()
+                    write(piece if guard is None else guard.feed(piece))
+        except ClientError as error:
+            if not joined:
+                raise
+            tell("loom spy", f"{error} Joining again.")
+            await backoff.wait(error)

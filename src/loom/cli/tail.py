@@ -13,8 +13,7 @@ import click
 
 from loom.cli import exit_codes, options
 from loom.cli.command import declare, tell
-from loom.cli.running import STDOUT, colored, is_terminal, run, write
-from loom.cli.target import Target
+from loom.cli.running import STDOUT, colored, is_terminal, with_client, write
 from loom.cli.terminal import Shown, printable
 from loom.errors import LoomError
 
@@ -63,8 +62,9 @@ class _Start(TypedDict, total=False):
 @options.wait
 @options.color
 @click.option("--raw", is_flag=True, help="Obey control sequences on a terminal instead of showing them.")
-@options.target
-def command(
+@with_client
+async def command(
+    client: "AsyncClient",
     ids: tuple[str, ...],
     prefix: str | None,
     lines: int | None,
@@ -73,8 +73,7 @@ def command(
     wait: bool,
     color: str,
     raw: bool,
-    target: Target,
-) -> int | None:
+) -> int:
     """Follow the end of streams until they are complete.
 
     After a disconnect or a restart of the server it resumes at the exact byte. With --prefix it runs until
@@ -92,18 +91,15 @@ def command(
         raise click.UsageError(f"--grep is not a regular expression: {error}.") from None
     start: _Start = {"since": since} if since else {"lines": LINES if lines is None else lines}
 
-    async def work(client: "AsyncClient") -> int:
-        import asyncio
+    import asyncio
 
-        weave = _Weave(pattern, names=prefix is not None or len(ids) > 1, color=colored(color), raw=raw)
-        if prefix is not None:
-            return await _follow_prefix(client, weave, prefix, start)
-        codes = await asyncio.gather(
-            *(weave.show(id, client.follow(id, wait=wait, **start)) for id in dict.fromkeys(ids))
-        )
-        return max(codes)
-
-    return run(target, work)
+    weave = _Weave(pattern, names=prefix is not None or len(ids) > 1, color=colored(color), raw=raw)
+    if prefix is not None:
+        return await _follow_prefix(client, weave, prefix, start)
+    codes = await asyncio.gather(
+        *(weave.show(id, client.follow(id, wait=wait, **start)) for id in dict.fromkeys(ids))
+    )
+    return max(codes)
 
 
 async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, start: _Start) -> int:

@@ -6,9 +6,8 @@ import click
 
 from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
-from loom.cli.running import run, write
+from loom.cli.running import with_client, write
 from loom.cli.share import limits, sign
-from loom.cli.target import Target
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -21,8 +20,9 @@ if TYPE_CHECKING:
 @click.option("--id", metavar="ID", type=options.stream_id, help="Allow this stream only.")
 @click.option("--prefix", metavar="PREFIX", help="Allow streams with this prefix.")
 @limits
-@options.target
-def command(
+@with_client
+async def command(
+    client: "AsyncClient",
     can_write: bool,
     can_read: bool,
     can_replace: bool,
@@ -30,8 +30,7 @@ def command(
     prefix: str | None,
     expires: int,
     name: str,
-    target: Target,
-) -> int | None:
+) -> None:
     """Create a limited, expiring token.
 
     For a job that is not trusted: with --write it writes its own streams, reads no others and deletes
@@ -45,10 +44,7 @@ def command(
         raise click.UsageError('Give the streams: --id or --prefix; --prefix "" means all.')
     only = {"prefix": prefix} if id is None else {"id": id}
 
-    async def work(client: "AsyncClient") -> None:
-        signed = await sign(client, {"scopes": scopes, **only, "expires_in": expires, "name": name})
-        if signed is None:
-            raise Stop(exit_codes.USAGE, "This server needs no tokens: it lets everyone in.")
-        write(f"{signed}\n".encode())
-
-    return run(target, work)
+    signed = await sign(client, {"scopes": scopes, **only, "expires_in": expires, "name": name})
+    if signed is None:
+        raise Stop(exit_codes.USAGE, "This server needs no tokens: it lets everyone in.")
+    write(f"{signed}\n".encode())
