@@ -64,7 +64,7 @@ async def test_a_log_that_cannot_be_written_or_flushed_stops_the_store(disk, sta
     assert not store.health().ready
     assert store.health().detail == str(error)
     assert reader.data == b""
-    assert len(reader.errors) == len(await lost.count(1)) == 1
+    assert len(reader.errors) == len(await lost.wait_count(1)) == 1
     assert watcher.events == []
     await every(
         store.info("a"), store.create(NewStream(id="d")), store.open(writer.key), writer.wait_for_room()
@@ -141,7 +141,7 @@ async def test_a_full_disk_ends_the_streams_that_grow_and_nothing_else(disk, sta
     with pytest.raises(StreamFailed, match="could not be stored further: No space left on device"):
         await large.wait_durable(large.accepted)
     await small.wait_durable(small.accepted)
-    assert isinstance((await lost.count(1))[0], StreamFailed)
+    assert isinstance((await lost.wait_count(1))[0], StreamFailed)
     await until(lambda: small.stream.info.state.final and large.stream.info.state.final)
     for id in ("small", "large"):
         info = await store.info(id)

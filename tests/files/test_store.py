@@ -211,7 +211,7 @@ async def test_a_stream_goes_while_its_bytes_are_on_their_way_and_read(disk, sto
     await gone
     with pytest.raises(StreamGone):
         writer.append(b"late")
-    assert isinstance(await reader.error(), StreamGone)
+    assert isinstance(await reader.wait_error(), StreamGone)
     shown = b"x" * 5000 + reader.data
     Inside(store).request_checkpoint()
     await until(lambda: not Inside(store).table.dropped)

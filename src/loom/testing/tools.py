@@ -33,20 +33,22 @@ class Recorder(Generic[T]):
 
     def __init__(self) -> None:
         self.events: list[T] = []
-        self._moved = asyncio.Event()
+        self._added = asyncio.Event()
 
     def add(self, event: T) -> None:
+        """Keep an event: this is the callback."""
         self.events.append(event)
-        self._moved.set()
+        self._added.set()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; it is checked after each event."""
         while not condition():
-            self._moved.clear()
-            await self._moved.wait()
+            self._added.clear()
+            await self._added.wait()
 
-    async def count(self, count: int) -> list[T]:
-        """Return the events once there are at least `count`."""
-        await self.until(lambda: len(self.events) >= count)
+    async def wait_count(self, count: int) -> list[T]:
+        """Wait until there are at least `count` events, and return all."""
+        await self.wait_until(lambda: len(self.events) >= count)
         return self.events
 
 
@@ -62,6 +64,7 @@ class Reader(Recorder[Piece | Info | LoomError]):
     """A sink that keeps what it is fed and checks that it has no gap and no repeat."""
 
     following: Following
+    """The subscription that feeds this sink; `follow` sets it."""
 
     def on_bytes(self, offset: int, data: bytes) -> None:
         self.add(Piece(offset, data))
@@ -78,8 +81,7 @@ class Reader(Recorder[Piece | Info | LoomError]):
 
     @property
     def data(self) -> bytes:
-        """The bytes fed: the first piece starts where the subscription began, each other where the one before
-        ended."""
+        """All bytes fed so far. Asserts that each piece starts where the one before ended."""
         data = b""
         for piece in self.pieces:
             assert piece.data
@@ -99,37 +101,44 @@ class Reader(Recorder[Piece | Info | LoomError]):
     def errors(self) -> list[LoomError]:
         return [event for event in self.events if isinstance(event, LoomError)]
 
-    async def size(self, size: int) -> bytes:
-        """Return what was fed once the stream is `size` bytes long."""
-        await self.until(
+    async def wait_size(self, size: int) -> bytes:
+        """Wait until the stream was fed up to offset `size`, and return `data`."""
+        await self.wait_until(
             lambda: self.following.info.size + sum(len(piece.data) for piece in self.pieces) >= size
         )
         return self.data
 
-    async def state(self, state: State) -> Info:
-        await self.until(lambda: state in self.states)
+    async def wait_state(self, state: State) -> Info:
+        """Wait until `state` was reported, and return the newest row."""
+        await self.wait_until(lambda: state in self.states)
         return self.infos[-1]
 
-    async def error(self) -> LoomError:
-        await self.until(lambda: bool(self.errors))
+    async def wait_error(self) -> LoomError:
+        """Wait for the first error of `on_gone`, and return it."""
+        await self.wait_until(lambda: bool(self.errors))
         return self.errors[0]
 
 
 class Watcher(Recorder[Change]):
+    """Keeps the changes of a `watch`."""
+
     subscription: Subscription
 
     @property
     def story(self) -> list[tuple[ChangeKind, str]]:
+        """The kind and the id of each change."""
         return [(change.kind, change.info.id) for change in self.events]
 
 
 async def follow(store: Store, key: str, reader: Reader | None = None) -> Reader:
+    """Follow a stream with `reader`, or with a new one, and return it."""
     reader = reader or Reader()
     reader.following = await store.follow(key, reader)
     return reader
 
 
 def watch(store: Store) -> Watcher:
+    """Watch a store and return the recorder."""
     watcher = Watcher()
     watcher.subscription = store.watch(watcher.add)
     return watcher
@@ -153,6 +162,7 @@ async def stream(store: Store, id: str, data: bytes = b"", patch: Patch | None =
 
 
 async def collect(content: Content, start: int, stop: int) -> bytes:
+    """Return bytes [start, stop) of a content."""
     return b"".join([piece async for piece in content.read(start, stop)])
 
 
@@ -164,14 +174,16 @@ async def stored(store: Store, id: str) -> bytes:
 
 
 async def found(store: Store, query: Query | None = None) -> list[Info]:
+    """Return all that `find` yields."""
     return [info async for info in store.find(query or Query())]
 
 
 async def ids(store: Store, **query: Any) -> list[str]:
+    """Return the ids that `find` yields for a query of these fields."""
     return [info.id for info in await found(store, Query(**query))]
 
 
-async def settled(store: Store) -> None:
+async def wait_settled(store: Store) -> None:
     """Wait until every change requested before this one was announced: changes are ordered."""
     writer = await store.create(NewStream(id="settled"))
     await writer.close(COMPLETE)

@@ -17,9 +17,9 @@ from loom.testing.tools import (
     ids,
     losses,
     outcomes,
-    settled,
     stored,
     stream,
+    wait_settled,
     watch,
 )
 
@@ -54,7 +54,7 @@ class ChangeTests:
         info = await store.change(writer.key, ABORTED, version=version)
         assert (info.state, info.reason, info.ended, info.size) == (State.ABORTED, "given up", clock.time, 5)
         assert await store.info("a") == info
-        assert await reader.state(State.ABORTED) == info
+        assert await reader.wait_state(State.ABORTED) == info
         assert await stored(store, "a") == b"bytes"
 
     async def test_change_of_another_version_is_refused_and_changes_nothing(self, store: Store) -> None:
@@ -133,7 +133,7 @@ class ChangeTests:
         with pytest.raises(StreamFinal):
             await store.change(writer.key, Patch(metadata="2"), version=info.version)
         assert await store.info("a") == info
-        await settled(store)
+        await wait_settled(store)
         assert ("closed", "a") not in watcher.story
         assert await stored(store, "a") == b"x"
 
@@ -160,7 +160,7 @@ class ChangeTests:
         for patch in (Patch(digest="d2"), Patch(metadata="2", digest="d2"), replace(COMPLETE, digest="d2")):
             with pytest.raises(StreamFinal):
                 await store.change(writer.key, patch, version=info.version)
-        await settled(store)
+        await wait_settled(store)
         assert ("closed", "a") not in watcher.story
         assert await store.info("a") == info
         assert await ids(store, undigested=True) == []
@@ -191,7 +191,7 @@ class ChangeTests:
             writer.append(b"x")
         with pytest.raises(WriterLost):
             await writer.close(COMPLETE)
-        await settled(store)
+        await wait_settled(store)
         assert len(lost.events) == 1
         assert isinstance(lost.events[0], WriterLost)
         assert info.size == 8

@@ -162,9 +162,9 @@ class CreateTests:
         new = await store.create(NewStream(id="a"), replace=True)
         new.append(b"new")
         await new.wait_durable(3)
-        assert isinstance(await reader.error(), StreamGone)
+        assert isinstance(await reader.wait_error(), StreamGone)
         assert reader.data == b""
-        (error,) = await lost.count(1)
+        (error,) = await lost.wait_count(1)
         assert isinstance(error, StreamGone)
         with pytest.raises(StreamGone):
             old.append(b"more")
@@ -216,7 +216,7 @@ class CreateTests:
         except StreamExists:
             reader = await follow(store, (await store.info("a")).key)
             if reader.following.info.state is State.LIVE:
-                await reader.state(State.INTERRUPTED)
+                await reader.wait_state(State.INTERRUPTED)
             info = await store.info("a")
             assert info.deadline is not None
             assert info.reason == "its producer went away"

@@ -17,9 +17,9 @@ from loom.testing.tools import (
     ids,
     losses,
     outcomes,
-    settled,
     stored,
     stream,
+    wait_settled,
 )
 
 
@@ -50,14 +50,14 @@ class DeleteTests:
         readers = [await follow(store, writer.key) for _ in range(3)]
         await store.delete(writer.key)
         for reader in readers:
-            assert isinstance(await reader.error(), StreamGone)
+            assert isinstance(await reader.wait_error(), StreamGone)
         with pytest.raises(StreamGone):
             writer.append(b"x")
         with pytest.raises(StreamGone):
             await writer.wait_for_room()
         with pytest.raises(StreamGone):
             await writer.close(COMPLETE)
-        await settled(store)
+        await wait_settled(store)
         assert [type(error) for error in lost.events] == [StreamGone]
         assert [reader.events for reader in readers] == [[reader.errors[0]] for reader in readers]
 
@@ -67,7 +67,7 @@ class DeleteTests:
         writer = await stream(store, "a", b"bytes", INTERRUPTED)
         reader = await follow(store, writer.key)
         await store.delete(writer.key)
-        assert isinstance(await reader.error(), StreamGone)
+        assert isinstance(await reader.wait_error(), StreamGone)
 
     async def test_bytes_opened_before_stay_readable(self, store: Store) -> None:
         data = bytes(range(256)) * 4096

@@ -15,9 +15,9 @@ from loom.testing.tools import (
     Reader,
     collect,
     follow,
-    settled,
     stored,
     stream,
+    wait_settled,
 )
 
 
@@ -37,7 +37,7 @@ class FollowTests:
         assert reader.following.info == await store.info("a")
         writer.append(b"after")
         await writer.close(COMPLETE)
-        await reader.state(State.COMPLETE)
+        await reader.wait_state(State.COMPLETE)
         assert reader.data == b"after"
 
     async def test_followers_that_come_at_any_time_miss_and_repeat_nothing(self, store: Store) -> None:
@@ -53,7 +53,7 @@ class FollowTests:
         everything = await stored(store, "a")
         assert everything == b"".join(b"%05d\n" % number for number in range(300))
         for reader in readers:
-            await reader.state(State.COMPLETE)
+            await reader.wait_state(State.COMPLETE)
             assert reader.data == everything[reader.following.info.size :]
         starts = {reader.following.info.size for reader in readers}
         assert len(starts) > 2
@@ -64,7 +64,7 @@ class FollowTests:
         reader = await follow(store, writer.key)
         for number in range(100):
             writer.append(b"%02d" % number)
-        await reader.size(200)
+        await reader.wait_size(200)
         assert reader.pieces == [Piece(0, b"".join(b"%02d" % number for number in range(100)))]
 
     async def test_followers_are_notified_of_every_state_after_the_bytes_before_it(
@@ -77,7 +77,7 @@ class FollowTests:
         writer = await store.resume(writer.key, 8)
         writer.append(b"three")
         await writer.close(COMPLETE)
-        await reader.state(State.COMPLETE)
+        await reader.wait_state(State.COMPLETE)
         assert reader.states == [State.INTERRUPTED, State.LIVE, State.COMPLETE]
         assert [info.size for info in reader.infos] == [8, 8, 13]
         size = 4
@@ -94,7 +94,7 @@ class FollowTests:
         reader = await follow(store, old.key)
         writer = await store.resume(old.key, 4)
         writer.append(b"two")
-        await reader.size(7)
+        await reader.wait_size(7)
         assert reader.data == b"two"
         assert not reader.errors
 
@@ -104,7 +104,7 @@ class FollowTests:
         writer = await store.resume(old.key, 4)
         writer.append(b"two")
         await writer.close(COMPLETE)
-        await reader.state(State.COMPLETE)
+        await reader.wait_state(State.COMPLETE)
         assert reader.data == b"two"
 
     @pytest.mark.parametrize("patch", [patch for patch in NOT_LIVE if patch.state and patch.state.final])
@@ -113,7 +113,7 @@ class FollowTests:
         reader = await follow(store, writer.key)
         info = await writer.close(patch)
         await store.delete(writer.key)
-        await settled(store)
+        await wait_settled(store)
         assert reader.events == [info]
 
     async def test_following_a_final_stream_feeds_nothing(self, store: Store) -> None:
@@ -121,7 +121,7 @@ class FollowTests:
         reader = await follow(store, writer.key)
         assert reader.following.info == await store.info("a")
         await store.delete(writer.key)
-        await settled(store)
+        await wait_settled(store)
         assert reader.events == []
         reader.following.close()
 
@@ -131,7 +131,7 @@ class FollowTests:
         new = await store.create(NewStream(id="a"), replace=True)
         new.append(b"new")
         await new.close(COMPLETE)
-        await settled(store)
+        await wait_settled(store)
         (error,) = reader.events
         assert isinstance(error, StreamGone)
 
@@ -141,7 +141,7 @@ class FollowTests:
         await append_numbers(writer, 30)
         await writer.close(COMPLETE)
         for reader in readers:
-            await reader.state(State.COMPLETE)
+            await reader.wait_state(State.COMPLETE)
             assert reader.data == await stored(store, "a")
 
     async def test_followers_of_other_streams_are_not_notified(self, store: Store) -> None:
@@ -150,19 +150,19 @@ class FollowTests:
         writer.append(b"bytes")
         await writer.close(COMPLETE)
         await store.delete(writer.key)
-        await settled(store)
+        await wait_settled(store)
         assert reader.events == []
 
     async def test_closed_following_is_fed_no_more(self, store: Store) -> None:
         writer = await store.create(NewStream(id="a"))
         reader, other = await follow(store, writer.key), await follow(store, writer.key)
         writer.append(b"one")
-        await reader.size(3)
+        await reader.wait_size(3)
         reader.following.close()
         reader.following.close()
         writer.append(b"two")
         await writer.close(COMPLETE)
-        await other.state(State.COMPLETE)
+        await other.wait_state(State.COMPLETE)
         assert reader.events == [Piece(0, b"one")]
 
     @pytest.mark.parametrize("at", ["grow", "turn", "gone"])
@@ -191,7 +191,7 @@ class FollowTests:
         await writer.wait_durable(5)
         await writer.close(INTERRUPTED)
         await store.delete(writer.key)
-        await last.error()
+        await last.wait_error()
         calls = {"grow": 1, "turn": 2, "gone": 3}[at]
         assert [len(reader.events) for reader in (itself, before, after, last)] == [calls, 3, calls - 1, 3]
 
@@ -209,7 +209,7 @@ class FollowTests:
             for size in (1, 100, 70_000, 300_000, 1):
                 writer.append(bytes([size % 251]) * size)
                 await writer.wait_durable(writer.accepted)
-            await reader.size(writer.accepted)
+            await reader.wait_size(writer.accepted)
             assert b"".join(await asyncio.gather(*reading)) == reader.data
 
     async def test_following_an_unknown_key_is_refused(self, store: Store) -> None:

@@ -86,19 +86,19 @@ class ReopenTests:
 
     async def test_versions_and_epochs_keep_rising(self, store: Store, reopening: Reopening) -> None:
         writer = await stream(store, "a")
-        places = []
+        pairs = []
         for _ in range(3):
             writer = await store.resume(writer.key, 0)
             info = await store.info("a")
-            places.append((info.epoch, info.version))
+            pairs.append((info.epoch, info.version))
             store = await reopening.reopen()
             info = await store.info("a")
-            assert info.epoch >= places[-1][0]
-            assert info.version > places[-1][1]
+            assert info.epoch >= pairs[-1][0]
+            assert info.version > pairs[-1][1]
             info = await store.change(writer.key, Patch(metadata="1"), version=info.version)
-            places.append((info.epoch, info.version))
-        versions = [version for _, version in places]
-        epochs = [epoch for epoch, _ in places[::2]]
+            pairs.append((info.epoch, info.version))
+        versions = [version for _, version in pairs]
+        epochs = [epoch for epoch, _ in pairs[::2]]
         assert versions == sorted(set(versions))
         assert epochs == sorted(set(epochs))
 

@@ -17,8 +17,8 @@ from loom.testing.tools import (
     follow,
     found,
     losses,
-    settled,
     stream,
+    wait_settled,
     watch,
 )
 
@@ -122,7 +122,7 @@ class StopTests:
 
     async def test_close_is_not_a_failure(self, store: Store) -> None:
         stopped = asyncio.create_task(store.wait_stopped())
-        await settled(store)
+        await wait_settled(store)
         await store.close()
         await asyncio.sleep(0)
         assert not stopped.done()

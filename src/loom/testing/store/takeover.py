@@ -24,9 +24,9 @@ from loom.testing.tools import (
     follow,
     losses,
     outcomes,
-    settled,
     stored,
     stream,
+    wait_settled,
 )
 
 
@@ -75,7 +75,7 @@ class TakeoverTests:
         writer.append(b"two")
         await writer.wait_durable(7)
         assert await stored(store, "a") == b"one two"
-        await settled(store)
+        await wait_settled(store)
         assert [type(error) for error in lost.events] == [Fenced]
 
     async def test_takeover_waits_for_what_was_accepted(self, store: Store) -> None:
@@ -101,7 +101,7 @@ class TakeoverTests:
         assert info.reason == "its producer was fenced"
         with pytest.raises(Fenced):
             old.append(b"x")
-        assert (await reader.state(State.INTERRUPTED)).size == 5
+        assert (await reader.wait_state(State.INTERRUPTED)).size == 5
         assert (await store.info("a")).size == 5
         writer = await store.resume(old.key, 5)
         assert writer.epoch > old.epoch
@@ -227,9 +227,9 @@ class TakeoverTests:
         await asyncio.wait([task])
         if not task.cancelled():
             return
-        await settled(store)
+        await wait_settled(store)
         if State.LIVE in reader.states:
-            await reader.state(State.INTERRUPTED)
+            await reader.wait_state(State.INTERRUPTED)
         info = await store.info("a")
         assert (info.state, info.reason) == (
             State.INTERRUPTED,

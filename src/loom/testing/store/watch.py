@@ -2,7 +2,7 @@
 
 from loom.model import Change, ChangeKind, NewStream, Patch
 from loom.store.base import Store
-from loom.testing.tools import ABORTED, COMPLETE, INTERRUPTED, Watcher, settled, stream, watch
+from loom.testing.tools import ABORTED, COMPLETE, INTERRUPTED, Watcher, stream, wait_settled, watch
 
 CREATED, CLOSED, DELETED = ChangeKind.CREATED, ChangeKind.CLOSED, ChangeKind.DELETED
 
@@ -15,7 +15,7 @@ class WatchTests:
         writer.append(b"bytes")
         closed = await writer.close(COMPLETE)
         await store.delete(writer.key)
-        assert await watcher.count(3) == [
+        assert await watcher.wait_count(3) == [
             Change(CREATED, created),
             Change(CLOSED, closed),
             Change(DELETED, closed),
@@ -32,14 +32,17 @@ class WatchTests:
         await store.change(writer.key, INTERRUPTED, version=info.version)
         assert watcher.events == []
         info = await store.change(writer.key, ABORTED, version=(await store.info("a")).version)
-        assert await watcher.count(1) == [Change(CLOSED, info)]
+        assert await watcher.wait_count(1) == [Change(CLOSED, info)]
 
     async def test_replaced_stream_is_deleted_and_then_created(self, store: Store) -> None:
         old = await stream(store, "a", b"bytes")
         before = await store.info("a")
         watcher = watch(store)
         new = await store.create(NewStream(id="a"), replace=True)
-        assert await watcher.count(2) == [Change(DELETED, before), Change(CREATED, await store.info("a"))]
+        assert await watcher.wait_count(2) == [
+            Change(DELETED, before),
+            Change(CREATED, await store.info("a")),
+        ]
         assert (watcher.events[0].info.key, watcher.events[1].info.key) == (old.key, new.key)
 
     async def test_refused_changes_are_not_announced(self, store: Store) -> None:
@@ -51,7 +54,7 @@ class WatchTests:
             except Exception:
                 continue
             raise AssertionError("nothing was refused")
-        await settled(store)
+        await wait_settled(store)
         assert watcher.story == [(CREATED, "settled"), (CLOSED, "settled"), (DELETED, "settled")]
 
     async def test_all_watchers_are_notified_in_the_same_order(self, store: Store) -> None:
@@ -61,17 +64,17 @@ class WatchTests:
             await writer.close(COMPLETE)
         story = [(CREATED, "a"), (CLOSED, "a"), (CREATED, "b"), (CLOSED, "b"), (DELETED, "a"), (CREATED, "a")]
         for watcher in watchers:
-            await watcher.count(7)
+            await watcher.wait_count(7)
             assert watcher.story == [*story, (CLOSED, "a")]
 
     async def test_closed_watch_is_not_notified(self, store: Store) -> None:
         watcher, other = watch(store), watch(store)
         await stream(store, "a")
-        await watcher.count(1)
+        await watcher.wait_count(1)
         watcher.subscription.close()
         watcher.subscription.close()
         await stream(store, "b")
-        await other.count(2)
+        await other.wait_count(2)
         assert watcher.story == [(CREATED, "a")]
 
     async def test_watch_can_be_closed_while_watchers_are_notified(self, store: Store) -> None:
@@ -89,5 +92,5 @@ class WatchTests:
         watchers[0].closes, watchers[1].closes = watchers[0], watchers[2]
         await stream(store, "a")
         await stream(store, "b")
-        await watchers[3].count(2)
+        await watchers[3].wait_count(2)
         assert [len(watcher.events) for watcher in watchers] == [1, 2, 0, 2]

@@ -18,9 +18,9 @@ from loom.testing.tools import (
     Reader,
     follow,
     losses,
-    settled,
     stored,
     stream,
+    wait_settled,
 )
 
 
@@ -51,15 +51,15 @@ class WriterTests:
 
     async def test_durable_never_passes_accepted_and_neither_goes_back(self, store: Store) -> None:
         writer = await store.create(NewStream(id="a"))
-        places = [(0, 0)]
+        pairs = [(0, 0)]
         for number in range(300):
             writer.append(b"x" * number)
             if number % 7 == 0:
                 await writer.wait_durable(writer.accepted // 2)
-            places.append((writer.durable, writer.accepted))
+            pairs.append((writer.durable, writer.accepted))
         await writer.wait_durable(writer.accepted)
-        assert all(durable <= accepted for durable, accepted in places)
-        assert places == sorted(places)
+        assert all(durable <= accepted for durable, accepted in pairs)
+        assert pairs == sorted(pairs)
 
     async def test_pieces_of_any_size_are_kept_in_order(self, store: Store) -> None:
         writer = await store.create(NewStream(id="a"))
@@ -78,7 +78,7 @@ class WriterTests:
         before = await store.info("a")
         writer.append(b"")
         assert await writer.wait_durable(writer.accepted) == 1
-        await settled(store)
+        await wait_settled(store)
         assert await store.info("a") == before
         assert reader.events == []
 
@@ -172,7 +172,7 @@ class WriterTests:
         reader = await follow(store, writer.key)
         writer.append(b"last words")
         await writer.close(COMPLETE)
-        assert (await reader.state(State.COMPLETE)).size == 10
+        assert (await reader.wait_state(State.COMPLETE)).size == 10
         assert reader.data == b"last words"
         assert reader.events[-1] == await store.info("a")
 
@@ -204,16 +204,16 @@ class WriterTests:
         await writer.close(OPEN)
         (await store.resume(writer.key, 0)).append(b"x")
         await store.create(NewStream(id="a"), replace=True)
-        await settled(store)
+        await wait_settled(store)
         assert lost.events == []
 
     async def test_writer_is_lost_once_and_a_late_callback_runs_at_once(self, store: Store) -> None:
         writer = await store.create(NewStream(id="a"))
         early = [losses(writer), losses(writer)]
         await store.delete(writer.key)
-        await early[0].count(1)
+        await early[0].wait_count(1)
         late = losses(writer)
-        await settled(store)
+        await wait_settled(store)
         assert [[type(error) for error in each.events] for each in (*early, late)] == [[StreamGone]] * 3
 
     async def test_no_byte_is_shown_before_the_writer_counts_it_as_durable(self, store: Store) -> None:
@@ -231,6 +231,6 @@ class WriterTests:
             writer.append(b"x" * number)
             await writer.wait_durable(max(0, writer.accepted - 500))
         await writer.close(ABORTED)
-        await reader.state(State.ABORTED)
+        await reader.wait_state(State.ABORTED)
         assert len(reader.data) == writer.durable
         assert ahead == []
