@@ -1,4 +1,4 @@
-"""The sparse index against plain models, and times in a query."""
+"""The sparse index against plain models, and the times that a query may contain."""
 
 import math
 import random
@@ -25,13 +25,13 @@ from loom.wire.times import parse_since
 
 
 def lines_of(chance: random.Random, size: int, length: int) -> bytes:
-    """Lines about so long."""
+    """Return about `size` bytes of lines, `length` bytes long on average."""
     return b"".join(b"x" * chance.randrange(2 * length) + b"\n" for _ in range(size // length))
 
 
 @pytest.mark.parametrize("length", [1, 100, GAP // 2, 3 * GAP])
 @pytest.mark.parametrize("piece", [1000, GAP, 5 * GAP])
-def test_places_are_true_however_the_bytes_come(length, piece):
+def test_places_are_exact_for_pieces_of_any_size(length, piece):
     data = lines_of(random.Random(length), 3 * GAP if length < 100 else 20 * GAP, length)
     count, places = Count(), []
     for at in range(0, len(data), piece):
@@ -48,7 +48,7 @@ def test_places_are_true_however_the_bytes_come(length, piece):
 
 
 @given(st.data())
-def test_a_line_is_looked_for_behind_the_last_place_before_it(data):
+def test_the_search_for_a_line_begins_at_the_last_place_before_it(data):
     text = data.draw(st.binary(max_size=30).map(lambda raw: raw.replace(b"a", b"\n")))
     offsets = data.draw(st.sets(st.integers(1, max(1, len(text)))))
     places = [
@@ -62,8 +62,8 @@ def test_a_line_is_looked_for_behind_the_last_place_before_it(data):
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 9))), st.sampled_from([None, 4.0, 64.0]))
-def test_what_arrived_since_a_time_is_never_left_out(growth, grain):
-    """And little that came before, however often moments are thinned."""
+def test_no_byte_that_arrived_since_a_time_is_left_out(growth, grain):
+    """Few earlier bytes are included, however often moments are thinned."""
     dates, moments, arrivals = Dates(0.0), [Moment(0.0, 0)], []
     now, size = 0.0, 0
     for wait, grown in growth:
@@ -111,7 +111,7 @@ def test_a_sample_is_spread_evenly_and_dated():
     assert all(2000 <= each.line <= 2100 for each in taken(2010, 2100, 50))
 
 
-def test_what_is_coarse_stays_so():
+def test_thinning_keeps_a_coarser_grain():
     assert thinned([], 2.0) == []
     assert thinned([Moment(1.0, 0, 50.0), Moment(60.0, 9)], 2.0) == [
         Moment(1.0, 0, 50.0),
@@ -123,16 +123,16 @@ def test_what_is_coarse_stays_so():
     ("text", "seconds"),
     [("90s", 90), ("10m", 600), ("2h", 7200), ("1h30m", 5400), ("2d", 172_800), ("1.5s", 1.5), ("0s", 0)],
 )
-def test_how_long_ago(text, seconds):
+def test_a_duration_is_counted_back_from_now(text, seconds):
     assert parse_since(text, 1_000_000.0) == 1_000_000.0 - seconds
 
 
 @pytest.mark.parametrize(
     "text", ["", " ", "10", "m", "10 m", "-10m", "10m1h", "1e3s", "yesterday", "\u0663m"]
 )
-def test_what_is_no_time(text):
+def test_text_that_is_no_time_is_nan(text):
     assert math.isnan(parse_since(text, 0.0))
 
 
-def test_a_time_is_a_time():
+def test_an_rfc3339_time_is_absolute():
     assert parse_since("1970-01-01T00:01:00Z", 0.0) == 60.0

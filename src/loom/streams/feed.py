@@ -31,7 +31,8 @@ class Feed:
         self._store = store
         self._budget = budget
         self._epoch = secrets.token_hex(6)
-        self._latest = 0
+        self.latest = 0
+        """The number of the newest change."""
         self._held = 0
         self._changes: deque[Change] = deque()
         self._next = asyncio.Event()  # set by the next change, which then puts a new event here
@@ -46,7 +47,7 @@ class Feed:
         self.check()
         if self._watching is None:
             self._watching = self._store.watch(self._on_change)
-        return Position(self, self._number(last) if last else self._latest)
+        return Position(self, self._number(last) if last else self.latest)
 
     def close(self, error: LoomError) -> None:
         """End the feed: `error` is raised for every consumer. May be repeated."""
@@ -68,27 +69,22 @@ class Feed:
         epoch, _, number = id.partition(":")
         if epoch != self._epoch or not (number.isascii() and number.isdigit() and len(number) < 18):
             return None
-        return int(number) if int(number) <= self._latest else None
+        return int(number) if int(number) <= self.latest else None
 
     def after(self, number: int | None) -> list[tuple[int, Change]] | None:
         """Return the next changes with their numbers, or None if some have left the ring."""
-        first = self._latest - len(self._changes) + 1
+        first = self.latest - len(self._changes) + 1
         if number is None or number + 1 < first:
             return None
-        numbers = range(number + 1, min(self._latest, number + BATCH) + 1)
+        numbers = range(number + 1, min(self.latest, number + BATCH) + 1)
         return [(each, self._changes[each - first]) for each in numbers]
-
-    @property
-    def latest(self) -> int:
-        """The number of the newest change."""
-        return self._latest
 
     async def wait_for_change(self) -> None:
         """Wait until the next change happens or the feed is closed."""
         await self._next.wait()
 
     def _on_change(self, change: Change) -> None:
-        self._latest += 1
+        self.latest += 1
         self._changes.append(change)
         self._held += _cost(change.info)
         while self._held > self._budget:
@@ -101,8 +97,8 @@ class Feed:
 class Position:
     """The position of one consumer: the `number` of the last change it took, None if that is unknown.
 
-    A consumer may stop between two calls and resume from `id` with another Position. It then misses nothing,
-    because the ring keeps changes whether or not anyone waits for them.
+    A consumer may stop at any time and resume from `id` with another Position. It misses nothing as long as
+    the ring still holds the change after it.
     """
 
     def __init__(self, feed: Feed, number: int | None) -> None:
