@@ -13,6 +13,11 @@ LAST = "\U0010ffff"
 NAMES = [f"{team}/{number}" for number in range(700) for team in ("red", "green", "blue")]
 
 
+def names_of(states: set[State]) -> str:
+    """Name a set of states alike in every process: the order of a set is not."""
+    return ",".join(sorted(states))
+
+
 class FindTests:
     async def test_nothing_is_found_in_an_empty_store(self, store: Store) -> None:
         assert await ids(store) == []
@@ -30,7 +35,9 @@ class FindTests:
         await store.create(NewStream(id="a"), replace=True)
         assert await ids(store) == ["a", "c", "b"]
 
-    @pytest.mark.parametrize("states", [{state} for state in State] + [{State.LIVE, State.COMPLETE}], ids=str)
+    @pytest.mark.parametrize(
+        "states", [{state} for state in State] + [{State.LIVE, State.COMPLETE}], ids=names_of
+    )
     async def test_streams_are_found_by_state(self, store: Store, states: set[State]) -> None:
         for patch in [None, *NOT_LIVE]:
             name = patch.state if patch and patch.state else State.LIVE
