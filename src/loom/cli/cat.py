@@ -3,20 +3,21 @@
 import hashlib
 import os
 import re
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop, declare
-from loom.cli.running import STDOUT, is_terminal, output_errors, with_client, write
+from loom.cli.running import STDOUT, is_terminal, output_errors, progress_bar, with_client, write
 from loom.cli.terminal import Shown, is_binary, printable
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from loom.client.client import AsyncClient
     from loom.client.reading import Reading
 
@@ -190,7 +191,7 @@ class _Bar:
         self._begun = time.monotonic()
         self._drawn = 0.0
         self._bytes = begun
-        self._progress: Any = None
+        self._progress: Progress | None = None
 
     def __enter__(self) -> "_Bar":
         return self
@@ -209,26 +210,11 @@ class _Bar:
 
     def _draw(self) -> None:
         if self._progress is None:
-            self._progress, self._task = self._start()
+            self._progress = progress_bar()
+            self._progress.start()
+            self._task = self._progress.add_task(printable(self._id), total=None)
         total = self._total() if self._total else None
         self._progress.update(self._task, completed=self._bytes, total=total)
-
-    def _start(self) -> tuple[Any, Any]:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        name = TextColumn("{task.description}", markup=False)
-        bar = Progress(name, *columns, console=Console(file=sys.stderr), transient=True)
-        bar.start()
-        return bar, bar.add_task(printable(self._id), total=None)
 
 
 def _range(text: str) -> tuple[int, int | None]:

@@ -1,4 +1,4 @@
-"""What reading commands share: a client, an output that may be closed at any time, and Ctrl-C."""
+"""What commands share while they run: a client, Ctrl-C, an output that may be closed, a progress bar."""
 
 import functools
 import os
@@ -7,11 +7,14 @@ import signal
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop
 from loom.cli.target import Target, resolve
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 STDOUT = 1
 
@@ -70,6 +73,22 @@ def is_terminal(fd: int) -> bool:
         return os.isatty(fd)
     except OSError:
         return False
+
+
+def progress_bar() -> "Progress":
+    """Return a progress bar for bytes, on standard error; its tasks are named by plain text."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
 
 
 def colored(choice: str) -> bool:

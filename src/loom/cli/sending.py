@@ -12,7 +12,7 @@ import click
 
 from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop, tell
-from loom.cli.running import is_terminal
+from loom.cli.running import is_terminal, progress_bar
 from loom.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ OPTIONS = (
         metavar="SECONDS",
         type=int,
         default=86400,
-        show_default=True,
         help="Time that the stream waits for this producer after a disconnect.",
     ),
     click.option(
@@ -81,7 +80,6 @@ OPTIONS = (
         metavar="BYTES",
         type=_size,
         default="1G",
-        show_default=True,
         help="Unconfirmed bytes to keep, in memory and then in a file, such as 64M.",
     ),
     click.option(
@@ -89,7 +87,6 @@ OPTIONS = (
         metavar="SECONDS",
         type=float,
         default=60.0,
-        show_default=True,
         help="Give up if the server is lost this long while the input waits or has ended.",
     ),
 )
@@ -173,12 +170,7 @@ class Bar(Reporter):
 
     def __init__(self, prog: str, total: int | None) -> None:
         super().__init__(prog)
-        from rich import progress
-        from rich.console import Console
-
-        columns = [progress.BarColumn(), progress.DownloadColumn(binary_units=True)]
-        columns += [progress.TransferSpeedColumn(), progress.TimeRemainingColumn()]
-        self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bar = progress_bar()
         self._task = self._bar.add_task("", total=total)
 
     def __enter__(self) -> Self:
