@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from loom.cli.target import DEFAULT_SERVER, Target, config_path, resolve
+from loom.cli.target import Target, config_path, resolve
+from loom.client.address import DEFAULT_SERVER
 from loom.errors import ConfigError
 
 URL = "http://loom.example:8080/base"

@@ -1,6 +1,6 @@
-"""A command as a child process, on a terminal of its own where ours is one. Owns signals and the window size.
+"""A command as a child process, on a terminal of its own if ours is one. Owns signals and the window size.
 
-What it prints is shown as usual and handed on. Knows nothing of servers.
+The output of the command is shown as usual and passed on. Knows nothing of servers.
 """
 
 import asyncio
@@ -19,28 +19,28 @@ from typing import Any
 
 CHUNK_BYTES = 64 * 1024
 GRACE = 2.0
-"""Seconds that output is waited for whose writer outlives the command."""
+"""Seconds to wait for the end of an output that another process still holds open."""
 PASSED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 DISABLED = b"\0"
-"""A terminal's key that there is none of (_POSIX_VDISABLE)."""
+"""The value of a terminal's special character that is disabled (_POSIX_VDISABLE)."""
 
-Take = Callable[[bytes], None]
+OnOutput = Callable[[bytes], None]
 Mode = list[Any]
-"""What termios.tcgetattr gives."""
+"""The result of termios.tcgetattr."""
 
 
 class Child:
     """A running command."""
 
     def __init__(self, command: Sequence[str], *, terminal: bool) -> None:
-        """Raises OSError if it cannot be started."""
+        """Start the command. Raises OSError."""
         self._terminal = terminal
         if terminal:
             master, slave = pty.openpty()
             _copy_window(1, master)
             try:
-                self._process = subprocess.Popen(  # noqa: S603 - it is what the user asked to run
+                self._process = subprocess.Popen(  # noqa: S603 - the user asks to run it
                     command,
                     stdin=slave if os.isatty(0) else None,
                     stdout=slave,
@@ -58,13 +58,13 @@ class Child:
             assert self._process.stderr
             self._outputs = {self._process.stdout.fileno(): 1, self._process.stderr.fileno(): 2}
 
-    async def run(self, take: Take) -> int:
-        """Show and hand on all it prints; its exit code once it has ended, as a shell tells it."""
+    async def run(self, on_output: OnOutput) -> int:
+        """Show the output and pass it on. Return the exit code, as shells have it, at the command's end."""
         with ExitStack() as stack:
             stack.enter_context(self._passing_signals())
             if self._terminal:
                 stack.enter_context(self._passing_keys())
-            relays = [asyncio.create_task(self._relay(fd, to, take)) for fd, to in self._outputs.items()]
+            relays = [asyncio.create_task(self._relay(fd, to, on_output)) for fd, to in self._outputs.items()]
             code = await asyncio.to_thread(self._process.wait)
             _, left = await asyncio.wait(relays, timeout=GRACE)
             for relay in left:
@@ -72,11 +72,11 @@ class Child:
             await asyncio.gather(*relays, return_exceptions=True)
         return code if code >= 0 else 128 - code
 
-    async def _relay(self, fd: int, to: int, take: Take) -> None:
-        """From one of its outputs to ours, and to `take`."""
-        while data := await _read(fd):
-            take(data)
-            with suppress(OSError):  # who reads our output may leave; the command goes on
+    async def _relay(self, fd: int, to: int, on_output: OnOutput) -> None:
+        """Copy one output of the command to ours, and pass it on."""
+        while data := await _wait_read(fd):
+            on_output(data)
+            with suppress(OSError):  # the reader of our output may be gone; the command continues
                 await asyncio.to_thread(_write, to, data)
 
     @contextmanager
@@ -94,7 +94,10 @@ class Child:
                 loop.remove_signal_handler(number)
 
     def _pass(self, number: signal.Signals) -> None:
-        """The terminal sends its signals to all of its foreground, so to the command too."""
+        """Forward a signal to the command, unless the command has received it, too.
+
+        A terminal sends the signals of its keys to all processes in its foreground.
+        """
         if self._process.poll() is not None:
             return
         if not self._terminal and number in (signal.SIGINT, signal.SIGQUIT) and _in_foreground():
@@ -107,7 +110,7 @@ class Child:
 
     @contextmanager
     def _passing_keys(self) -> Iterator[None]:
-        """Our terminal hands every key to the command's, which makes signals of some, and echoes others."""
+        """Forward every key from our terminal to that of the command, which echoes it or sends a signal."""
         if not os.isatty(0):
             yield
             return
@@ -139,9 +142,9 @@ class Child:
             _write(master, rest)
 
     def _suspending_key(self, master: int) -> bytes:
-        """The key that is for us: Ctrl-Z, unless the command takes it itself or runs others as jobs.
+        """Return the key that stops us, Ctrl-Z; none if the command reads it itself or has jobs of its own.
 
-        The command's own group has no parent in its session, so the kernel stops it at no key (POSIX 11.1.9).
+        The command's process group is orphaned, so that the kernel never stops it at a key (POSIX 11.1.9).
         """
         mode = termios.tcgetattr(master)
         ours = mode[tty.LFLAG] & termios.ISIG and os.tcgetpgrp(master) == self._process.pid
@@ -149,7 +152,7 @@ class Child:
         return key if ours and key != DISABLED else b""
 
     def _suspend(self, master: int, before: Mode) -> None:
-        """Stop the command and ourselves; returns when our shell lets us go on."""
+        """Stop the command and this process. Return once the shell continues us."""
         os.killpg(self._process.pid, signal.SIGSTOP)
         termios.tcsetattr(0, termios.TCSADRAIN, before)
         os.kill(0, signal.SIGTSTP)
@@ -159,14 +162,14 @@ class Child:
 
 
 def exit_code(error: OSError) -> int:
-    """Of a command that cannot be started, as a shell tells it."""
+    """Return the exit code for a command that cannot be started, as shells have it."""
     return NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
 
 
 def _take_terminal() -> None:
-    """In the child, whose session is new: its standard output becomes its controlling terminal.
+    """Make standard output the controlling terminal. Runs in the child, whose session is new.
 
-    Keys there make signals for it, though ours may be ignored, as in what a script starts in the background.
+    Its keys then send signals. These may be ignored here, as in a background job of a script: reset them.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
@@ -180,15 +183,15 @@ def _copy_window(source: int, target: int) -> None:
 
 
 def _make_raw() -> None:
-    """Let our terminal hand over each key as it is typed."""
-    tty.setraw(0, termios.TCSANOW)  # what was typed before is not thrown away
+    """Make our terminal pass on each key when it is typed."""
+    tty.setraw(0, termios.TCSANOW)  # TCSANOW keeps what was typed before
     mode = termios.tcgetattr(0)
-    mode[tty.OFLAG] |= termios.OPOST  # our own lines on standard error are still lines
+    mode[tty.OFLAG] |= termios.OPOST  # our own messages still end in CR LF
     termios.tcsetattr(0, termios.TCSANOW, mode)
 
 
 def _in_foreground() -> bool:
-    """True if a terminal's keys send us signals."""
+    """Return whether the keys of a terminal send signals to this process."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:
@@ -199,8 +202,8 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
-async def _read(fd: int) -> bytes:
-    """What has come; empty at the end, which a terminal tells by an error (EIO)."""
+async def _wait_read(fd: int) -> bytes:
+    """Wait for output and return it; empty at the end, which a terminal reports as an error (EIO)."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(fd, ready.set)
@@ -219,5 +222,5 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def on_terminal() -> bool:
-    """True if what the command prints is for a terminal."""
+    """Return whether our output is a terminal."""
     return sys.stdout is not None and os.isatty(1)

@@ -4,7 +4,8 @@ import re
 
 import click
 
-from loom.cli.target import DEFAULT_SERVER, resolve
+from loom.cli.target import resolve
+from loom.client.address import DEFAULT_SERVER
 from loom.errors import InvalidId
 from loom.model import DEFAULT_CONTENT_TYPE, check_id
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loom.client.address import has_user, token_fault, url_fault
+from loom.client.address import DEFAULT_SERVER, has_user, token_fault, url_fault
 from loom.errors import ConfigError
 
-DEFAULT_SERVER = "http://127.0.0.1:3060"
 KEYS = ("server", "token", "proxy")
 
 ENVIRONMENT = {

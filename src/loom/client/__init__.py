@@ -1,8 +1,8 @@
-"""The other end of the wire: how a program talks to a Loom server. Knows nothing of the server's code.
+"""The client library: how a program talks to a Loom server. Public; knows nothing of the server's code.
 
     from loom.client import AsyncClient, Client
 
-Loaded when first used: commands that only tell of their options stay quick.
+Each name is loaded when it is first used: `--help` of a command stays fast.
 """
 
 from typing import TYPE_CHECKING, Any

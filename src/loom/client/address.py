@@ -1,13 +1,15 @@
-"""What can be the URL of a server or a proxy, and what a token. Pure, and quick to load."""
+"""Check the URL of a server or a proxy, and a token. Pure, and fast to load."""
 
 import re
 from urllib.parse import urlsplit
+
+DEFAULT_SERVER = "http://127.0.0.1:3060"
 
 _TOKEN = re.compile(r"[!-~]+")
 
 
 def url_fault(text: str) -> str:
-    """What is wrong with the URL of a server, as the end of a sentence; empty if nothing is."""
+    """Return what is wrong with the URL of a server, as the end of a sentence; empty if it is valid."""
     try:
         url = urlsplit(text)
         valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
@@ -19,10 +21,10 @@ def url_fault(text: str) -> str:
 
 
 def token_fault(text: str) -> str:
-    """What is wrong with a token, as the end of a sentence that does not quote it; empty if nothing is."""
+    """Return what is wrong with a token, as the end of a sentence without it; empty if it is valid."""
     return "" if _TOKEN.fullmatch(text) else "is empty or has spaces or characters outside ASCII"
 
 
 def has_user(server: str) -> bool:
-    """True if a URL names a user, who is authenticated instead of a token."""
+    """Return whether a URL has a user, who is authenticated instead of a token."""
     return "@" in urlsplit(server).netloc

@@ -15,7 +15,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
-from loom.client.client import DEFAULT_SERVER, AsyncClient
+from loom.client.address import DEFAULT_SERVER
+from loom.client.client import AsyncClient
 from loom.client.errors import InvalidRequest
 from loom.client.files import Source
 from loom.client.info import Change, StreamInfo

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 
+from loom.client.address import DEFAULT_SERVER
 from loom.client.errors import ClientError, InvalidRequest, Lost
 from loom.client.files import Source, chunks_of
 from loom.client.info import Change, StreamInfo
@@ -21,7 +22,6 @@ from loom.wire.fields import tag_of
 from loom.wire.media import EVENTS
 from loom.wire.sse import Decoder
 
-DEFAULT_SERVER = "http://127.0.0.1:3060"
 PAGE = 1000
 
 T = TypeVar("T")

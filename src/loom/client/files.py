@@ -1,4 +1,4 @@
-"""Inputs that a push reads: descriptors, awaited where they can be; otherwise read in a thread."""
+"""The inputs of a push. Descriptors are read when they are readable, or in a thread if they are files."""
 
 import asyncio
 import os
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 Source = bytes | Path | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
-"""What can be pushed: bytes, a file by its path or open (a pipe, say), or pieces as they come."""
+"""What can be pushed: bytes, the path of a file, an open file or pipe, or an iterable of bytes."""
 
 
 async def chunks_of(source: Source) -> AsyncIterator[bytes]:
-    """The bytes of a source, in pieces. An iterable is asked in the event loop, a file is read beside it."""
+    """Yield the bytes of a source in chunks. Files are read in a thread, iterables in the event loop."""
     if isinstance(source, bytes):
         for at in range(0, len(source), CHUNK_BYTES):
             yield source[at : at + CHUNK_BYTES]
@@ -41,14 +41,14 @@ async def chunks_of(source: Source) -> AsyncIterator[bytes]:
 
 
 async def read_chunks(fd: int) -> AsyncIterator[bytes]:
-    """What arrives on `fd`, as soon as it arrives and not before it is asked for, until its end.
+    """Yield what arrives on `fd`, as soon as it arrives, until its end. Read nothing ahead.
 
-    Pipes, terminals and sockets are awaited; files, which the loop cannot wait for, are read in a thread.
+    Files, for which an event loop cannot wait, are read in a thread.
     """
     waits = True
     while True:
         try:
-            waits = waits and await _readable(fd)
+            waits = waits and await _wait_readable(fd)
             chunk = os.read(fd, CHUNK_BYTES) if waits else await in_thread(lambda: os.read(fd, CHUNK_BYTES))
         except BlockingIOError:
             continue
@@ -58,12 +58,12 @@ async def read_chunks(fd: int) -> AsyncIterator[bytes]:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Do what may wait for a disk."""
+    """Run `work`, which may wait for a disk, in a thread."""
     return await asyncio.to_thread(work)
 
 
-async def _readable(fd: int) -> bool:
-    """Wait until `fd` has bytes or has ended; False if it cannot be waited for."""
+async def _wait_readable(fd: int) -> bool:
+    """Wait until `fd` has bytes or has ended. Return False if it does not support waiting: it is a file."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     try:
@@ -78,7 +78,7 @@ async def _readable(fd: int) -> bool:
 
 
 def file_size(fd: int) -> int | None:
-    """How many bytes are left in a regular file, None if it is another thing."""
+    """Return the number of bytes left in a regular file, None for anything else."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return None

@@ -1,4 +1,4 @@
-"""What a server reports of a change to a stream, as a frozen value. Pure."""
+"""A change to a stream, as a server reports it. Pure."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
-"""Hides secrets in bytes that come in pieces: `***` stands in their place, however they were split. Pure.
+"""Replace secrets by `***` in bytes that arrive in chunks, however a secret is split. Pure.
 
-The result is that of going through all the bytes at once: at each place the longest secret that stands there
-is hidden. What may still become a secret is held back until that is decided.
+The result is the same as for all bytes at once: at each position, the longest secret is replaced. Bytes that
+may be the beginning of a secret are held back until that is decided.
 """
 
 import re
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 HIDDEN = b"***"
 MIN_LINE = 4
-"""Characters of a secret's line that is hidden by itself: shorter ones stand in any output."""
+"""Characters of the shortest line of a secret to replace on its own: shorter ones occur in any output."""
 
 
 class Mask:
-    """One pass over one sequence of bytes."""
+    """Replace secrets in one sequence of bytes."""
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
@@ -23,7 +23,7 @@ class Mask:
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """What is decided of all that came."""
+        """Add bytes, and return those that are decided."""
         if self._pattern is None:
             return data
         data, shown, at = self._held + data, bytearray(), 0
@@ -38,20 +38,20 @@ class Mask:
             at = found.end()
 
     def end(self) -> bytes:
-        """The rest: nothing comes any more."""
+        """Return the rest, at the end of the bytes."""
         held, self._held = self._held, b""
         return held if self._pattern is None else self._pattern.sub(HIDDEN, held)
 
     def _undecided(self, data: bytes, at: int) -> int:
-        """The first place, not before `at`, from which on the end of `data` may become a longer secret."""
-        for place in range(max(at, len(data) - self._longest + 1), len(data)):
-            if data[place:] in self._prefixes:
-                return place
+        """Return the first position from `at` at which a longer secret may begin and not end in `data`."""
+        for position in range(max(at, len(data) - self._longest + 1), len(data)):
+            if data[position:] in self._prefixes:
+                return position
         return len(data)
 
 
 def secrets_in(value: str) -> set[bytes]:
-    """What to hide of a variable's value: all of it, also as a terminal shows its lines, and each line."""
+    """Return the secrets in the value of a variable: all of it, as a terminal prints it, and each line."""
     lines = {line for line in value.splitlines() if len(line) >= MIN_LINE}
     forms = {value, value.replace("\n", "\r\n"), *lines}
     return {form.encode("utf-8", "surrogateescape") for form in forms if form.strip()}
