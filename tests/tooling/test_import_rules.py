@@ -16,6 +16,12 @@ FORBIDDEN = [
     ("loom.streams.service", "loom.http", "Imports go downwards"),
     ("loom.http", "loom.client", "Imports go downwards"),
     ("loom.new_module", "os", "Imports go downwards"),
+    (
+        "loom.store.files.stream",
+        "loom.store.files.commit",
+        "No module or package imports another in a circle",
+    ),
+    ("loom.wire.times", "loom.wire.rows", "No module or package imports another in a circle"),
     ("loom.model", "asyncio", "Values and rules do no I/O"),
     ("loom.store.files", "loom.config", "Stores know their contract"),
     ("loom.store.rules", "asyncio", "Values and rules do no I/O"),
