@@ -10,7 +10,9 @@ from tests.files.disks import until, written
 
 from loom.errors import Busy, ConfigError, StreamNotFound
 from loom.model import Info, NewStream, Query, State, number_of
-from loom.store.files.catalog import ADDED, COLUMNS, PAGE, Catalog, CatalogReader, behind, values
+from loom.store.files.catalog import Catalog
+from loom.store.files.queries import PAGE, CatalogReader, after_prefix
+from loom.store.files.schema import COLUMNS, MIGRATIONS, SCHEMA, values
 from loom.store.files.testing import Inside
 from loom.testing.tools import COMPLETE, ids, stored
 
@@ -85,7 +87,7 @@ def test_pages_go_from_the_newest_to_the_oldest_without_gap(catalog):
 
 
 def test_a_page_looks_at_few_rows_whatever_is_asked_for(catalog, monkeypatch):
-    monkeypatch.setattr("loom.store.files.catalog.WINDOW", 100)
+    monkeypatch.setattr("loom.store.files.queries.WINDOW", 100)
     count = 1000
     rows = [(n, replace(info(n, f"{'ab'[n > 950]}{n}"), created=float(n))) for n in range(1, count + 1)]
     catalog.store(rows, [], count)
@@ -120,14 +122,15 @@ def test_a_page_looks_at_few_rows_whatever_is_asked_for(catalog, monkeypatch):
     [("a", "b"), ("a\U0010ffff", "b"), ("\ud7ff", "\ue000"), ("\U0010ffff" * 2, ""), ("z~", "z\x7f")],
 )
 def test_the_end_of_what_begins_with_a_prefix(prefix, end):
-    assert behind(prefix) == end
+    assert after_prefix(prefix) == end
 
 
 def test_a_catalog_without_the_newest_columns_and_indexes_gets_them(catalog):
     for what in [f"INDEX {name}" for name in ("created", "expiring")]:
         catalog._db.execute(f"DROP {what}")
-    for column in ADDED:
+    for column in ("ttl", "expires", "digest"):
         catalog._db.execute(f"ALTER TABLE streams DROP COLUMN {column}")
+    catalog._db.execute("PRAGMA user_version = 1")
     again = Catalog(catalog.path)
     again.store([(1, replace(info(1), ttl=5.0, ended=1.0, expires=6.0))], [], 1)
     assert again.rows([1])[1].expires == 6.0
@@ -159,12 +162,67 @@ def test_what_start_and_point_look_ups_ask_is_answered_by_indexes(catalog):
     reader.close()
 
 
-def test_another_format_and_another_file_are_told_in_a_sentence(place):
+def test_a_later_schema_is_refused_in_a_sentence(place):
     catalog = Catalog(place / "catalog.sqlite")
     catalog._db.execute("PRAGMA user_version = 99")
     catalog.close()
-    with pytest.raises(ConfigError, match="has format 99; this version of Loom reads 1"):
+    sentence = f"written by a later version of Loom: it has schema 99, and .* knows schemas up to {SCHEMA}"
+    with pytest.raises(ConfigError, match=sentence):
         Catalog(place / "catalog.sqlite")
+
+
+def schema(db: sqlite3.Connection) -> list[tuple[str, ...]]:
+    """Everything that a catalog has, however its statements are spelt."""
+    objects = (
+        "SELECT type, name, tbl_name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY 1, 2"
+    )
+    columns = "SELECT m.name, p.name, p.type FROM sqlite_schema m, pragma_table_info(m.name) p ORDER BY 1, 2"
+    return [*db.execute(objects), *db.execute(columns)]
+
+
+@pytest.mark.parametrize("number", range(1, SCHEMA))
+@pytest.mark.parametrize("marked", [True, False], ids=["numbered", "as number 1"])
+def test_each_schema_is_migrated_to_the_newest_with_its_rows(place, number, marked):
+    """The versions that made schemas 2 to 5 wrote number 1 into all of them."""
+    old = sqlite3.connect(place / "old.sqlite")
+    for migration in MIGRATIONS[:number]:
+        for statement in migration:
+            old.execute(statement)
+    facts = {"seed": 5, "checkpoint": 7, "number": 1, "flushed": 1}
+    old.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+    present = [name for _, name, *_ in old.execute("PRAGMA table_info(streams)")]
+    row = dict(zip(COLUMNS, values(1, replace(info(1), size=1000)), strict=True))
+    old.execute(
+        f"INSERT INTO streams ({', '.join(present)}) VALUES ({', '.join('?' * len(present))})",
+        [row[name] for name in present],
+    )
+    old.execute(f"PRAGMA user_version = {number if marked else 1}")
+    old.commit()
+    old.close()
+    for _ in range(2):
+        catalog = Catalog(place / "old.sqlite")
+        assert [catalog.fact(name) for name in ("seed", "checkpoint", "size")] == [5, 7, 1000]
+        assert catalog.rows([1]) == {1: replace(info(1), size=1000)}
+        catalog.close()
+    fresh = Catalog(place / "fresh.sqlite")
+    with sqlite3.connect(place / "old.sqlite") as migrated:
+        assert schema(migrated) == schema(fresh._db)
+        assert migrated.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
+    migrated.close()
+    fresh.close()
+
+
+def test_a_migration_that_fails_leaves_the_catalog_as_it_was(place, monkeypatch):
+    broken = (*MIGRATIONS, ("CREATE TABLE fine (a)", "CREATE TABLE facts (a)"))
+    Catalog(place / "catalog.sqlite").close()
+    before = (place / "catalog.sqlite").read_bytes()
+    monkeypatch.setattr("loom.store.files.schema.MIGRATIONS", broken)
+    monkeypatch.setattr("loom.store.files.schema.SCHEMA", SCHEMA + 1)
+    with pytest.raises(sqlite3.OperationalError, match="facts already exists"):
+        Catalog(place / "catalog.sqlite")
+    assert (place / "catalog.sqlite").read_bytes() == before
+    monkeypatch.undo()
+    Catalog(place / "catalog.sqlite").close()
 
 
 async def test_a_catalog_that_cannot_be_read_is_busy_and_no_error_of_sqlite(disk, store):

@@ -10,7 +10,8 @@ from tests.files.disks import FaultyDisk, until
 
 from loom.model import Info, NewStream, State
 from loom.store.files import FilesStore
-from loom.store.files.catalog import Catalog, CatalogReader
+from loom.store.files.catalog import Catalog
+from loom.store.files.queries import CatalogReader
 from loom.store.places import GAP, MAX_LINE, LinePlace, Mark, Moment
 from loom.testing.tools import COMPLETE, INTERRUPTED, ManualClock, stream
 

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from loom.store.files.catalog import Catalog, Row
+from loom.store.files.catalog import Catalog
 from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.disk import Disk
+from loom.store.files.schema import Row
 from loom.store.files.stopping import StopState
 from loom.store.files.stream import Stream
 from loom.store.files.table import Table, row_of

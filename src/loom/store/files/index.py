@@ -1,5 +1,7 @@
-"""The index of lines and times, in two tables of the catalog. Like all of that an image of the log, never
-ahead of what is durable; what a crash takes from it costs accuracy and nothing else.
+"""The index of lines and times: two tables of the catalog. Functions that write need a transaction.
+
+Like the rest of the catalog it is an image of the log, never ahead of what is durable. What a crash takes of
+it costs accuracy and nothing else.
 """
 
 import sqlite3
@@ -7,16 +9,6 @@ from collections.abc import Iterable, Sequence
 
 from loom.store.places import ORIGIN, Count, LinePlace, Mark, Moment, thinned
 
-TABLES = (
-    """CREATE TABLE IF NOT EXISTS places (
-        number INTEGER NOT NULL, line INTEGER NOT NULL, offset INTEGER NOT NULL, start INTEGER NOT NULL,
-        PRIMARY KEY (number, line, offset)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS moments (
-        number INTEGER NOT NULL, time REAL NOT NULL, offset INTEGER NOT NULL, grain REAL NOT NULL,
-        PRIMARY KEY (number, time, offset)
-    ) WITHOUT ROWID""",
-)
 PLACE = """SELECT line, offset, start FROM places WHERE number = ? AND line <= ? AND (line < ? OR start)
     ORDER BY line DESC, offset DESC LIMIT 1"""
 LAST = "SELECT line, offset FROM places WHERE number = ? ORDER BY line DESC, offset DESC LIMIT 1"
@@ -30,8 +22,8 @@ MOMENTS_OF = "SELECT time, offset, grain FROM moments WHERE number = ? ORDER BY 
 
 
 def keep(db: sqlite3.Connection, number: int, marks: Iterable[Mark]) -> None:
-    """Add to the index of a stream, within a transaction. The clock may have been set back meanwhile: a
-    moment is never dated before the one it follows."""
+    """Add marks to the index of a stream. A moment is never dated before the one it follows, even if the
+    clock was set back."""
     for mark in marks:
         if isinstance(mark, LinePlace):
             db.execute(KEEP_PLACE, (number, mark.line, mark.offset, mark.start))
@@ -40,25 +32,25 @@ def keep(db: sqlite3.Connection, number: int, marks: Iterable[Mark]) -> None:
 
 
 def forget(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
-    """Drop the index of streams that are gone, within a transaction."""
+    """Drop the index of deleted streams."""
     for table in ("places", "moments"):
         db.executemany(f"DELETE FROM {table} WHERE number = ?", ((each,) for each in numbers))  # noqa: S608
 
 
 def thin(db: sqlite3.Connection, number: int, grain: float) -> None:
-    """Keep fewer moments of a stream, within a transaction."""
+    """Keep fewer moments of a stream, none within `grain` of another."""
     _replace(db, number, thinned(moments_of(db, number), grain))
 
 
 def stretch(db: sqlite3.Connection, number: int, created: float, now: float) -> None:
-    """What may have been lost behind the last moment of a stream arrived some time between then and now."""
+    """Widen the last moment of a stream to `now`: bytes after it arrived at some time between the two."""
     moments = moments_of(db, number) or [Moment(created, 0)]
     last = moments[-1]
     _replace(db, number, [*moments[:-1], Moment(last.time, last.offset, max(last.grain, now - last.time))])
 
 
 def cut(db: sqlite3.Connection, number: int, size: int) -> None:
-    """Drop what stands behind the end of a stream, within a transaction."""
+    """Drop marks after the end of a stream."""
     for table in ("places", "moments"):
         db.execute(f"DELETE FROM {table} WHERE number = ? AND offset > ?", (number, size))  # noqa: S608
 
@@ -72,22 +64,22 @@ def _replace(db: sqlite3.Connection, number: int, moments: Iterable[Moment]) -> 
 
 
 def moments_of(db: sqlite3.Connection, number: int) -> list[Moment]:
-    """Every moment of a stream, the earliest first."""
+    """Return every moment of a stream, the earliest first."""
     return [Moment(*row) for row in db.execute(MOMENTS_OF, (number,))]
 
 
 def moments_around(db: sqlite3.Connection, number: int, when: float) -> list[Moment]:
-    """The moments next to a time, before and after it: a short look-up."""
+    """Return the moments next to a time, before and after it. Short enough for an event loop."""
     return [Moment(*row) for row in db.execute(AROUND, (number, when))]
 
 
 def place_before(db: sqlite3.Connection, number: int, line: int) -> LinePlace:
-    """The last place that is not behind the start of a line: a short look-up."""
+    """Return the last place at or before the start of a line. Short enough for an event loop."""
     row = db.execute(PLACE, (number, line, line)).fetchone()
     return LinePlace(row[0], row[1], bool(row[2])) if row else ORIGIN
 
 
 def counted(db: sqlite3.Connection, number: int) -> Count:
-    """How far the lines of a stream have been counted, as far as is known."""
+    """Return how far the lines of a stream are counted, as far as its places tell."""
     row = db.execute(LAST, (number,)).fetchone()
     return Count(row[1], row[0] - 1, row[1]) if row else Count()

@@ -14,8 +14,9 @@ from pathlib import Path
 from loom.model import FINAL_STATES, Info, Query, State
 from loom.store import rules
 from loom.store.base import Usage
-from loom.store.files.catalog import CatalogReader, Page, Row, Total, readable
 from loom.store.files.disk import Disk
+from loom.store.files.queries import CatalogReader, Page, Total, readable
+from loom.store.files.schema import Row
 from loom.store.files.table import Table
 
 

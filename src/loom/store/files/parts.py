@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from loom.errors import Busy, ConfigError
 from loom.model import Clock
 from loom.store.files import directory
-from loom.store.files.catalog import Catalog, CatalogReader
+from loom.store.files.catalog import Catalog
 from loom.store.files.content import ContentFiles
 from loom.store.files.disk import Disk, FlushFailed
 from loom.store.files.log import SEGMENT_SIZE, Log
+from loom.store.files.queries import CatalogReader
 from loom.store.files.recovery import Recovered, recover
 
 

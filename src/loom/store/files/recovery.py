@@ -16,10 +16,11 @@ from xxhash import xxh3_64
 from loom.errors import ConfigError
 from loom.model import Info
 from loom.store import rules
-from loom.store.files.catalog import Catalog, Row
+from loom.store.files.catalog import Catalog
 from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.log import Log
 from loom.store.files.records import Append, Delete, Extent, Put, Record, decode
+from loom.store.files.schema import Row
 
 PIECE = 1 << 20
 RUNS_BYTES = 4 << 20

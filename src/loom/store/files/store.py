@@ -14,7 +14,6 @@ from loom.errors import Busy, LoomError, StreamDamaged, StreamNotFound
 from loom.model import Change, Clock, Info, NewStream, Patch, Query
 from loom.store import rules
 from loom.store.base import Health, Sink, Store, Subscription, Usage
-from loom.store.files.catalog import CatalogReader, nearest
 from loom.store.files.changes import Changes
 from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.commit import Commits
@@ -24,6 +23,7 @@ from loom.store.files.listing import count, expired, listing
 from loom.store.files.log import SEGMENT_SIZE
 from loom.store.files.parts import Parts, open_parts
 from loom.store.files.publish import Publisher, unstored
+from loom.store.files.queries import CatalogReader, nearest
 from loom.store.files.reading import FilesContent
 from loom.store.files.stopping import StopState
 from loom.store.files.stream import Following, Stream

@@ -7,8 +7,9 @@ the catalog and forgotten after use. Everything in this table is durable, so it 
 from collections import Counter
 
 from loom.model import FINAL_STATES, Query, State, number_of
-from loom.store.files.catalog import CatalogReader, Row
+from loom.store.files.queries import CatalogReader
 from loom.store.files.recovery import Recovered
+from loom.store.files.schema import Row
 from loom.store.files.stream import Stream
 
 

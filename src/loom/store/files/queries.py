@@ -1,0 +1,181 @@
+"""The reading side of the catalog: look-ups, short enough for an event loop, and pages for threads."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from loom.errors import Busy
+from loom.model import Query, State
+from loom.store.files import index as sparse
+from loom.store.files.schema import SELECT, Row, connect, info_of
+from loom.store.places import LinePlace, Mark, Moment, place_of, sample
+
+PAGE = 500
+WINDOW = 20_000
+"""Rows that one page looks at, at most: some 20 ms in a thread, however many streams there are."""
+
+
+class Total(NamedTuple):
+    """The number of streams in a state, and their bytes."""
+
+    state: State
+    number: int
+    size: int
+
+
+class Page(NamedTuple):
+    """Rows of a listing, newest first: all that match and have a number of `least` or above."""
+
+    rows: list[Row]
+    least: int
+
+
+class Condition(NamedTuple):
+    """A piece of SQL and its parameters."""
+
+    text: str
+    parameters: list[object]
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Turn an error of SQLite, which mostly means that no descriptor is left, into Busy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Busy("The catalog cannot be read just now; try again later.") from error
+
+
+class CatalogReader:
+    """A read-only connection. Every method raises Busy."""
+
+    def __init__(self, path: Path) -> None:
+        with readable():
+            self._db = connect(path, read_only=True)
+
+    def by_id(self, id: str) -> Row | None:
+        """Return the stream of that id."""
+        with readable():
+            row = self._db.execute(f"{SELECT} WHERE id = ?", (id,)).fetchone()
+        return (row[0], info_of(row)) if row else None
+
+    def by_number(self, number: int) -> Row | None:
+        """Return the stream of that number."""
+        with readable():
+            row = self._db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
+        return (row[0], info_of(row)) if row else None
+
+    @readable()
+    def place(self, number: int, line: int) -> LinePlace:
+        """Return the last place of the index at or before the start of a line."""
+        return sparse.place_before(self._db, number, line)
+
+    @readable()
+    def moments(self, number: int, when: float) -> list[Moment]:
+        """Return the moments next to a time."""
+        return sparse.moments_around(self._db, number, when)
+
+    @readable()
+    def places(
+        self, number: int, recent: Sequence[Mark], created: float, lines: tuple[int, int], count: int
+    ) -> list[LinePlace]:
+        """Return the places for Store.places; `recent` are the marks that the index does not have yet."""
+        moments = sparse.moments_of(self._db, number)
+        moments += [mark for mark in recent if isinstance(mark, Moment)]
+        return sample(
+            lambda line: nearest(self.place(number, line), recent, line), moments, created, lines, count
+        )
+
+    @readable()
+    def expired(self, now: float, limit: int) -> list[Row]:
+        """Return final streams that expire at or before `now`, the earliest first."""
+        over = f"{SELECT} WHERE ended NOT NULL AND expires <= ? ORDER BY expires LIMIT ?"
+        return [(row[0], info_of(row)) for row in self._db.execute(over, (now, limit))]
+
+    @readable()
+    def page(self, query: Query, below: int) -> Page:
+        """Return the newest matching streams numbered under `below`. Looks at WINDOW rows at most."""
+        wanted = [*ranges(query).values(), *filters(query)]
+        index = self._narrow(query)
+        least = 0 if index or not wanted else self._window(below)
+        conditions = [Condition("number < ? AND number >= ?", [below, least]), *wanted]
+        found = self._db.execute(
+            f"{SELECT} {f'INDEXED BY {index}' if index else 'NOT INDEXED'} "
+            f"WHERE {' AND '.join(each.text for each in conditions)} ORDER BY number DESC LIMIT {PAGE}",
+            [parameter for each in conditions for parameter in each.parameters],
+        ).fetchall()
+        rows = [(row[0], info_of(row)) for row in found]
+        return Page(
+            [row for row in rows if query.matches(row[1])], rows[-1][0] if len(rows) == PAGE else least
+        )
+
+    def totals(self, but: Sequence[int]) -> list[Total]:
+        """Return the totals of all streams but those. Looks at every row: 0.2 s for a million."""
+        query = (
+            "SELECT state, count(*), sum(size) FROM streams "
+            "WHERE number NOT IN (SELECT value FROM json_each(?)) GROUP BY state"
+        )
+        counted = self._db.execute(query, [json.dumps(but)])
+        return [Total(State(state), number, size) for state, number, size in counted]
+
+    def _narrow(self, query: Query) -> str:
+        """Return an index that leaves the query WINDOW rows to look at or fewer, if there is one."""
+        for index, (text, parameters) in ranges(query).items():
+            few = f"SELECT 1 FROM streams INDEXED BY {index} WHERE {text} LIMIT {WINDOW + 1}"  # noqa: S608
+            if self._db.execute(f"SELECT count(*) FROM ({few})", parameters).fetchone() <= (WINDOW,):  # noqa: S608
+                return index
+        return ""
+
+    def _window(self, below: int) -> int:
+        """Return the number that has WINDOW rows between it and `below`, 0 if there are fewer."""
+        text = f"SELECT number FROM streams WHERE number < ? ORDER BY number DESC LIMIT 1 OFFSET {WINDOW - 1}"  # noqa: S608
+        row = self._db.execute(text, [below]).fetchone()
+        return int(row[0]) if row else 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+def nearest(place: LinePlace, recent: Iterable[Mark], line: int) -> LinePlace:
+    """Return the place before a line, from `place` and those that the index does not have yet."""
+    places = {place, *(mark for mark in recent if isinstance(mark, LinePlace))}
+    return place_of(sorted(places, key=lambda each: each.offset), line)
+
+
+def ranges(query: Query) -> dict[str, Condition]:
+    """Return the conditions that an index can answer, by the name of the index."""
+    found = {}
+    if query.prefix:
+        end = after_prefix(query.prefix)
+        found["sqlite_autoindex_streams_1"] = Condition(
+            "id >= ? AND id < ?" if end else "id >= ?", [query.prefix, end] if end else [query.prefix]
+        )
+    if query.created_after is not None:
+        found["created"] = Condition("created > ?", [query.created_after])
+    return found
+
+
+def filters(query: Query) -> Iterator[Condition]:
+    """Yield the conditions that look at each row. That of metadata lets some rows pass that do not match."""
+    if query.states:
+        yield Condition(f"state IN ({', '.join('?' * len(query.states))})", [*sorted(query.states)])
+    if query.undigested:
+        yield Condition("digest IS NULL", [])
+    for name, text in query.metadata:
+        # In JSON without escapes, a name, a string and a literal appear as they are.
+        literals = [f'"{name}"', *([] if text.startswith(("[", "{")) else [text])]
+        plain = " AND ".join(["instr(metadata, ?)"] * len(literals))
+        yield Condition(f"(instr(metadata, '\\') OR {plain})", [*literals])
+
+
+def after_prefix(prefix: str) -> str:
+    """Return the least text that is greater than all with this prefix; empty if there is none."""
+    prefix = prefix.rstrip("\U0010ffff")
+    if not prefix:
+        return ""
+    following = ord(prefix[-1]) + 1
+    return prefix[:-1] + chr(0xE000 if following == 0xD800 else following)
