@@ -1,4 +1,4 @@
-"""One line a request, at its end."""
+"""The access log has one line per request, at its end."""
 
 from tests.support.running import ONE_STORE, Loom, Serve
 
@@ -29,7 +29,7 @@ async def test_a_request_is_one_line_at_its_end(loom: Loom):
     }
 
 
-async def test_a_cut_answer_says_why(loom: Loom):
+async def test_a_cut_response_says_why(loom: Loom):
     await loom.live("/stream/a", b"data")
     follower = await loom.get("/stream/a")
     await follower.take(4)

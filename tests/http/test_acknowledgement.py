@@ -1,4 +1,4 @@
-"""Nothing is told before it is durable, and what cannot become durable is never told as success."""
+"""Nothing is confirmed before it is durable, and what cannot become durable is never a success."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A server that cancels its handlers, as some do when they stop; called directly, since ours does it last."""
+"""Handlers that are cancelled, as some servers do when they stop. Called directly: ours cancels last."""
 
 import asyncio
 from typing import Any

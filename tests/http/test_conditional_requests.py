@@ -15,12 +15,12 @@ OLD = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
 async def finished(loom: Loom) -> Head:
-    """What is told of a finished stream."""
+    """Create a final stream; return the head of its GET."""
     await loom.stored("/stream/a", DATA)
     return (await loom.get("/stream/a")).head
 
 
-async def test_a_finished_stream_says_when_it_ended(loom: Loom):
+async def test_a_final_stream_says_when_it_ended(loom: Loom):
     head = await finished(loom)
     ended = (await loom.service.info("a")).ended
     assert ended is not None
@@ -28,7 +28,7 @@ async def test_a_finished_stream_says_when_it_ended(loom: Loom):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_who_has_it_already_is_told_so(loom: Loom, method):
+async def test_a_client_that_has_the_bytes_gets_304(loom: Loom, method):
     head = await finished(loom)
     asks: list[dict[str, Any]] = [
         {"if_none_match": f'"x", {head["etag"]}'},
@@ -46,7 +46,7 @@ async def test_who_has_it_already_is_told_so(loom: Loom, method):
         assert await wire.body() == DATA
 
 
-async def test_who_has_another_gets_this_one(loom: Loom):
+async def test_a_client_that_has_another_stream_gets_this_one(loom: Loom):
     old = await finished(loom)
     await loom.stored("/stream/a?force=true", b"new")
     for asked in ({"if_none_match": old["etag"]}, {"if_modified_since": OLD}, {"if_match": "*"}):
@@ -83,7 +83,7 @@ async def test_if_match_with_the_key_holds_for_every_method(loom: Loom, method, 
     assert wire.head.status in (200, 204)
 
 
-async def test_a_part_is_given_only_of_what_the_client_began_with(loom: Loom):
+async def test_a_range_is_sent_only_of_the_stream_the_client_began_with(loom: Loom):
     head = await finished(loom)
     for validator in (head["etag"], head["last-modified"]):
         reader = await loom.get("/stream/a", range="bytes=4-", if_range=validator)
@@ -94,14 +94,14 @@ async def test_a_part_is_given_only_of_what_the_client_began_with(loom: Loom):
         assert (reader.head.status, await reader.body()) == (200, b"other bytes")
 
 
-async def test_a_range_that_is_not_there_is_not_missed_by_who_wants_another(loom: Loom):
+async def test_a_range_past_the_end_does_not_matter_if_if_range_fails(loom: Loom):
     await finished(loom)
     reader = await loom.get("/stream/a", range="bytes=99-", if_range='"x"')
     assert (reader.head.status, await reader.body()) == (200, DATA)
 
 
 @pytest.mark.parametrize("query", ["notail", "offset=0", "offset=-3", "lines=1", "line=1", "offset=2&notail"])
-async def test_what_is_not_the_whole_for_good_is_known_by_nothing(loom: Loom, query):
+async def test_a_part_chosen_by_query_has_no_validators(loom: Loom, query):
     head = await finished(loom)
     reader = await loom.get(f"/stream/a?{query}", if_none_match=head["etag"], if_modified_since=OLD)
     assert reader.head.status == 200
@@ -109,7 +109,7 @@ async def test_what_is_not_the_whole_for_good_is_known_by_nothing(loom: Loom, qu
     assert {"etag", "last-modified"}.isdisjoint(reader.head.headers)
 
 
-async def test_a_live_stream_is_known_by_nothing(loom: Loom):
+async def test_a_live_stream_has_no_validators(loom: Loom):
     await loom.live("/stream/a", DATA)
     key = (await loom.service.info("a")).key
     reader = await loom.get("/stream/a", if_none_match=f'"{key}"', if_modified_since=formatdate(usegmt=True))
@@ -119,12 +119,12 @@ async def test_a_live_stream_is_known_by_nothing(loom: Loom):
     assert await reader.take(10) == DATA
 
 
-async def test_what_is_not_there_is_404_whatever_the_condition(loom: Loom):
+async def test_an_unknown_stream_is_404_whatever_the_condition(loom: Loom):
     assert (await loom.get("/stream/a", if_match="*", if_none_match="*")).head.status == 404
 
 
 @pytest.mark.parametrize("query", ["", "?offset=2", "?lines=1", "?notail"])
-async def test_who_goes_on_while_it_grows_never_lands_in_other_bytes(loom: Loom, query):
+async def test_a_reader_that_resumes_never_continues_in_another_stream(loom: Loom, query):
     producer = await loom.live("/stream/a", DATA)
     key = (await loom.get(f"/stream/a{query}")).head["x-stream-key"]
     assert (await loom.get(f"/stream/a{query}", if_match=f'"{key}"')).head.status == 200

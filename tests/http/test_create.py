@@ -1,4 +1,4 @@
-"""POST /stream and POST /stream/{id}, as a client on a direct connection sees them."""
+"""POST /stream and POST /stream/{id}, on a direct connection."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def test_201_comes_before_any_byte_of_the_body_is_sent(loom: Loom):
     assert (info.state, info.size) == (State.COMPLETE, 10)
 
 
-async def test_the_answer_ends_only_when_all_is_complete(loom: Loom):
+async def test_the_response_ends_only_once_the_stream_is_complete(loom: Loom):
     wire = await loom.live("/stream/a", b"one")
     await wire.chunk(b"two")
     reader = await loom.get("/stream/a")
@@ -70,7 +70,7 @@ async def test_a_body_of_known_length(loom: Loom):
     assert await (await loom.get("/stream/a")).body() == data
 
 
-async def test_a_body_of_known_length_may_come_after_the_answer(loom: Loom):
+async def test_a_body_of_known_length_may_come_after_the_response(loom: Loom):
     wire = await loom.connect()
     await wire.request("POST", "/stream/a", content_length=5)
     assert (await wire.answer()).status == 201
@@ -89,7 +89,7 @@ async def test_an_empty_body_makes_an_empty_stream(loom: Loom, headers):
     assert (reader.head["content-length"], reader.head["x-stream-state"]) == ("0", "complete")
 
 
-async def test_chunks_split_anywhere_and_their_extensions_are_no_part_of_the_bytes(loom: Loom):
+async def test_chunks_split_anywhere_and_their_extensions_are_not_stored(loom: Loom):
     wire = await loom.connect()
     await wire.post("/stream/a")
     for byte in b"4;name=value\r\nabcd\r\n1\r\n!\r\n0\r\nTrailer: dropped\r\n\r\n":
@@ -125,7 +125,7 @@ async def test_expect_100_continue_is_answered_100_then_201(loom: Loom):
     assert await (await loom.get("/stream/a")).body() == b"data"
 
 
-async def test_a_refusal_comes_instead_of_100(loom: Loom):
+async def test_a_refusal_is_sent_instead_of_100(loom: Loom):
     await loom.stored("/stream/a", b"")
     wire = await loom.connect()
     await wire.post("/stream/a", expect="100-continue")
@@ -161,7 +161,7 @@ async def test_of_many_posts_at_once_exactly_one_wins(loom: Loom):
 @pytest.mark.parametrize(
     "query", ["force=true", "force", "force=", "force=1", "force=TRUE", "x=y&force=true&z"]
 )
-async def test_force_replaces_and_cuts_who_was_there(loom: Loom, query):
+async def test_force_replaces_and_cuts_producer_and_followers(loom: Loom, query):
     old = await loom.live("/stream/a", b"old")
     follower = await loom.get("/stream/a")
     assert await follower.take(3) == b"old"
@@ -177,7 +177,7 @@ async def test_force_replaces_and_cuts_who_was_there(loom: Loom, query):
     assert await (await loom.get("/stream/a")).body() == b"new"
 
 
-async def test_force_replaces_what_is_complete_and_creates_what_is_not_there(loom: Loom):
+async def test_force_replaces_a_complete_stream_and_creates_a_missing_one(loom: Loom):
     first = await loom.stored("/stream/a?force=true", b"first")
     assert "x-stream-replaced" not in first.head
     second = await loom.stored("/stream/a?force=true", b"second")
@@ -195,7 +195,7 @@ async def test_force_replaces_what_is_complete_and_creates_what_is_not_there(loo
         ("Force=true", 409),
     ],
 )
-async def test_what_does_not_say_force_does_not_replace(loom: Loom, query, status):
+async def test_other_values_of_force_do_not_replace(loom: Loom, query, status):
     await loom.stored("/stream/a", b"first")
     wire = await loom.ask("POST", f"/stream/a?{query}", b"second")
     assert wire.head.status == status
@@ -205,7 +205,7 @@ async def test_what_does_not_say_force_does_not_replace(loom: Loom, query, statu
 @pytest.mark.parametrize(
     "name", ["via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "upload-complete"]
 )
-async def test_through_a_proxy_the_answer_comes_at_the_end(loom: Loom, name):
+async def test_through_a_proxy_the_response_comes_at_the_end(loom: Loom, name):
     wire = await loom.connect()
     await wire.post("/stream/a", **{name: "?1"})
     await wire.chunk(b"data")
@@ -316,7 +316,7 @@ BAD_IDS = [
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "HEAD"])
-async def test_ids_that_may_not_be_are_refused_with_a_sentence(loom: Loom, method):
+async def test_invalid_ids_are_refused_with_a_sentence(loom: Loom, method):
     for raw in BAD_IDS:
         wire = await loom.ask(method, f"/stream/{raw}")
         assert (wire.head.status, wire.head["content-type"]) == (400, "application/problem+json"), raw

@@ -67,7 +67,7 @@ async def test_a_big_upload_to_a_taken_id_sees_its_409(loom: Loom, tool: Tool, t
     assert "already exists" in json.loads(body)["error"]
 
 
-async def test_a_cut_reader_is_told_by_its_exit_code(loom: Loom, tool: Tool):
+async def test_curl_exits_with_an_error_when_its_stream_is_cut(loom: Loom, tool: Tool):
     await loom.live("/stream/a", b"data")
     reader = await curl(tool, f"{loom.url}/stream/a")
     assert reader.stdout is not None

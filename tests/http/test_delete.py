@@ -1,4 +1,4 @@
-"""DELETE /stream/{id}: gone for everyone, at once and for good."""
+"""DELETE /stream/{id}: the stream is gone for all clients, immediately and for ever."""
 
 import json
 
@@ -8,11 +8,11 @@ from tests.support.wire import Cut, Wire
 
 
 async def missing(wire: Wire, id: str) -> bool:
-    told = json.loads(await wire.body())
-    return wire.head.status == 404 and told["error"] == f"The stream with ID {id} does not exist"
+    members = json.loads(await wire.body())
+    return wire.head.status == 404 and members["error"] == f"The stream with ID {id} does not exist"
 
 
-async def test_a_deleted_stream_is_nowhere_and_its_id_is_free(loom: Loom):
+async def test_a_deleted_stream_is_gone_and_its_id_is_free(loom: Loom):
     await loom.stored("/stream/team/a%20b", b"old")
     wire = await loom.ask("DELETE", "/stream/team/a%20b")
     assert (wire.head.status, wire.head["cache-control"]) == (204, "no-store, no-transform")
@@ -43,7 +43,7 @@ async def test_producer_and_followers_of_a_deleted_stream_are_cut(loom: Loom):
     await loom.stored("/stream/a", b"new")
 
 
-async def test_who_reads_a_finished_stream_gets_all_of_it(loom: Loom):
+async def test_a_reader_of_a_deleted_final_stream_gets_all_of_it(loom: Loom):
     data = bytes(range(256)) * (32 << 10)
     await loom.stored("/stream/a", data)
     reader = await loom.get("/stream/a")
@@ -60,7 +60,7 @@ async def test_of_two_deletions_at_once_one_deletes(loom: Loom):
 
 
 @ONE_STORE
-async def test_deleting_is_writing_to_the_guard(serve: Serve):
+async def test_the_guard_counts_a_delete_as_a_write(serve: Serve):
     open_to_all, closed = await serve(), await serve(tokens=["token"])
     for loom, headers in ((open_to_all, {}), (closed, {"authorization": "Bearer token"})):
         await loom.stored("/stream/a", b"", **headers)

@@ -32,8 +32,8 @@ async def patch(loom: Loom, data: bytes, offset: int, complete: str = "?1", **he
     return await loom.ask("PATCH", "/stream/a", data, **fields, **headers)
 
 
-async def told(loom: Loom, target: str = "/stream/a", **headers: Any) -> str | None:
-    """What GET and HEAD tell."""
+async def shown_digest(loom: Loom, target: str = "/stream/a", **headers: Any) -> str | None:
+    """Return the digest in the responses to GET and HEAD."""
     get, head = await loom.get(target, **headers), await loom.ask("HEAD", target, **headers)
     assert get.head.headers.get("repr-digest") == head.head.headers.get("repr-digest")
     return get.head.headers.get("repr-digest")
@@ -44,26 +44,26 @@ async def problem(wire: Wire) -> tuple[int, str]:
 
 
 @DATA
-async def test_a_complete_stream_tells_its_digest(loom: Loom, data):
+async def test_a_complete_stream_has_its_digest(loom: Loom, data):
     await loom.stored("/stream/a", data)
-    assert await told(loom) == field(data)
+    assert await shown_digest(loom) == field(data)
     if data:
         wire = await loom.get("/stream/a", range="bytes=1-2")
         assert (wire.head.status, wire.head["repr-digest"]) == (206, field(data)), "it is of the whole"
 
 
 @ONE_STORE
-async def test_nothing_but_the_whole_of_what_is_complete_has_a_digest(loom: Loom):
+async def test_only_a_complete_stream_as_a_whole_has_a_digest(loom: Loom):
     live = await loom.live("/stream/live", SMALL)
     await loom.stored("/stream/done", SMALL)
-    assert await told(loom, "/stream/live") is None
-    assert await told(loom, "/stream/live?notail") is None
+    assert await shown_digest(loom, "/stream/live") is None
+    assert await shown_digest(loom, "/stream/live?notail") is None
     for target in ("?offset=0", "?lines=9", "?line=1", "?notail", "?offset=0&notail"):
-        assert await told(loom, f"/stream/done{target}") is None
-    assert await told(loom, "/stream/done", accept="text/event-stream") is None
+        assert await shown_digest(loom, f"/stream/done{target}") is None
+    assert await shown_digest(loom, "/stream/done", accept="text/event-stream") is None
     live.reset()
     await loom.until("live", State.INTERRUPTED)
-    assert await told(loom, "/stream/live") is None
+    assert await shown_digest(loom, "/stream/live") is None
 
 
 @DATA
@@ -71,19 +71,19 @@ async def test_the_digest_is_of_what_all_producers_sent(loom: Loom, data):
     await loom.ask("POST", "/stream/a", data, upload_complete="?0")
     await patch(loom, data, len(data), "?0")
     assert (await patch(loom, b"end", 2 * len(data))).head.status == 204
-    assert await told(loom) == field(data + data + b"end")
+    assert await shown_digest(loom) == field(data + data + b"end")
 
 
 @DATA
-async def test_a_producer_whose_bytes_arrived_may_have_them_compared(loom: Loom, data):
+async def test_a_producer_can_have_its_bytes_compared(loom: Loom, data):
     wire = await loom.ask("POST", "/stream/a", data, upload_complete="?1", stream_digest=field(data))
     assert wire.head.status == 201
     assert (await loom.service.info("a")).state is State.COMPLETE
-    assert await told(loom) == field(data)
+    assert await shown_digest(loom) == field(data)
 
 
 @DATA
-async def test_bytes_that_are_not_those_meant_are_never_complete(loom: Loom, data):
+async def test_a_stream_with_another_digest_is_never_complete(loom: Loom, data):
     states = []
     watching = loom.store.watch(lambda change: states.append((change.kind, change.info.state)))
     await loom.ask("POST", "/stream/a", data, upload_complete="?0")
@@ -96,11 +96,11 @@ async def test_bytes_that_are_not_those_meant_are_never_complete(loom: Loom, dat
     assert (info.state, info.size, info.digest) == (State.ABORTED, len(data) + 5, None)
     assert "digest" in info.reason
     assert states == [(ChangeKind.CREATED, State.LIVE), (ChangeKind.CLOSED, State.ABORTED)]
-    assert await told(loom) is None
+    assert await shown_digest(loom) is None
     watching.close()
 
 
-async def test_an_answer_that_has_begun_is_cut_where_bytes_are_not_those_meant(loom: Loom):
+async def test_a_response_that_has_begun_is_cut_if_the_digest_differs(loom: Loom):
     producer = await loom.live("/stream/a", SMALL, stream_digest=field(b"else"))
     await producer.chunk(b"")
     with pytest.raises(Cut):
@@ -108,11 +108,11 @@ async def test_an_answer_that_has_begun_is_cut_where_bytes_are_not_those_meant(l
     assert (await loom.service.info("a")).state is State.ABORTED
 
 
-async def test_an_end_that_is_repeated_is_compared_too(loom: Loom):
+async def test_a_repeated_end_is_compared_too(loom: Loom):
     await loom.stored("/stream/a", SMALL)
     assert (await patch(loom, b"", 8, stream_digest=field(SMALL))).head.status == 204
     assert await problem(await patch(loom, b"", 8, stream_digest=field(b"else"))) == (409, "final")
-    assert await told(loom) == field(SMALL)
+    assert await shown_digest(loom) == field(SMALL)
 
 
 @ONE_STORE
@@ -120,20 +120,20 @@ async def test_an_end_that_is_repeated_is_compared_too(loom: Loom):
     "value",
     ["", "sha-256", "sha-256=abc", "sha-256=:abc:", f"{field(b'')[:-1]}", "sha-512=:AAAA:", "sha-256=:é:"],
 )
-async def test_what_is_no_digest_is_refused_before_anything_is_made(loom: Loom, value):
+async def test_an_invalid_digest_is_refused_before_anything_is_created(loom: Loom, value):
     wire = await loom.ask("POST", "/stream/a", SMALL, stream_digest=value)
     assert await problem(wire) == (400, "bad_request")
     assert (await loom.get("/stream/a")).head.status == 404
 
 
 @ONE_STORE
-async def test_a_digest_goes_with_the_end_only(loom: Loom):
+async def test_a_digest_is_accepted_only_with_the_end(loom: Loom):
     wire = await loom.ask("POST", "/stream/a", SMALL, upload_complete="?0", stream_digest=field(SMALL))
     assert await problem(wire) == (400, "bad_request")
 
 
 @ONE_STORE
-async def test_of_several_digests_the_known_one_counts(loom: Loom):
+async def test_of_several_digests_the_sha_256_counts(loom: Loom):
     value = f"sha-512=:AAAA:, {field(SMALL)}, crc32c=:AAAA:"
     wire = await loom.ask("POST", "/stream/a", SMALL, upload_complete="?1", stream_digest=value)
     assert wire.head.status == 201
@@ -152,9 +152,9 @@ async def test_the_digest_of_a_taken_over_stream_is_of_its_stored_bytes(loom: Lo
     assert wire.head.status == 204
     with pytest.raises(Cut):
         await first.body()
-    assert await told(loom) == field(LARGE + LARGE)
+    assert await shown_digest(loom) == field(LARGE + LARGE)
 
 
-async def test_readers_at_once_all_learn_it(loom: Loom):
+async def test_simultaneous_readers_all_get_the_digest(loom: Loom):
     await loom.stored("/stream/a", LARGE)
-    assert set(await asyncio.gather(*(told(loom) for _ in range(10)))) == {field(LARGE)}
+    assert set(await asyncio.gather(*(shown_digest(loom) for _ in range(10)))) == {field(LARGE)}

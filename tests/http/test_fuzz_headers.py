@@ -1,4 +1,4 @@
-"""Any bytes in any header that the service reads, over a socket: never a 5xx, and the server stays well."""
+"""Any bytes in any header that the service reads, over a socket: never a 5xx, and the server stays ready."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Schemathesis: what the OpenAPI document allows, and what it does not, asked of a real server."""
+"""Schemathesis: requests that the OpenAPI document allows, and others, sent to a real server."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ OF_HEAD = [not_a_server_error, status_code_conformance]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server as users start it; in the end it is well, and no request has failed inside."""
+    """Start a server as users do; check at the end that it stops well and that no request failed in it."""
     log = tmp_path_factory.mktemp("fuzz") / "log"
     command = [
         f"{Path(sys.executable).parent}/loom",
@@ -72,7 +72,7 @@ def name(value: Any) -> str:
 
 
 @pytest.mark.parametrize(("operation", "mode"), [*VALID, *INVALID], ids=name)
-def test_every_answer_is_as_the_document_says(url: str, operation: Any, mode: GenerationMode):
+def test_every_response_is_as_the_document_says(url: str, operation: Any, mode: GenerationMode):
     @settings(max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case[Any]) -> None:
@@ -80,7 +80,7 @@ def test_every_answer_is_as_the_document_says(url: str, operation: Any, mode: Ge
         if case.path in NEVER_ENDS:
             case.method, checks = "HEAD", OF_HEAD
         elif case.method == "GET" and case.path == "/stream/{id}":
-            # Nor does the answer of a stream that nobody completes: what is there of it has an end.
+            # The response for a stream that is not completed does not end either. With `notail` it does.
             case.query = {**(case.query or {}), "notail": ""}
         case.call_and_validate(base_url=url, checks=checks, timeout=10)
 

@@ -1,4 +1,4 @@
-"""What keeps hostile web pages out, and lets chosen ones in."""
+"""The guard refuses hostile web pages, and admits allowed ones."""
 
 import json
 from typing import Any
@@ -82,7 +82,7 @@ async def test_cors_is_off_unless_set(loom: Loom):
     assert not [name for name in wire.head.headers if name.startswith("access-control-")]
 
 
-async def test_a_chosen_origin_may_read_write_and_see_the_headers(serve: Serve):
+async def test_an_allowed_origin_may_read_write_and_see_the_headers(serve: Serve):
     loom = await serve(cors_origins=["https://app.example"])
     page = {"origin": "https://app.example", "sec_fetch_site": "cross-site"}
     written = await loom.ask("POST", "/stream/a", b"", **page)
@@ -163,7 +163,7 @@ async def test_any_token_opens_with_the_scheme_in_any_case(serve: Serve, scheme)
     assert await (await loom.get("/stream/a", authorization=f"{scheme} other")).body() == b"data"
 
 
-async def test_a_refused_producer_is_told_before_its_body(serve: Serve):
+async def test_a_producer_is_refused_before_its_body(serve: Serve):
     loom = await serve(tokens=[TOKEN])
     wire = await loom.connect()
     await wire.post("/stream/a")

@@ -1,4 +1,4 @@
-"""Probes, unknown paths, methods that are not there, and errors that tell nothing they should not."""
+"""Probes, unknown paths, unsupported methods, and errors that reveal nothing."""
 
 import json
 
@@ -10,11 +10,11 @@ from loom.model import Info
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_probes_tell_version_store_and_durability(loom: Loom, store_kind, path):
+async def test_probes_report_version_store_and_durability(loom: Loom, store_kind, path):
     wire = await loom.get(path)
     assert (wire.head.status, wire.head["content-type"]) == (200, "application/json")
-    told = json.loads(await wire.body())
-    assert told == {
+    members = json.loads(await wire.body())
+    assert members == {
         "status": "ok",
         "version": __version__,
         "store": store_kind,
@@ -22,7 +22,7 @@ async def test_probes_tell_version_store_and_durability(loom: Loom, store_kind, 
     }
 
 
-async def test_a_server_that_takes_nothing_more_is_alive_but_not_ready(loom: Loom):
+async def test_a_server_that_is_stopping_is_alive_but_not_ready(loom: Loom):
     await loom.service.close()
     alive, ready = await loom.get("/healthz"), await loom.get("/readyz")
     assert (alive.head.status, ready.head.status) == (200, 503)
@@ -54,7 +54,7 @@ async def test_other_paths_are_404(loom: Loom, method, path):
         ("DELETE", "/readyz", "GET, HEAD, OPTIONS"),
     ],
 )
-async def test_a_method_that_is_not_there_is_405_with_allow(loom: Loom, method, path, allow):
+async def test_an_unsupported_method_is_405_with_allow(loom: Loom, method, path, allow):
     wire = await loom.ask(method, path)
     assert (wire.head.status, wire.head["allow"]) == (405, allow)
     assert json.loads(await wire.body())["code"] == "method_not_allowed"
@@ -63,7 +63,7 @@ async def test_a_method_that_is_not_there_is_405_with_allow(loom: Loom, method, 
 
 
 @ONE_STORE
-async def test_a_bug_is_500_without_a_word_of_it(loom: Loom, monkeypatch):
+async def test_a_bug_is_500_without_its_message(loom: Loom, monkeypatch):
     async def broken(*_: object) -> Info:
         raise RuntimeError("secret")
 

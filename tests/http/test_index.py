@@ -28,7 +28,7 @@ async def index(loom: Loom, query: str = "index") -> dict[str, object]:
 @pytest.mark.parametrize(
     "since", ["1h", "2d", "10m30s", NOW, pytest.param(rfc3339(minutes=1), id="a minute ago")]
 )
-async def test_what_arrived_since_then_and_what_comes(loom: Loom, since):
+async def test_since_sends_what_arrived_after_that_time_and_what_follows(loom: Loom, since):
     producer = await loom.live("/stream/a", DATA)
     reader = await loom.get(f"/stream/a?since={since}")
     assert (reader.head.status, reader.head["x-stream-offset"]) == (200, "0")
@@ -43,7 +43,7 @@ async def test_what_arrived_since_then_and_what_comes(loom: Loom, since):
     assert await reader.body() == b""
 
 
-async def test_what_is_still_to_come_is_all_there_is_since_later(loom: Loom):
+async def test_since_a_later_time_sends_only_new_bytes(loom: Loom):
     producer = await loom.live("/stream/a", DATA)
     later = rfc3339(hours=-1)
     reader = await loom.get(f"/stream/a?since={later}")
@@ -59,7 +59,7 @@ async def test_what_is_still_to_come_is_all_there_is_since_later(loom: Loom):
 
 @ONE_STORE
 @pytest.mark.parametrize("query", ["", "x", "10", "-5m", "1h&line=2", "1h&since=2h"])
-async def test_what_is_no_time_is_refused(loom: Loom, query):
+async def test_an_invalid_time_is_refused(loom: Loom, query):
     await loom.stored("/stream/a", DATA)
     for accept in ("*/*", "text/event-stream"):
         wire = await loom.get(f"/stream/a?since={query}", accept=accept)
@@ -79,10 +79,10 @@ async def test_any_line_of_a_long_stream(loom: Loom):
     assert behind.head["x-stream-offset"] == str(len(LINES))
 
 
-async def test_the_index_tells_where_lines_begin(loom: Loom):
+async def test_the_index_says_where_lines_begin(loom: Loom):
     wire = await loom.stored("/stream/a", LINES)
-    told = await index(loom)
-    assert {name: told[name] for name in ("key", "state", "size", "final", "lines", "indexed")} == {
+    members = await index(loom)
+    assert {name: members[name] for name in ("key", "state", "size", "final", "lines", "indexed")} == {
         "key": wire.head["etag"].strip('"'),
         "state": "complete",
         "size": len(LINES),
@@ -90,7 +90,7 @@ async def test_the_index_tells_where_lines_begin(loom: Loom):
         "lines": 150_000,
         "indexed": len(LINES),
     }
-    places = told["places"]
+    places = members["places"]
     assert isinstance(places, list)
     assert places[0][:2] == [1, 0]
     assert len(places) >= len(LINES) // (3 * GAP)
@@ -105,10 +105,15 @@ async def test_the_index_tells_where_lines_begin(loom: Loom):
     assert all(each in places and each[0] <= 100_000 for each in few)
 
 
-async def test_the_index_of_a_live_stream_counts_what_is_there(loom: Loom):
+async def test_the_index_of_a_live_stream_counts_the_stored_lines(loom: Loom):
     producer = await loom.live("/stream/a", DATA)
-    told = await index(loom)
-    assert (told["lines"], told["indexed"], told["final"], told["state"]) == (2, 13, False, "live")
+    members = await index(loom)
+    assert (members["lines"], members["indexed"], members["final"], members["state"]) == (
+        2,
+        13,
+        False,
+        "live",
+    )
     reader = await loom.get("/stream/a?offset=13")
     await producer.chunk(b"\nfour\n")
     assert await reader.take(6) == b"\nfour\n"
@@ -117,12 +122,12 @@ async def test_the_index_of_a_live_stream_counts_what_is_there(loom: Loom):
 
 @ONE_STORE
 @pytest.mark.parametrize("query", ["index=x", "index=0", "index&from=0", "index&to=-1", "index=5&index=6"])
-async def test_what_is_no_number_is_refused(loom: Loom, query):
+async def test_an_invalid_number_is_refused(loom: Loom, query):
     await loom.stored("/stream/a", DATA)
     wire: Wire = await loom.get(f"/stream/a?{query}")
     assert wire.head.status == 400
 
 
 @ONE_STORE
-async def test_of_no_stream_there_is_no_index(loom: Loom):
+async def test_an_unknown_stream_has_no_index(loom: Loom):
     assert (await loom.get("/stream/a?index")).head.status == 404

@@ -1,4 +1,4 @@
-"""What is taken at most: of bytes, of streams at once, of followers at once."""
+"""Limits on bytes, on live streams and on followers."""
 
 import asyncio
 import json
@@ -16,21 +16,21 @@ OPEN: dict[str, Any] = {"upload_complete": "?0"}
 
 
 async def refused(wire: Wire, status: int, code: str) -> Wire:
-    """The answer is this problem."""
+    """Check that the response is this problem."""
     assert (wire.head.status, wire.head["content-type"]) == (status, "application/problem+json")
     assert json.loads(await wire.body())["code"] == code
     return wire
 
 
 async def kept(loom: Loom, id: str) -> tuple[str, str, bytes]:
-    """State, reason and bytes of a stream."""
+    """Return state, reason and bytes of a stream."""
     info = await loom.service.info(id)
     wire = await loom.get(f"/stream/{id}?notail")
     return info.state, info.reason, await wire.body()
 
 
 @pytest.mark.parametrize("pieces", [[b"0123456789", b"x"], [b"01234", b"56789xyz"], [b"0123456789xyz"]])
-async def test_a_stream_gets_to_its_limit_and_not_a_byte_further(serve: Serve, pieces):
+async def test_a_stream_is_stored_up_to_its_limit(serve: Serve, pieces):
     loom = await serve(max_stream_bytes=10)
     follower = asyncio.create_task(loom.follow("/stream/a"))
     producer = await loom.connect()
@@ -47,13 +47,13 @@ async def test_a_stream_gets_to_its_limit_and_not_a_byte_further(serve: Serve, p
     assert await kept(loom, "a") == ("aborted", "size limit", b"0123456789")
 
 
-async def test_a_stream_of_just_so_many_bytes_is_complete(serve: Serve):
+async def test_a_stream_with_exactly_the_limit_is_complete(serve: Serve):
     loom = await serve(max_stream_bytes=10)
     await loom.stored("/stream/a", b"0123456789")
     assert await kept(loom, "a") == ("complete", "", b"0123456789")
 
 
-async def test_who_is_answered_at_the_end_is_told_why(serve: Serve):
+async def test_a_producer_answered_at_the_end_gets_the_reason(serve: Serve):
     loom = await serve(max_stream_bytes=10)
     line = loom.logged(status=413)
     await refused(await loom.ask("POST", "/stream/a", b"0123456789x", via="1.1 proxy"), 413, "size_limit")
@@ -61,7 +61,7 @@ async def test_who_is_answered_at_the_end_is_told_why(serve: Serve):
     assert (await line)["state"] == "aborted"
 
 
-async def test_a_producer_that_comes_back_meets_the_same_limit(serve: Serve):
+async def test_a_producer_that_resumes_meets_the_same_limit(serve: Serve):
     loom = await serve(max_stream_bytes=10)
     created = await loom.ask("POST", "/stream/a", b"01234", **OPEN)
     assert created.head["upload-limit"].startswith("max-size=10, max-age=")
@@ -73,7 +73,7 @@ async def test_a_producer_that_comes_back_meets_the_same_limit(serve: Serve):
 
 
 @ONE_STORE
-async def test_the_limit_is_told_before_anything_is_sent(serve: Serve):
+async def test_the_limit_is_known_before_anything_is_sent(serve: Serve):
     loom = await serve(max_stream_bytes=10)
     assert (await loom.ask("OPTIONS", "/stream/a")).head["upload-limit"] == "max-size=10"
     assert "upload-limit" not in (await (await serve()).ask("OPTIONS", "/stream/a")).head
@@ -90,7 +90,7 @@ async def test_a_length_beyond_the_limit_is_refused_before_a_byte(serve: Serve):
     assert (await loom.service.info("b")).state is State.OPEN
 
 
-async def test_all_streams_together_get_to_the_limit_and_nothing_stored_goes(serve: Serve):
+async def test_all_streams_together_reach_the_limit_and_keep_their_bytes(serve: Serve):
     loom = await serve(max_store_bytes=20)
     await loom.stored("/stream/first", b"0123456789")
     one = await loom.live("/stream/one", b"01234")
@@ -113,7 +113,7 @@ async def test_all_streams_together_get_to_the_limit_and_nothing_stored_goes(ser
     assert loom.store.size == 20
 
 
-async def test_who_comes_back_to_a_full_store_may_come_back_again(serve: Serve):
+async def test_a_producer_refused_by_a_full_store_can_resume_later(serve: Serve):
     loom = await serve(max_store_bytes=10)
     await loom.ask("POST", "/stream/a", b"01234", **OPEN)
     await loom.stored("/stream/b", b"01234")
@@ -151,14 +151,14 @@ async def test_many_producers_at_once_do_not_pass_the_limit_together(serve: Serv
     assert sum([info.size async for info in loom.store.find(Query())]) == 1 << 20
 
 
-async def test_so_many_streams_are_live_at_once(serve: Serve):
+async def test_no_more_streams_than_the_limit_are_live(serve: Serve):
     loom = await serve(max_streams_live=2)
     one = await loom.live("/stream/1", b"x")
     await loom.live("/stream/2", b"x")
     wire = await refused(await loom.ask("POST", "/stream/3", b"x"), 503, "too_many")
     assert int(wire.head["retry-after"]) >= 1
     assert (await loom.get("/stream/3")).head.status == 404
-    # Who takes a live stream over brings none.
+    # A takeover adds no live stream.
     taken = await loom.ask("PATCH", "/stream/2", b"y", upload_offset=1, **PATCH)
     assert taken.head.status == 204
     await loom.ask("POST", "/stream/open", b"x", **OPEN)
@@ -178,7 +178,7 @@ async def test_creations_at_once_do_not_pass_the_limit_together(serve: Serve):
     assert sorted(statuses) == [201] * 3 + [503] * 5
 
 
-async def test_so_many_follow_at_once_whatever_they_follow(serve: Serve):
+async def test_no_more_followers_than_the_limit_whatever_they_follow(serve: Serve):
     loom = await serve(max_followers=4)
     await loom.live("/stream/a", b"some")
     await loom.stored("/stream/done", b"bytes")

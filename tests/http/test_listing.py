@@ -1,4 +1,4 @@
-"""GET and DELETE /streams: which streams there are, and away with many of them."""
+"""GET and DELETE /streams: list streams, and delete many."""
 
 import asyncio
 import json
@@ -15,18 +15,18 @@ from loom.model import NewStream, Patch, State
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 
 
-async def told(wire: Wire, status: int = 200) -> Any:
+async def read_json(wire: Wire, status: int = 200) -> Any:
     assert wire.head.status == status
     assert wire.head["cache-control"] == "no-store, no-transform"
     return json.loads(await wire.body())
 
 
 async def listed(loom: Loom, query: str = "") -> list[str]:
-    return [row["id"] for row in (await told(await loom.get(f"/streams{query}")))["streams"]]
+    return [row["id"] for row in (await read_json(await loom.get(f"/streams{query}")))["streams"]]
 
 
 async def deleted(loom: Loom, query: str, status: int = 200) -> Any:
-    return await told(await loom.ask("DELETE", f"/streams?{query}"), status)
+    return await read_json(await loom.ask("DELETE", f"/streams?{query}"), status)
 
 
 async def fill(loom: Loom, ids: Iterable[str]) -> None:
@@ -38,13 +38,13 @@ async def fill(loom: Loom, ids: Iterable[str]) -> None:
 async def test_an_empty_server_has_an_empty_list(loom: Loom):
     wire = await loom.get("/streams")
     assert wire.head["content-type"] == "application/json"
-    assert await told(wire) == {"streams": [], "cursor": None}
+    assert await read_json(wire) == {"streams": [], "cursor": None}
     head = await loom.ask("HEAD", "/streams")
     assert head.head.status == 200
     assert head.unread() == b""
 
 
-async def test_streams_are_listed_newest_first_with_all_that_is_known(loom: Loom):
+async def test_streams_are_listed_newest_first_with_all_members(loom: Loom):
     await loom.stored(
         "/stream/team/%C3%BC", b"12345", x_stream_metadata='{"n": 1.00, "n2": [1]}', content_type="text/plain"
     )
@@ -80,7 +80,7 @@ async def test_filters(loom: Loom):
     await loom.stored("/stream/a/2", b"", x_stream_metadata='{"commit": "3f2a", "try": 2}')
     await loom.stored("/stream/a%252", b"", x_stream_metadata='{"caf\\u00e9 =": "&"}')
     await loom.live("/stream/b")
-    (middle,) = (await told(await loom.get("/streams?prefix=a/2")))["streams"]
+    (middle,) = (await read_json(await loom.get("/streams?prefix=a/2")))["streams"]
     seconds = (await loom.store.info("a/2")).created
     for query, expected in {
         "": ["b", "a%2", "a/2", "a/1"],
@@ -125,19 +125,19 @@ async def test_filters(loom: Loom):
     ],
 )
 @ONE_STORE
-async def test_what_cannot_be_meant_is_refused(loom: Loom, query):
+async def test_invalid_requests_are_refused(loom: Loom, query):
     wire = await loom.get(f"/streams?{query}")
     assert wire.head.status == 400
     assert json.loads(await wire.body())["code"] == "bad_request"
 
 
-async def test_pages_hold_still_while_streams_are_created_and_deleted(loom: Loom):
+async def test_pages_do_not_shift_while_streams_are_created_and_deleted(loom: Loom):
     names = [f"s{number}" for number in range(10)]
     await fill(loom, names)
     seen: list[str] = []
     query = "?limit=3"
     while True:
-        page = await told(await loom.get(f"/streams{query}"))
+        page = await read_json(await loom.get(f"/streams{query}"))
         seen += [row["id"] for row in page["streams"]]
         if page["cursor"] is None:
             break
@@ -149,8 +149,8 @@ async def test_pages_hold_still_while_streams_are_created_and_deleted(loom: Loom
 
 async def test_a_page_that_ends_with_the_last_stream_is_the_last(loom: Loom):
     await fill(loom, "abc")
-    assert (await told(await loom.get("/streams?limit=3")))["cursor"] is None
-    assert (await told(await loom.get("/streams?limit=2")))["cursor"] is not None
+    assert (await read_json(await loom.get("/streams?limit=3")))["cursor"] is None
+    assert (await read_json(await loom.get("/streams?limit=2")))["cursor"] is not None
 
 
 async def test_limits(loom: Loom):
@@ -174,7 +174,7 @@ async def test_many_are_deleted_only_if_their_number_is_confirmed(loom: Loom):
     assert await deleted(loom, "prefix=&confirm=1&dry_run=false") == {"deleted": 1}
 
 
-async def test_live_ones_among_them_are_cut(loom: Loom):
+async def test_live_streams_among_them_are_cut(loom: Loom):
     producer = await loom.live("/stream/a", b"some")
     follower = await loom.get("/stream/a")
     assert await deleted(loom, "prefix=a&confirm=1") == {"deleted": 1}
@@ -183,8 +183,8 @@ async def test_live_ones_among_them_are_cut(loom: Loom):
             await wire.body()
 
 
-async def test_streams_created_meanwhile_stay(loom: Loom):
-    """More than one batch, and one of them is replaced once it is counted."""
+async def test_streams_created_meanwhile_are_kept(loom: Loom):
+    """The streams are more than one batch; one of them is replaced after the count."""
     await asyncio.gather(*(fill(loom, [f"s{number}"]) for number in range(1200)))
     closed: list[Any] = []
     created: list[asyncio.Task[Any]] = []
@@ -197,10 +197,10 @@ async def test_streams_created_meanwhile_stay(loom: Loom):
             created.append(asyncio.create_task(loom.store.create(replaced, replace=True)))
 
     watching = loom.store.watch(on_change)
-    told = await deleted(loom, "prefix=s&confirm=1200")
+    count = await deleted(loom, "prefix=s&confirm=1200")
     watching.close()
     await asyncio.gather(*created)
-    assert told["deleted"] in (1199, 1200)
+    assert count["deleted"] in (1199, 1200)
     assert sorted(await listed(loom)) == ["s/new", "s0"]
 
 
@@ -218,7 +218,7 @@ async def test_streams_created_meanwhile_stay(loom: Loom):
     ],
 )
 @ONE_STORE
-async def test_a_deletion_that_cannot_be_meant_deletes_nothing(loom: Loom, query):
+async def test_an_invalid_delete_deletes_nothing(loom: Loom, query):
     await fill(loom, ["a"])
     assert (await loom.ask("DELETE", f"/streams?{query}")).head.status == 400
     assert await listed(loom) == ["a"]
@@ -234,10 +234,10 @@ async def test_pages_of_other_origins_delete_nothing(serve: Serve):
     assert (await closed.ask("DELETE", "/streams?prefix=&confirm=0")).head.status == 401
 
 
-async def test_one_stream_is_told_as_the_list_tells_it(loom: Loom):
+async def test_info_is_the_row_of_the_list(loom: Loom):
     await loom.stored("/stream/a/1", b"12345", x_stream_metadata='{"n": 1.00}')
     (listed,) = json.loads(await (await loom.get("/streams")).body())["streams"]
-    told = await loom.get("/stream/a/1?info")
-    assert told.head["content-type"] == "application/json"
-    assert json.loads(await told.body()) == listed
+    wire = await loom.get("/stream/a/1?info")
+    assert wire.head["content-type"] == "application/json"
+    assert json.loads(await wire.body()) == listed
     assert (await loom.get("/stream/a?info")).head.status == 404

@@ -1,4 +1,4 @@
-"""PATCH /stream/{id} with application/merge-patch+json: metadata completed later."""
+"""PATCH /stream/{id} with application/merge-patch+json: changes of metadata."""
 
 import asyncio
 import json
@@ -20,16 +20,16 @@ async def amend(loom: Loom, patch: object, **headers: Any) -> Wire:
 
 
 async def refused(wire: Wire) -> tuple[int, str]:
-    told = json.loads(await wire.body())
-    assert told["status"] == wire.head.status
-    return wire.head.status, told["code"]
+    members = json.loads(await wire.body())
+    assert members["status"] == wire.head.status
+    return wire.head.status, members["code"]
 
 
 async def metadata(loom: Loom) -> Any:
     return json.loads((await loom.ask("HEAD", "/stream/a")).head["x-stream-metadata"])
 
 
-async def test_metadata_changes_while_a_producer_goes_on(loom: Loom):
+async def test_metadata_changes_without_effect_on_the_producer(loom: Loom):
     producer = await loom.live("/stream/a", b"one ", x_stream_metadata='{"commit": "3f2", "try": 1}')
     wire = await amend(loom, {"host": "ci-7", "try": None})
     assert wire.head.status == 204
@@ -73,7 +73,7 @@ async def test_if_match_refuses_another_stream(loom: Loom):
 
 @ONE_STORE
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b'"\\ud800"'])
-async def test_what_is_no_json_is_refused(loom: Loom, body):
+async def test_invalid_json_is_refused(loom: Loom, body):
     await loom.stored("/stream/a", b"data")
     assert await refused(await amend(loom, body)) == (400, "invalid_metadata")
     assert await metadata(loom) == {}
@@ -101,7 +101,7 @@ async def test_a_patch_without_its_end_changes_nothing(loom: Loom):
 
 
 @ONE_STORE
-async def test_of_no_stream_there_is_no_metadata(loom: Loom):
+async def test_an_unknown_stream_has_no_metadata(loom: Loom):
     assert await refused(await amend(loom, {})) == (404, "not_found")
 
 

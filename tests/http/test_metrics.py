@@ -1,4 +1,4 @@
-"""GET /metrics: figures that follow what happens, formats, and who may see them."""
+"""GET /metrics: figures, formats, and the token that they need."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ Figures = dict[tuple[str, ...], float]
 
 
 async def figures(loom: Loom, **headers: Any) -> Figures:
-    """Every sample, by its name and the values of its labels in the order of their names."""
+    """Return every sample by its name and its label values, ordered by the names of the labels."""
     wire = await loom.get("/metrics", **headers)
     assert wire.head.status == 200
     text = (await wire.body()).decode()
@@ -32,7 +32,7 @@ async def figures(loom: Loom, **headers: Any) -> Figures:
 
 
 def families() -> set[str]:
-    """The names of Loom's own metrics, as samples are called."""
+    """Return the names of Loom's own metrics, as samples have them."""
     return {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in Metrics().registry.collect()
@@ -40,7 +40,7 @@ def families() -> set[str]:
     }
 
 
-async def test_who_writes_and_reads_is_counted(loom: Loom):
+async def test_producers_and_followers_are_counted(loom: Loom):
     producer = await loom.live("/stream/a", b"hello")
     reader = await loom.get("/stream/a")
     assert await reader.take(5) == b"hello"
@@ -62,7 +62,7 @@ async def test_who_writes_and_reads_is_counted(loom: Loom):
     assert now["loom_received_bytes_total",] == 5
 
 
-async def test_a_stopped_store_is_told_as_one(loom: Loom):
+async def test_a_stopped_store_is_reported(loom: Loom):
     await loom.store.close()
     wire = await loom.get("/metrics")
     assert wire.head.status == 200
@@ -70,7 +70,7 @@ async def test_a_stopped_store_is_told_as_one(loom: Loom):
 
 
 @ONE_STORE
-async def test_refusals_are_counted_by_the_code_that_was_told(loom: Loom):
+async def test_refusals_are_counted_by_their_code(loom: Loom):
     await loom.stored("/stream/a", b"")
     codes = []
     for method, target in (("POST", "/stream/a"), ("GET", "/stream/b"), ("PUT", "/spy"), ("GET", "/no")):
@@ -85,7 +85,7 @@ async def test_refusals_are_counted_by_the_code_that_was_told(loom: Loom):
 
 
 @ONE_STORE
-async def test_an_answer_that_broke_off_is_counted_with_its_cause(loom: Loom):
+async def test_a_cut_response_is_counted_with_its_cause(loom: Loom):
     await loom.live("/stream/a", b"x")
     reader = await loom.get("/stream/a")
     await reader.take(1)
@@ -104,7 +104,7 @@ async def test_commits_are_timed(loom: Loom):
 
 
 @ONE_STORE
-async def test_methods_nobody_knows_do_not_make_series(loom: Loom):
+async def test_unknown_methods_do_not_add_series(loom: Loom):
     for method in ("PROPFIND", "MKCOL"):
         ended = loom.logged(method=method)
         await loom.ask(method, "/spy")
@@ -113,7 +113,7 @@ async def test_methods_nobody_knows_do_not_make_series(loom: Loom):
 
 
 @ONE_STORE
-async def test_openmetrics_is_given_to_who_asks_for_it(loom: Loom):
+async def test_openmetrics_is_sent_on_request(loom: Loom):
     wire = await loom.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert wire.head["content-type"].startswith("application/openmetrics-text")
     names = {family.name for family in openmetrics((await wire.body()).decode())}

@@ -1,6 +1,6 @@
 """Random requests to a server, over sockets, compared step by step with a model of a few lines.
 
-ROUNDS in the environment, which `scripts/soak` sets, is how many histories there are for each store.
+ROUNDS in the environment, set by `scripts/soak`, is the number of histories for each store.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ NUMBERS = st.integers(0, 30) | st.sampled_from([69_999, 70_000, 300_000])
 
 @dataclass(eq=False)
 class Stream:
-    """One stream as it should be; `wire` is its producer's connection while it is live."""
+    """The expected state of one stream; `wire` is the connection of its producer while it is live."""
 
     etag: str
     key: str = ""
@@ -58,7 +58,7 @@ class Stream:
 
     @property
     def upload(self) -> dict[str, str]:
-        """What HEAD says of it to a producer."""
+        """Return what HEAD reports to a producer."""
         complete = self.state is State.COMPLETE
         return {"upload-offset": str(len(self.data)), "upload-complete": f"?{complete:d}"}
 
@@ -68,7 +68,7 @@ def path(id: str) -> str:
 
 
 def on_loop(step: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Hypothesis calls functions; the server lives on one loop."""
+    """Run a step on the loop of the server: Hypothesis calls functions."""
 
     @functools.wraps(step)
     def run(self: "Comparison", **drawn: Any) -> None:
@@ -82,7 +82,7 @@ def on_loop(step: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 
 class Comparison(RuleBasedStateMachine):
-    """What is asked of the server is done to `streams` too: those that are there, the oldest first."""
+    """Does each step to the server and to `streams`, the existing ones, oldest first."""
 
     store: str
 
@@ -104,7 +104,7 @@ class Comparison(RuleBasedStateMachine):
     async def ask(
         self, method: str, target: str, body: bytes | None = None, **headers: Any
     ) -> tuple[Head, bytes]:
-        """A request and its whole answer."""
+        """Send a request and read its whole response."""
         wire = await Wire.open(self.loom.host, self.loom.port)
         try:
             await wire.request(method, target, body, **headers)
@@ -116,14 +116,14 @@ class Comparison(RuleBasedStateMachine):
     @rule(id=IDS, data=DATA, force=st.booleans(), complete=st.booleans(), key=KEYS, n=st.integers(0, 9))
     @on_loop
     async def create(self, id: str, data: bytes, force: bool, complete: bool, key: str, n: int) -> None:
-        """A POST in one go, which ends the stream or leaves it open."""
-        told: dict[str, Any] = {
+        """Send a whole POST, which ends the stream or leaves it open."""
+        headers: dict[str, Any] = {
             "x_stream_metadata": json.dumps({"n": n}),
             "upload_complete": f"?{complete:d}",
         }
         if key:
-            told["idempotency_key"] = key
-        head, _ = await self.ask("POST", path(id) + "?force=true" * force, data, **told)
+            headers["idempotency_key"] = key
+        head, _ = await self.ask("POST", path(id) + "?force=true" * force, data, **headers)
         old = self.streams.get(id)
         if old and key and key == old.key:
             assert (head.status, head["etag"]) == (201, old.etag)
@@ -141,7 +141,7 @@ class Comparison(RuleBasedStateMachine):
     @rule(id=IDS, data=DATA, force=st.booleans())
     @on_loop
     async def begin(self, id: str, data: bytes, force: bool) -> None:
-        """The classic POST, live until it ends."""
+        """Begin a POST; its stream is live until it ends."""
         wire = await Wire.open(self.loom.host, self.loom.port)
         await wire.post(path(id) + "?force=1" * force)
         head = await wire.answer()
@@ -181,14 +181,14 @@ class Comparison(RuleBasedStateMachine):
     @rule(id=IDS, data=DATA, off=st.sampled_from([0, 0, 0, 1, -1]), last=st.booleans(), named=st.booleans())
     @on_loop
     async def resume(self, id: str, data: bytes, off: int, last: bool, named: bool) -> None:
-        """PATCH, at the right offset or beside it; of a live stream it takes over."""
+        """Send a PATCH at the right offset or a wrong one; it takes a live stream over."""
         stream = self.streams.get(id)
         size = len(stream.data) if stream else 0
         at = max(0, size + off)
-        told: dict[str, Any] = {"upload_offset": at, "upload_complete": f"?{last:d}"}
+        headers: dict[str, Any] = {"upload_offset": at, "upload_complete": f"?{last:d}"}
         if named and stream:
-            told["if_match"] = stream.etag
-        head, _ = await self.ask("PATCH", path(id), data, **told)
+            headers["if_match"] = stream.etag
+        head, _ = await self.ask("PATCH", path(id), data, **headers)
         if stream is None:
             assert head.status == 404
         elif stream.state is State.COMPLETE:
@@ -210,7 +210,7 @@ class Comparison(RuleBasedStateMachine):
     @rule(id=IDS, patch=st.dictionaries(st.sampled_from("nm"), st.none() | st.integers(0, 9)))
     @on_loop
     async def amend(self, id: str, patch: dict[str, int | None]) -> None:
-        """A merge patch: always before the end, once after it."""
+        """Send a merge patch: any number before the end, one after it."""
         body = json.dumps(patch).encode()
         head, _ = await self.ask("PATCH", path(id), body, content_type="application/merge-patch+json")
         if (stream := self.streams.get(id)) is None:
@@ -289,9 +289,9 @@ class Comparison(RuleBasedStateMachine):
     @on_loop
     async def server_is_as_the_model_says(self) -> None:
         _, body = await self.ask("GET", "/streams")
-        told = json.loads(body)["streams"]
-        assert [row["id"] for row in told] == list(self.streams)[::-1]
-        for row in told:
+        rows = json.loads(body)["streams"]
+        assert [row["id"] for row in rows] == list(self.streams)[::-1]
+        for row in rows:
             stream = self.streams[row["id"]]
             assert (row["state"], row["size"]) == (stream.state, len(stream.data))
             assert row["metadata"] == stream.metadata
@@ -302,7 +302,7 @@ class Comparison(RuleBasedStateMachine):
             assert upload(head) == stream.upload
 
     async def sent(self, id: str, data: bytes) -> None:
-        """The live producer sends; returns when readers see it."""
+        """Let the live producer send; return when readers see the bytes."""
         stream = self.streams[id]
         assert stream.wire
         if not data:
@@ -314,7 +314,7 @@ class Comparison(RuleBasedStateMachine):
         stream.data += data
 
     async def forget(self, id: str) -> None:
-        """The stream is not there any more; its producer is cut."""
+        """Remove the stream; check that its producer is cut."""
         stream = self.streams.pop(id, None)
         if stream and stream.wire:
             with pytest.raises(Cut):
@@ -345,18 +345,18 @@ def upload(head: Head) -> dict[str, str]:
 
 
 def split(data: bytes) -> list[bytes]:
-    """Lines, each with its LF but perhaps the last."""
+    """Split into lines with their LF; the last may have none."""
     return [*io.BytesIO(data)]
 
 
 @pytest.mark.timeout(0 if ROUNDS else 60)
 @pytest.mark.parametrize(("store", "examples"), [("memory", 40), ("files", 15)])
-def test_server_does_as_the_model(store: str, examples: int):
+def test_the_server_behaves_like_the_model(store: str, examples: int):
     class Named(Comparison):
         pass
 
     Named.store = store
-    # A history of 25 steps can be read; a shorter one takes longer to find than a test may.
+    # A history of 25 steps is readable; to shrink it takes longer than a test may.
     phases = list(Phase) if ROUNDS else [Phase.explicit, Phase.reuse, Phase.generate]
     run_state_machine_as_test(
         Named,

@@ -30,7 +30,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize("target", ["/stream/done?", "/stream/done?notail&", "/stream/live?notail&"])
-async def test_from_a_place_to_the_end(loom: Loom, target):
+async def test_a_read_from_a_start_to_the_end(loom: Loom, target):
     await loom.stored("/stream/done", DATA)
     await loom.live("/stream/live", DATA)
     for query, start in PLACES:
@@ -41,7 +41,7 @@ async def test_from_a_place_to_the_end(loom: Loom, target):
         assert await reader.body() == DATA[start:], query
 
 
-async def test_from_a_place_on_for_ever(loom: Loom):
+async def test_a_read_from_a_start_that_follows(loom: Loom):
     producer = await loom.live("/stream/a", DATA)
     readers = []
     for query, start in PLACES:
@@ -57,7 +57,7 @@ async def test_from_a_place_on_for_ever(loom: Loom):
         assert await reader.body() == b""
 
 
-async def test_the_offset_is_told_of_every_read(loom: Loom):
+async def test_every_read_reports_its_offset(loom: Loom):
     await loom.stored("/stream/done", DATA)
     await loom.live("/stream/live", DATA)
     for target in ("/stream/done", "/stream/live", "/stream/done?notail", "/stream/live?notail"):
@@ -65,7 +65,7 @@ async def test_the_offset_is_told_of_every_read(loom: Loom):
 
 
 @pytest.mark.parametrize("query", ["offset=14", "offset=9223372036854775807", "line=4", "line=99"])
-async def test_behind_the_end_of_what_is_finished_is_nothing(loom: Loom, query):
+async def test_past_the_end_of_a_final_stream_is_nothing(loom: Loom, query):
     await loom.stored("/stream/done", DATA)
     await loom.live("/stream/live", DATA)
     for target in (f"/stream/done?{query}", f"/stream/live?{query}&notail"):
@@ -74,7 +74,7 @@ async def test_behind_the_end_of_what_is_finished_is_nothing(loom: Loom, query):
         assert await reader.body() == b""
 
 
-async def test_an_offset_behind_the_end_of_a_live_stream_is_waited_for(loom: Loom):
+async def test_an_offset_past_the_end_of_a_live_stream_is_awaited(loom: Loom):
     producer = await loom.live("/stream/a", DATA)
     reader = await loom.get("/stream/a?offset=16")
     early = await loom.get("/stream/a?offset=99")
@@ -87,7 +87,7 @@ async def test_an_offset_behind_the_end_of_a_live_stream_is_waited_for(loom: Loo
     assert await early.body() == b"", "the end came first, and it is a clean one"
 
 
-async def test_a_line_that_is_still_to_come_is_waited_for(loom: Loom):
+async def test_a_future_line_is_awaited(loom: Loom):
     producer = await loom.live("/stream/a", DATA)
     head = await loom.ask("HEAD", "/stream/a?line=5")
     next_line, far = await loom.get("/stream/a?line=5"), await loom.get("/stream/a?line=9")
@@ -111,7 +111,7 @@ async def test_a_line_that_begins_at_the_end_is_known(loom: Loom):
 
 
 @pytest.mark.parametrize("query", ["offset=99", "line=99", "lines=1"])
-async def test_who_waits_is_cut_with_the_stream(loom: Loom, query):
+async def test_a_waiting_reader_is_cut_with_the_stream(loom: Loom, query):
     await loom.live("/stream/a", DATA)
     reader = await loom.get(f"/stream/a?{query}")
     await loom.stored("/stream/a?force=true", b"x" * 200)
@@ -141,7 +141,7 @@ async def test_who_waits_is_cut_with_the_stream(loom: Loom, query):
         "offset=1&offset=1",
     ],
 )
-async def test_what_is_no_place_is_refused(loom: Loom, query):
+async def test_an_invalid_start_is_refused(loom: Loom, query):
     await loom.stored("/stream/a", DATA)
     for method in ("GET", "HEAD"):
         wire = await loom.ask(method, f"/stream/a?{query}&notail")
@@ -193,7 +193,7 @@ async def test_lines_of_a_stream_that_has_none_for_long(loom: Loom):
         assert await reader.body() == expected
 
 
-async def test_nobody_searches_on_for_a_client_that_has_left(loom: Loom):
+async def test_a_search_ends_when_its_client_disconnects(loom: Loom):
     await loom.stored("/stream/a", bytes(16 << 20))
     logged = loom.logged(path="/stream/a", method="GET")
     wire = await loom.connect()
@@ -203,7 +203,7 @@ async def test_nobody_searches_on_for_a_client_that_has_left(loom: Loom):
     assert (line["status"], line["cut"]) == (None, "the client left")
 
 
-async def test_an_interrupted_stream_is_followed_from_a_place(loom: Loom):
+async def test_an_interrupted_stream_is_followed_from_a_start(loom: Loom):
     producer = await loom.live("/stream/a", DATA)
     producer.reset()
     await loom.until("a", State.INTERRUPTED)

@@ -29,12 +29,12 @@ PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "co
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, Any]:
+def tree() -> dict[str, Any]:
     return document(4096)
 
 
 def routes(app: Any) -> list[Route]:
-    """Without the web page's, which are for people."""
+    """Return the routes without those of the web page."""
     while not isinstance(app, Router):
         app = app._app
     page = ("/", "/ui")
@@ -43,7 +43,7 @@ def routes(app: Any) -> list[Route]:
 
 
 def errors(root: type[LoomError] = LoomError) -> Iterator[type[LoomError]]:
-    # The client's are of the same tree, once something has loaded them.
+    # The errors of the client are in the same tree once they are imported.
     if root is not ConfigError and root.__module__ == LoomError.__module__:
         yield root
     for error in root.__subclasses__():
@@ -51,30 +51,30 @@ def errors(root: type[LoomError] = LoomError) -> Iterator[type[LoomError]]:
 
 
 @ONE_STORE
-async def test_it_has_every_path_with_its_methods(loom: Loom, told: dict[str, Any]):
+async def test_it_has_every_path_with_its_methods(loom: Loom, tree: dict[str, Any]):
     served = {route.path.replace(":path}", "}").rstrip("/") for route in routes(loom.app)}
-    assert served == set(told["paths"])
-    for path, item in told["paths"].items():
+    assert served == set(tree["paths"])
+    for path, item in tree["paths"].items():
         head = (await loom.ask("OPTIONS", path.replace("{id}", "a"))).head
         methods = {name.upper() for name in item} - {"PARAMETERS", "HEAD"}
         assert methods == set(head["allow"].split(", ")) - {"HEAD", "OPTIONS"}, path
 
 
 @ONE_STORE
-async def test_it_is_served_to_everyone_as_it_is(serve: Serve, told: dict[str, Any]):
+async def test_it_is_served_without_a_token(serve: Serve, tree: dict[str, Any]):
     loom = await serve(tokens=["secret"])
     wire = await loom.get("/openapi.json")
     assert (wire.head.status, wire.head["content-type"]) == (200, "application/json")
-    assert json.loads(await wire.body()) == json.loads(json.dumps(told))
+    assert json.loads(await wire.body()) == json.loads(json.dumps(tree))
 
 
-def test_it_is_valid(told: dict[str, Any]):
-    schemathesis.openapi.from_dict(json.loads(json.dumps(told))).validate()
+def test_it_is_valid(tree: dict[str, Any]):
+    schemathesis.openapi.from_dict(json.loads(json.dumps(tree))).validate()
 
 
-def test_it_has_every_problem_with_its_status(told: dict[str, Any]):
+def test_it_has_every_problem_with_its_status(tree: dict[str, Any]):
     known = set()
-    for name, response in told["components"]["responses"].items():
+    for name, response in tree["components"]["responses"].items():
         if not name.startswith("Problem"):
             continue
         [schema] = [each["schema"] for each in response["content"].values()]
@@ -89,8 +89,8 @@ def test_it_has_every_problem_with_its_status(told: dict[str, Any]):
     assert known == ours
 
 
-def test_it_has_every_header_that_is_read_and_every_one_that_is_shown(told: dict[str, Any]):
-    parameters = told["components"]["parameters"].values()
+def test_it_has_every_header_that_is_read_and_every_one_that_is_shown(tree: dict[str, Any]):
+    parameters = tree["components"]["parameters"].values()
     described = {each["name"].lower() for each in parameters if each["in"] == "header"}
     read = {
         name
@@ -98,34 +98,34 @@ def test_it_has_every_header_that_is_read_and_every_one_that_is_shown(told: dict
         for name in re.findall(r'\.all\(b"([a-z-]+)"\)', file.read_text())
     }
     assert read - PROTOCOL == described
-    shown = {name.lower() for name in told["components"]["headers"]}
+    shown = {name.lower() for name in tree["components"]["headers"]}
     assert {name.lower() for name in EXPOSED} - {"accept-patch"} <= shown
 
 
-def test_its_limits_and_words_are_those_of_the_code(told: dict[str, Any]):
-    parameters = {name: each["schema"] for name, each in told["components"]["parameters"].items()}
-    schemas = told["components"]["schemas"]
-    assert told["info"]["version"] == package.__version__
+def test_its_limits_and_words_are_those_of_the_code(tree: dict[str, Any]):
+    parameters = {name: each["schema"] for name, each in tree["components"]["parameters"].items()}
+    schemas = tree["components"]["schemas"]
+    assert tree["info"]["version"] == package.__version__
     assert parameters["X-Stream-Metadata"]["maxLength"] == 4096
     assert parameters["id"]["maxLength"] == MAX_ID_CHARS
     assert parameters["limit"]["default"] == DEFAULT_LIMIT
-    assert f"at most {MAX_LIMIT}" in told["components"]["parameters"]["limit"]["description"]
+    assert f"at most {MAX_LIMIT}" in tree["components"]["parameters"]["limit"]["description"]
     assert parameters["Stream-Resume-Window"]["maximum"] == MAX_RESUME_WINDOW
     assert parameters["Stream-TTL"]["maximum"] == MAX_TTL
     assert parameters["Idempotency-Key"]["maxLength"] == MAX_KEY_BYTES
     assert schemas["TokenRequest"]["properties"]["expires_in"]["maximum"] == MAX_SECONDS
     assert schemas["TokenRequest"]["properties"]["scopes"]["items"]["enum"] == list(Action)
     assert schemas["Change"]["enum"] == list(ChangeKind)
-    header = told["components"]["headers"]["X-Stream-State"]["schema"]
+    header = tree["components"]["headers"]["X-Stream-State"]["schema"]
     for states in (parameters["state"]["items"], schemas["Stream"]["properties"]["state"], header):
         assert states["enum"] == list(State)
-    kinds = told["paths"]["/stream/{id}"]["patch"]["requestBody"]["content"]
+    kinds = tree["paths"]["/stream/{id}"]["patch"]["requestBody"]["content"]
     assert ", ".join(kinds).encode() == ACCEPT_PATCH[1]
 
 
-def test_each_of_its_parts_is_used(told: dict[str, Any]):
-    text = json.dumps(told)
+def test_each_of_its_parts_is_used(tree: dict[str, Any]):
+    text = json.dumps(tree)
     unnamed = {"Change"}
     for kind in ("parameters", "headers", "schemas", "responses"):
-        for name in told["components"][kind]:
+        for name in tree["components"][kind]:
             assert name in unnamed or f'"#/components/{kind}/{name}"' in text, name

@@ -11,7 +11,7 @@ pytestmark = ONE_STORE
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_the_root_leads_to_the_page(loom, method):
+async def test_the_root_redirects_to_the_page(loom, method):
     for path in ("/", "/ui"):
         wire = await loom.ask(method, path)
         assert (wire.head.status, wire.head["location"]) == (307, "/ui/")
@@ -42,14 +42,14 @@ async def test_files_of_the_page_need_no_token_and_streams_do(serve):
     assert (await loom.get("/streams")).head.status == 401
 
 
-async def test_a_page_is_the_same_whether_the_stream_is_there_or_not(loom):
+async def test_a_page_is_the_same_whether_the_stream_exists_or_not(loom):
     await loom.stored("/stream/there", b"bytes")
     there, absent = [await loom.get(f"/ui/stream/{id}") for id in ("there", "absent")]
     assert there.head["etag"] == absent.head["etag"]
     assert await there.body() == await absent.body()
 
 
-async def test_what_a_browser_has_is_not_sent_again(loom):
+async def test_a_cached_file_is_not_sent_again(loom):
     asset = re.findall(r'(?:src|href)="(/ui/assets/[^"]+)"', await _html(loom))[0]
     for path, kept in (("/ui/", "no-cache"), (asset, "immutable")):
         first = await loom.get(path)
@@ -66,7 +66,7 @@ async def test_every_module_is_served_as_script(loom):
 
 
 @pytest.mark.parametrize("name", ["page.css", "streams.html", "0000000000000000/api.js", "../api.js", ""])
-async def test_other_names_are_not_there(loom, name):
+async def test_other_files_are_404(loom, name):
     assert (await loom.get(f"/ui/assets/{name}")).head.status == 404
 
 

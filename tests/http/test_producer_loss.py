@@ -1,4 +1,4 @@
-"""Producers that go away, are pushed away, or only keep quiet."""
+"""Producers that disconnect, that are fenced, or that are silent."""
 
 import asyncio
 import json
@@ -83,7 +83,7 @@ async def test_a_fenced_producer_is_woken_though_it_sends_nothing(loom: Loom):
         await reading
 
 
-async def test_a_producer_lost_before_its_late_answer_is_told_why(loom: Loom):
+async def test_a_producer_cut_before_its_late_response_gets_the_reason(loom: Loom):
     wire = await loom.connect()
     await wire.post("/stream/a", via="1.1 proxy")
     await wire.chunk(b"old")

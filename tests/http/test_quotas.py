@@ -1,4 +1,4 @@
-"""What one token may take, beside what the server takes at all."""
+"""The quotas of one token, beside the limits of the server."""
 
 import json
 
@@ -19,7 +19,7 @@ async def loom(serve: Serve) -> Loom:
     return await serve(tokens=["root", entry])
 
 
-async def test_one_more_stream_at_once_is_refused_and_there_is_none(loom: Loom):
+async def test_one_stream_too_many_is_refused_and_not_created(loom: Loom):
     producer = await loom.live("/stream/first", authorization=CI)
     refused = await loom.ask("POST", "/stream/second", b"", authorization=CI)
     assert (refused.head.status, json.loads(await refused.body())["code"]) == (429, "quota_exceeded")

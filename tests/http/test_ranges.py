@@ -1,4 +1,4 @@
-"""Range on GET and HEAD of finished and growing streams, over real sockets."""
+"""Range on GET and HEAD of final and growing streams, over real sockets."""
 
 import json
 import random
@@ -28,7 +28,7 @@ async def range_of(loom: Loom, target: str, value: str, **headers: str) -> Wire:
 
 
 @pytest.mark.parametrize(
-    ("value", "told", "body"),
+    ("value", "content_range", "body"),
     [
         ("bytes=0-3", "bytes 0-3/10", b"0123"),
         ("bytes=4-", "bytes 4-9/10", b"456789"),
@@ -39,13 +39,13 @@ async def range_of(loom: Loom, target: str, value: str, **headers: str) -> Wire:
         ("bytes=2-99999999999999", "bytes 2-9/10", b"23456789"),
     ],
 )
-async def test_a_range_of_a_finished_stream(loom: Loom, value, told, body):
+async def test_a_range_of_a_final_stream(loom: Loom, value, content_range, body):
     await loom.stored("/stream/a", DATA)
     whole = (await loom.get("/stream/a")).head
     for query in ("", "?notail"):
         reader = await range_of(loom, f"/stream/a{query}", value)
-        assert (reader.head.status, reader.head["content-range"]) == (206, told)
-        assert reader.head["x-stream-offset"] == told[6:].partition("-")[0]
+        assert (reader.head.status, reader.head["content-range"]) == (206, content_range)
+        assert reader.head["x-stream-offset"] == content_range[6:].partition("-")[0]
         assert reader.head["accept-ranges"] == whole["accept-ranges"] == "bytes"
         assert await reader.body() == body
         tag = None if query else whole["etag"]
@@ -53,7 +53,7 @@ async def test_a_range_of_a_finished_stream(loom: Loom, value, told, body):
 
 
 @pytest.mark.parametrize(
-    ("value", "told", "body"),
+    ("value", "content_range", "body"),
     [
         ("bytes=0-", "bytes 0-9/*", DATA),
         ("bytes=4-6", "bytes 4-6/*", b"456"),
@@ -62,10 +62,10 @@ async def test_a_range_of_a_finished_stream(loom: Loom, value, told, body):
         ("bytes=-99", "bytes 0-9/*", DATA),
     ],
 )
-async def test_a_range_of_a_live_stream_is_what_is_there_now(loom: Loom, value, told, body):
+async def test_a_range_of_a_live_stream_is_what_is_stored_now(loom: Loom, value, content_range, body):
     await loom.live("/stream/a", DATA)
     reader = await range_of(loom, "/stream/a", value)
-    assert (reader.head.status, reader.head["content-range"]) == (206, told)
+    assert (reader.head.status, reader.head["content-range"]) == (206, content_range)
     assert reader.head["content-length"] == str(len(body))
     assert (reader.head["cache-control"], "etag" in reader.head) == ("no-store, no-transform", False)
     assert await reader.body() == body
@@ -83,7 +83,7 @@ async def test_other_ranges_are_ignored(loom: Loom):
 
 
 @pytest.mark.parametrize("value", ["bytes=10-", "bytes=10-12", "bytes=99999999999999999999-", "bytes=-0"])
-async def test_a_range_behind_the_end_is_416_with_the_size(loom: Loom, value):
+async def test_a_range_past_the_end_is_416_with_the_size(loom: Loom, value):
     await loom.stored("/stream/done", DATA)
     await loom.live("/stream/live", DATA)
     for target in ("/stream/done", "/stream/live", "/stream/live?notail"):
@@ -105,7 +105,7 @@ async def test_an_empty_stream_has_no_first_byte_but_an_end(loom: Loom):
 
 
 @pytest.mark.parametrize("first", [0, 7, 10])
-async def test_a_very_large_last_position_stays_for_what_comes(loom: Loom, first):
+async def test_a_very_large_last_position_follows(loom: Loom, first):
     producer = await loom.live("/stream/a", DATA)
     reader = await range_of(loom, "/stream/a", f"bytes={first}-9007199254740991")
     assert reader.head.status == 206
@@ -118,7 +118,7 @@ async def test_a_very_large_last_position_stays_for_what_comes(loom: Loom, first
     assert await reader.body() == b""
 
 
-async def test_a_very_large_last_position_is_ordinary_where_nothing_comes(loom: Loom):
+async def test_a_very_large_last_position_is_ordinary_for_a_final_stream(loom: Loom):
     producer = await loom.live("/stream/a", DATA)
     now = await range_of(loom, "/stream/a?notail", "bytes=7-100000000000")
     assert (now.head["content-range"], await now.body()) == ("bytes 7-9/*", b"789")
@@ -172,7 +172,7 @@ async def test_ranges_do_not_matter_to_other_methods(loom: Loom):
 
 
 async def test_any_range_is_the_slice(loom: Loom):
-    """Of a stream with bytes on file, in memory only, and both in one range."""
+    """The stream has bytes in a file, in memory only, and both in one range."""
     chance = random.Random(7)
     data = chance.randbytes(700_000)
     stored = await loom.live("/stream/live", data[:400_000])
@@ -200,7 +200,7 @@ async def test_over_http_1_0(loom: Loom):
     assert await reader.body() == b"345"
 
 
-async def test_curl_completes_a_download_that_broke_off(loom: Loom, tool: Tool, tmp_path):
+async def test_curl_resumes_a_download(loom: Loom, tool: Tool, tmp_path):
     await loom.stored("/stream/a", DATA)
     file = tmp_path / "a"
     file.write_bytes(DATA[:4])

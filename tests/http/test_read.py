@@ -14,7 +14,7 @@ from loom.model import State
 SECURITY = {"content-security-policy": "sandbox; default-src 'none'", "x-content-type-options": "nosniff"}
 
 
-async def test_a_finished_stream_has_its_length_and_may_be_cached(loom: Loom):
+async def test_a_final_stream_has_its_length_and_may_be_cached(loom: Loom):
     await loom.stored("/stream/a", b"data", content_type="text/html", x_stream_metadata='{"n":1}')
     reader = await loom.get("/stream/a")
     info = await loom.service.info("a")
@@ -57,7 +57,7 @@ async def test_a_live_stream_shows_its_head_at_once_with_no_byte_stored(loom: Lo
     assert await reader.body() == b""
 
 
-async def test_a_live_reader_gets_what_is_stored_then_what_comes_then_the_end(loom: Loom):
+async def test_a_live_reader_gets_stored_bytes_then_new_ones_then_the_end(loom: Loom):
     producer = await loom.live("/stream/a", b"stored")
     reader = await loom.get("/stream/a")
     assert await reader.take(6) == b"stored"
@@ -89,7 +89,7 @@ async def test_readers_before_during_and_after_see_the_same(loom: Loom):
 
 
 @pytest.mark.parametrize("query", ["notail", "notail=", "notail=false", "notail&x", "x&notail=0", "no%74ail"])
-async def test_notail_shows_what_is_there_now(loom: Loom, query):
+async def test_notail_sends_what_is_stored_now(loom: Loom, query):
     producer = await loom.live("/stream/a", b"stored")
     reader = await loom.get(f"/stream/a?{query}")
     assert (reader.head["content-length"], reader.head["x-stream-state"]) == ("6", "live")
@@ -134,7 +134,7 @@ async def test_head_is_get_without_its_body(loom: Loom):
     await producer.chunk(b"")
 
 
-async def test_a_follower_that_leaves_is_let_go_at_once(loom: Loom):
+async def test_a_follower_that_disconnects_is_released_at_once(loom: Loom):
     producer = await loom.live("/stream/a")
     logged = loom.logged(method="GET")
     follower = await loom.get("/stream/a")
@@ -146,7 +146,7 @@ async def test_a_follower_that_leaves_is_let_go_at_once(loom: Loom):
     assert (line["cut"], line["sent"]) == ("the client left", 4)
 
 
-async def test_a_reader_of_a_replaced_finished_stream_gets_all_of_the_old(loom: Loom):
+async def test_a_reader_of_a_replaced_final_stream_gets_all_of_the_old(loom: Loom):
     data = b"x" * (8 << 20)
     await loom.stored("/stream/a", data)
     reader = await loom.get("/stream/a")
@@ -166,7 +166,7 @@ async def test_an_aborted_reader_over_http_1_0_sees_a_cut_too(loom: Loom):
         await reader.body()
 
 
-async def test_a_big_stream_comes_back_as_it_went(loom: Loom):
+async def test_a_large_stream_is_read_as_it_was_sent(loom: Loom):
     data = bytes(range(256)) * (64 << 10)
     async with aiohttp.ClientSession() as session:
         async with session.post(f"{loom.url}/stream/a", data=io.BytesIO(data)) as response:

@@ -1,4 +1,4 @@
-"""How long streams are kept: asked for, told, and done."""
+"""Retention: requested, reported and applied."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from loom.wire.times import parse_rfc3339
 
 
 def gone(loom: Loom, id: str) -> asyncio.Future[Change]:
-    """Done once the stream is deleted."""
+    """Return once the stream is deleted."""
     future: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
 
     def changed(change: Change) -> None:
@@ -29,7 +29,7 @@ def at(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-async def test_a_stream_is_deleted_so_long_after_its_end(loom: Loom):
+async def test_a_stream_is_deleted_a_time_after_its_end(loom: Loom):
     deleted = gone(loom, "a")
     await loom.stored("/stream/kept", b"bytes")
     producer = await loom.live("/stream/a", b"some", stream_ttl=1)
@@ -44,12 +44,12 @@ async def test_a_stream_is_deleted_so_long_after_its_end(loom: Loom):
     assert (await loom.get("/stream/kept")).head.status == 200
 
 
-async def test_a_live_stream_outlives_its_time_and_goes_at_its_end(loom: Loom):
+async def test_a_live_stream_outlives_its_expiry_and_is_deleted_at_its_end(loom: Loom):
     deleted = gone(loom, "a")
     expired = gone(loom, "b")
     await loom.stored("/stream/b", b"", stream_expires_at=at(0.3))
     producer = await loom.live("/stream/a", b"some", stream_expires_at=at(0.2))
-    await expired  # so the sweeper has looked, later
+    await expired  # created later, so the sweeper has run since
     await producer.chunk(b" and more")
     follower = await loom.get("/stream/a")
     assert await follower.take(13) == b"some and more"
@@ -58,7 +58,7 @@ async def test_a_live_stream_outlives_its_time_and_goes_at_its_end(loom: Loom):
     assert (await deleted).info.state is State.COMPLETE
 
 
-async def test_a_stream_nobody_comes_back_to_is_aborted_first(serve: Serve):
+async def test_a_stream_that_is_not_resumed_is_aborted_first(serve: Serve):
     loom = await serve(resume_window=0.3)
     deleted = gone(loom, "a")
     producer = await loom.live("/stream/a", b"some", stream_expires_at=at(0.1))
@@ -67,7 +67,7 @@ async def test_a_stream_nobody_comes_back_to_is_aborted_first(serve: Serve):
     assert (await deleted).info.state is State.ABORTED
 
 
-async def test_when_it_expires_is_told(loom: Loom):
+async def test_reads_report_when_a_stream_expires(loom: Loom):
     when = at(3600)
     posted = await loom.stored("/stream/a", b"bytes", stream_expires_at=when)
     expected = parse_rfc3339(when)
@@ -92,7 +92,7 @@ async def test_when_it_expires_is_told(loom: Loom):
     assert "stream-ttl" not in plain.head
 
 
-async def test_a_producer_that_comes_back_is_told_too(loom: Loom):
+async def test_a_producer_that_resumes_gets_the_expiry(loom: Loom):
     headers: dict[str, Any] = {"upload_complete": "?0", "stream_ttl": 60}
     created = await loom.ask("POST", "/stream/a", b"", **headers)
     patch: dict[str, Any] = {"content_type": "application/partial-upload", "upload_offset": 0}
@@ -131,7 +131,7 @@ async def test_the_server_has_a_default_that_a_creation_may_change(serve: Serve)
         {"stream_expires_at": ""},
     ],
 )
-async def test_what_cannot_be_meant_is_refused(loom: Loom, headers):
+async def test_invalid_requests_are_refused(loom: Loom, headers):
     wire = await loom.ask("POST", "/stream/a", b"bytes", **headers)
     assert (wire.head.status, json.loads(await wire.body())["code"]) == (400, "bad_request")
     assert (await loom.get("/stream/a")).head.status == 404

@@ -1,4 +1,4 @@
-"""GET /events: what happens to streams as a whole, over a socket."""
+"""GET /events: changes to streams, over a socket."""
 
 import json
 from typing import Any
@@ -24,8 +24,8 @@ async def event(source: Source) -> Event:
     return event
 
 
-async def told(source: Source, count: int) -> list[tuple[str, str]]:
-    """What the next events are, and of which streams."""
+async def next_events(source: Source, count: int) -> list[tuple[str, str]]:
+    """Return the names of the next events and the ids of their streams."""
     events = [await event(source) for _ in range(count)]
     return [(each.name, json.loads(each.data).get("id", "")) for each in events]
 
@@ -35,7 +35,7 @@ async def create(loom: Loom, id: str, **new: Any) -> None:
     await writer.close(Patch(state=State.COMPLETE))
 
 
-async def test_streams_are_told_as_they_are_created_closed_and_deleted(loom: Loom):
+async def test_events_report_streams_created_closed_and_deleted(loom: Loom):
     await loom.stored("/stream/before", b"")
     events = await feed(loom)
     producer = await loom.live("/stream/a", b"12345", x_stream_metadata='{"n": 1.00}')
@@ -60,42 +60,42 @@ async def test_a_replaced_stream_is_deleted_then_created(loom: Loom):
     events = await feed(loom)
     await loom.live("/stream/a")
     await loom.live("/stream/a?force")
-    assert await told(events, 3) == [("created", "a"), ("deleted", "a"), ("created", "a")]
+    assert await next_events(events, 3) == [("created", "a"), ("deleted", "a"), ("created", "a")]
 
 
-async def test_an_aborted_stream_is_closed_and_a_resumed_one_is_no_news(loom: Loom):
+async def test_an_aborted_stream_is_closed_and_a_resumed_one_is_no_event(loom: Loom):
     events = await feed(loom)
     writer = await loom.store.create(NewStream(id="a"))
     await writer.close(Patch(state=State.OPEN))
     writer = await loom.store.resume(writer.key, 0)
     await writer.close(Patch(state=State.ABORTED, reason="no room"))
-    assert await told(events, 1) == [("created", "a")]
+    assert await next_events(events, 1) == [("created", "a")]
     closed = json.loads((await event(events)).data)
     assert (closed["state"], closed["reason"]) == ("aborted", "no room")
 
 
-async def test_who_comes_back_misses_nothing_and_hears_nothing_twice(loom: Loom):
+async def test_a_client_that_reconnects_misses_nothing_and_gets_nothing_twice(loom: Loom):
     events = await feed(loom)
     await create(loom, "a")
     first = await event(events)
     await events.wire.close()
     await create(loom, "b")
     again = await feed(loom, last_event_id=first.id)
-    assert await told(again, 3) == [("closed", "a"), ("created", "b"), ("closed", "b")]
+    assert await next_events(again, 3) == [("closed", "a"), ("created", "b"), ("closed", "b")]
     await create(loom, "c")
-    assert await told(again, 2) == [("created", "c"), ("closed", "c")]
+    assert await next_events(again, 2) == [("created", "c"), ("closed", "c")]
 
 
-async def test_who_left_before_anything_happened_can_come_back_too(loom: Loom):
+async def test_a_client_that_got_no_event_can_resume_too(loom: Loom):
     events = await feed(loom)
     begin = (await events.wire.until(b"\n\n")).decode()
     await events.wire.close()
     await create(loom, "a")
     again = await feed(loom, last_event_id=begin.removeprefix("id: ").strip())
-    assert await told(again, 2) == [("created", "a"), ("closed", "a")]
+    assert await next_events(again, 2) == [("created", "a"), ("closed", "a")]
 
 
-async def test_a_place_that_is_not_known_is_told_and_followed_by_what_comes(serve: Serve):
+async def test_an_unknown_position_gets_a_reset_then_new_events(serve: Serve):
     loom, other = await serve(), await serve()
     events = await feed(other)
     await create(other, "x")
@@ -109,21 +109,21 @@ async def test_a_place_that_is_not_known_is_told_and_followed_by_what_comes(serv
         await create(loom, f"after/{last}")
         resumed = await feed(loom, last_event_id=reset.id)
         for source in (again, resumed):
-            assert await told(source, 1) == [("created", f"after/{last}")]
+            assert await next_events(source, 1) == [("created", f"after/{last}")]
 
 
-async def test_a_prefix_leaves_others_out_but_not_the_place(loom: Loom):
+async def test_a_prefix_filters_events_but_not_the_position(loom: Loom):
     events = await feed(loom, "?prefix=team/")
     await create(loom, "team/1")
     for number in range(300):
         await create(loom, f"other/{number}")
     await create(loom, "team/2")
-    assert await told(events, 4) == [
+    assert await next_events(events, 4) == [
         ("created", "team/1"), ("closed", "team/1"), ("created", "team/2"), ("closed", "team/2"),
     ]  # fmt: skip
 
 
-async def test_who_wants_little_is_still_told_how_far_it_is(loom: Loom):
+async def test_a_client_of_few_events_still_gets_its_position(loom: Loom):
     events = await feed(loom, "?prefix=none")
     begin = (await events.wire.until(b"\n\n")).decode().strip()
     for number in range(300):
@@ -153,10 +153,10 @@ async def test_a_reader_that_lags_is_sent_a_reset(loom: Loom):
     assert len(seen) < 1400
     assert seen[0] == "s0"
     await create(loom, "later")
-    assert await told(events, 2) == [("created", "later"), ("closed", "later")]
+    assert await next_events(events, 2) == [("created", "later"), ("closed", "later")]
 
 
-async def test_a_server_that_stops_says_when_to_come_back(loom: Loom):
+async def test_a_server_that_stops_says_when_to_reconnect(loom: Loom):
     events = await feed(loom)
     await loom.service.drain(0)
     assert await events.rest() == []
@@ -165,7 +165,7 @@ async def test_a_server_that_stops_says_when_to_come_back(loom: Loom):
 
 
 @ONE_STORE
-async def test_what_cannot_be_meant_is_refused_and_head_has_no_body(serve: Serve):
+async def test_invalid_requests_are_refused_and_head_has_no_body(serve: Serve):
     loom = await serve()
     for query in ("prefx=a", "prefix=a&prefix=b"):
         assert (await loom.get(f"/events?{query}")).head.status == 400
@@ -177,7 +177,7 @@ async def test_what_cannot_be_meant_is_refused_and_head_has_no_body(serve: Serve
 
 
 @ONE_STORE
-async def test_a_token_is_told_of_what_it_may_read_only(serve: Serve):
+async def test_a_token_gets_events_only_of_streams_it_may_read(serve: Serve):
     tokens = [
         {"name": "reader", "token": "reads", "scopes": ["read"], "prefix": "a/"},
         {"name": "job", "token": "writes", "scopes": ["write"]},
@@ -189,6 +189,6 @@ async def test_a_token_is_told_of_what_it_may_read_only(serve: Serve):
         await create(loom, id)
     await loom.store.delete((await loom.store.info("b")).key)
     await loom.store.delete((await loom.store.info("a/1")).key)
-    assert await told(events, 5) == [
+    assert await next_events(events, 5) == [
         ("created", "a/1"), ("closed", "a/1"), ("created", "a/2"), ("closed", "a/2"), ("deleted", "a/1"),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""GET /spy: every stream in one answer."""
+"""GET /spy: all streams in one response."""
 
 import re
 
@@ -37,7 +37,7 @@ async def test_a_spy_shows_streams_that_are_already_live(loom: Loom):
     assert b"END: one\n" in await spy.until(b"END: one\n")
 
 
-async def test_a_spy_that_leaves_is_let_go(loom: Loom):
+async def test_a_spy_that_disconnects_is_released(loom: Loom):
     spy = await loom.get("/spy")
     logged = loom.logged()
     spy.reset()

@@ -21,7 +21,7 @@ ACCEPT: dict[str, Any] = {"accept": "text/event-stream"}
 
 
 class Source:
-    """What a browser's EventSource would make of an answer."""
+    """Decodes a response as a browser's EventSource does."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -57,17 +57,17 @@ async def source(loom: Loom, target: str, **headers: Any) -> Source:
 
 
 def joined(events: list[Event], start: int = 0) -> bytes:
-    """The bytes that events tell of, each right behind the one before."""
+    """Join the bytes of events; each begins where the one before ends."""
     data = b""
     for event in events:
-        told = json.loads(event.data)
-        assert told["offset"] == start + len(data)
-        data += told["text"].encode() if "text" in told else b64decode(told["base64"], validate=True)
+        sent = json.loads(event.data)
+        assert sent["offset"] == start + len(data)
+        data += sent["text"].encode() if "text" in sent else b64decode(sent["base64"], validate=True)
         assert event.id.split(":")[1] == str(start + len(data))
     return data
 
 
-async def test_a_finished_stream_is_told_and_ended(loom: Loom):
+async def test_a_final_stream_is_sent_with_its_end(loom: Loom):
     await loom.stored("/stream/a", b"one\r\ntwo\rthree\n", x_stream_metadata='{"n": 1}')
     events = await source(loom, "/stream/a")
     head = events.wire.head
@@ -75,13 +75,13 @@ async def test_a_finished_stream_is_told_and_ended(loom: Loom):
     assert (head["vary"], head["x-stream-id"], head["x-stream-metadata"]) == ("Accept", "a", '{"n": 1}')
     assert "etag" not in head
     key = (await loom.store.info("a")).key
-    *told, end = await events.rest()
-    assert joined(told) == b"one\r\ntwo\rthree\n"
+    *sent, end = await events.rest()
+    assert joined(sent) == b"one\r\ntwo\rthree\n"
     assert (end.name, end.id) == ("end", f"{key}:15")
     assert json.loads(end.data) == {"state": "complete", "size": 15, "reason": ""}
 
 
-async def test_a_live_stream_is_told_as_it_comes_with_whole_characters(loom: Loom):
+async def test_a_live_stream_is_sent_as_it_arrives_in_whole_characters(loom: Loom):
     producer = await loom.live("/stream/a", "wör".encode()[:2])
     events = await source(loom, "/stream/a")
     assert await events.message() == {"offset": 0, "text": "w"}
@@ -98,7 +98,7 @@ async def test_a_live_stream_is_told_as_it_comes_with_whole_characters(loom: Loo
     assert await events.next() is None
 
 
-async def test_who_connects_again_goes_on_behind_what_it_has_seen(loom: Loom):
+async def test_a_client_that_reconnects_resumes_after_its_last_event(loom: Loom):
     producer = await loom.live("/stream/a", b"hello ")
     events = await source(loom, "/stream/a?offset=3")
     first = await events.next()
@@ -145,14 +145,14 @@ async def test_an_aborted_stream_ends_cleanly_and_says_so(loom: Loom):
     await loom.store.change(info.key, aborted, version=info.version)
     (end,) = await events.rest()
     assert json.loads(end.data) == {"state": "aborted", "size": 4, "reason": "no room"}
-    *told, end = await (await source(loom, "/stream/a")).rest()
-    assert joined(told) == b"half"
+    *sent, end = await (await source(loom, "/stream/a")).rest()
+    assert joined(sent) == b"half"
     assert json.loads(end.data) == {"state": "aborted", "size": 4, "reason": "no room"}
     assert (await loom.get("/stream/a", last_event_id=end.id, **ACCEPT)).head.status == 204
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-async def test_who_follows_a_stream_that_goes_is_told_and_not_let_in_again(loom: Loom, replaced):
+async def test_a_follower_of_a_deleted_stream_gets_gone_and_cannot_resume(loom: Loom, replaced):
     await loom.live("/stream/a", b"old")
     events = await source(loom, "/stream/a")
     first = await events.next()
@@ -168,7 +168,7 @@ async def test_who_follows_a_stream_that_goes_is_told_and_not_let_in_again(loom:
     assert again.head.status == (412 if replaced else 404)
 
 
-async def test_a_server_that_stops_says_when_to_come_back(loom: Loom):
+async def test_a_server_that_stops_says_when_to_reconnect(loom: Loom):
     await loom.live("/stream/a", b"some")
     events = await source(loom, "/stream/a")
     assert await events.message() == {"offset": 0, "text": "some"}
@@ -178,10 +178,10 @@ async def test_a_server_that_stops_says_when_to_come_back(loom: Loom):
     assert 1000 <= events.decoder.retry <= 4000
 
 
-async def test_notail_ends_with_what_is_there(loom: Loom):
+async def test_notail_ends_with_what_is_stored(loom: Loom):
     await loom.live("/stream/a", b"some")
-    told, end = await (await source(loom, "/stream/a?notail")).rest()
-    assert joined([told]) == b"some"
+    sent, end = await (await source(loom, "/stream/a?notail")).rest()
+    assert joined([sent]) == b"some"
     assert json.loads(end.data) == {"state": "live", "size": 4, "reason": ""}
 
 
@@ -236,30 +236,30 @@ async def test_events_need_the_token_too(serve: Serve):
         ("", False),
     ],
 )
-def test_only_who_asks_by_name_gets_events(accept, wanted):
+def test_only_a_client_that_names_events_gets_them(accept, wanted):
     assert accepts_events([accept.encode()]) is wanted
 
 
 @given(st.lists(st.text(max_size=4).map(str.encode) | st.binary(max_size=4)), st.sampled_from(["", "binary"]))
 def test_every_byte_survives_in_any_pieces(pieces, kind):
     encoder, at = ByteEvents("1-a", kind), 7
-    told = []
+    sent = []
     for piece in pieces:
-        told += encoder.feed(at, piece)
+        sent += encoder.feed(at, piece)
         at += len(piece)
-    told += encoder.rest()
-    events = Decoder().feed(b"".join(told))
-    assert len(events) == len(told)
+    sent += encoder.rest()
+    events = Decoder().feed(b"".join(sent))
+    assert len(events) == len(sent)
     assert joined(events, 7) == b"".join(pieces)
 
 
 @given(st.text(min_size=1), st.integers(1, 5), st.integers(0, 8))
-def test_text_is_told_as_text_however_it_is_cut_and_wherever_one_begins(text, size, start):
+def test_text_is_sent_as_text_however_it_is_cut_and_wherever_a_read_begins(text, size, start):
     data = text.encode()[start:]
-    encoder, told = ByteEvents("1-a", ""), []
+    encoder, sent = ByteEvents("1-a", ""), []
     for at in range(0, len(data), size):
-        told += encoder.feed(at, data[at : at + size])
-    rows = [json.loads(event.data) for event in Decoder().feed(b"".join(told + encoder.rest()))]
+        sent += encoder.feed(at, data[at : at + size])
+    rows = [json.loads(event.data) for event in Decoder().feed(b"".join(sent + encoder.rest()))]
     binary = [row for row in rows if "base64" in row]
     assert len(binary) <= 3
     assert sum(len(b64decode(row["base64"])) for row in binary) <= 3

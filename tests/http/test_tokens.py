@@ -1,4 +1,4 @@
-"""What a token opens, and what it is not told of."""
+"""What a token allows, and what it does not reveal."""
 
 import json
 from typing import Any
@@ -73,7 +73,7 @@ async def test_a_token_opens_its_streams_and_no_others(loom: Loom, token, method
     assert await status(loom, token, method, target) == expected
 
 
-async def test_a_stream_of_others_looks_like_none(loom: Loom):
+async def test_a_stream_outside_the_prefix_looks_missing(loom: Loom):
     answers = []
     for id in ("b/1", "b/2"):
         wire = await loom.get(f"/stream/{id}", authorization="Bearer reads-a")
@@ -81,7 +81,7 @@ async def test_a_stream_of_others_looks_like_none(loom: Loom):
     assert answers[0] == answers[1]
 
 
-async def test_a_producer_that_may_not_read_is_told_how_far_it_is_and_no_more(loom: Loom):
+async def test_a_producer_that_may_not_read_gets_its_offset_and_no_more(loom: Loom):
     wire = await loom.ask("HEAD", "/stream/a/1", authorization="Bearer writes-a")
     assert wire.head["upload-offset"] == "12"
     assert not {"x-stream-metadata", "content-type", "x-stream-state"} & wire.head.headers.keys()
@@ -145,7 +145,7 @@ async def test_a_signed_token_lets_an_untrusted_job_write_its_streams_and_erase_
         {"scopes": ["read"], "id": "a/1", "expires_in": 60, "until": 7},
     ],
 )
-async def test_a_wish_that_is_unclear_signs_nothing(loom: Loom, wanted):
+async def test_an_invalid_request_signs_nothing(loom: Loom, wanted):
     code, answer = await sign(loom, "root", **wanted)
     assert code == 400
     assert "token" not in answer
@@ -154,15 +154,15 @@ async def test_a_wish_that_is_unclear_signs_nothing(loom: Loom, wanted):
 @pytest.mark.parametrize(
     ("body", "expected"), [(b"[]", 400), (b"{", 400), (b"[" * 3000, 400), (b" " * 5000, 413)]
 )
-async def test_a_body_that_is_no_object_signs_nothing(loom: Loom, body, expected):
+async def test_a_body_that_is_not_an_object_signs_nothing(loom: Loom, body, expected):
     assert await status(loom, "root", "POST", "/tokens", body) == expected
 
 
-async def test_a_server_that_lets_everyone_in_signs_nothing(serve: Serve):
+async def test_a_server_without_tokens_signs_nothing(serve: Serve):
     assert (await sign(await serve(), "any", scopes=["read"], id="a", expires_in=60))[0] == 409
 
 
-async def test_who_reads_with_a_token_that_expires_is_cut_who_writes_may_end(serve: Serve):
+async def test_an_expired_token_cuts_readers_but_not_producers(serve: Serve):
     loom = await serve(tokens=["root"])
     _, signed = await sign(loom, "root", scopes=["read", "write"], prefix="", expires_in=1)
     expires = f"Bearer {signed['token']}"

@@ -1,4 +1,4 @@
-"""Spans of requests, as OpenTelemetry's SDK sees them; and no trace of it where nobody asks."""
+"""Spans of requests, as OpenTelemetry's SDK receives them; OpenTelemetry is imported only on demand."""
 
 import subprocess
 import sys
@@ -68,7 +68,7 @@ async def test_reading_and_writing_are_spans_of_the_callers_trace(loom: Loom, sp
     assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_a_refusal_is_no_failure_and_a_cut_answer_is_one(loom: Loom, spans: Spans):
+async def test_a_refusal_is_not_a_failure_and_a_cut_response_is_one(loom: Loom, spans: Spans):
     ended = loom.logged(method="GET")
     await (await loom.get("/stream/none")).body()
     await ended
@@ -82,30 +82,30 @@ async def test_a_refusal_is_no_failure_and_a_cut_answer_is_one(loom: Loom, spans
     await ended
     gets = [each for each in spans.get_finished_spans() if each.name.startswith("GET")]
     assert gets
-    for span in gets:  # one of them was looked with, and left
+    for span in gets:  # one of them is that of `loom.live`, which disconnects
         cut = (span.attributes or {})["loom.cut"]
         assert (span.status.status_code is StatusCode.ERROR) == (cut == "gone")
 
 
-async def test_a_traceparent_that_is_none_begins_a_new_trace(loom: Loom, spans: Spans):
+async def test_an_invalid_traceparent_begins_a_new_trace(loom: Loom, spans: Spans):
     ended = loom.logged(method="GET")
     await (await loom.get("/healthz", traceparent="00-nonsense")).body()
     await ended
     assert spans.one().parent is None
 
 
-def test_nothing_is_asked_for_unless_the_environment_says_where_to():
+def test_nothing_is_traced_without_an_endpoint_in_the_environment():
     assert provider({"OTEL_SERVICE_NAME": "loom"}) is None
     assert provider({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_SDK_DISABLED": "true"}) is None
 
 
-def test_what_is_asked_for_and_not_installed_is_said_in_a_sentence(monkeypatch):
+def test_traces_without_opentelemetry_are_refused_with_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
     with pytest.raises(ConfigError, match="otel"):
         provider({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"})
 
 
-def test_nothing_of_opentelemetry_is_imported_where_nobody_asks():
+def test_opentelemetry_is_not_imported_without_an_endpoint():
     code = "import sys, loom.cli.serving; print([each for each in sys.modules if 'opentelemetry' in each])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

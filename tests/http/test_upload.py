@@ -1,4 +1,4 @@
-"""Resumable producers: POST that leaves a stream open, HEAD that tells how far it is, PATCH that goes on."""
+"""Resumable producers: POST that leaves a stream open, HEAD that returns the offset, PATCH that appends."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ LENGTH_PROBLEM = "https://iana.org/assignments/http-problem-types#inconsistent-u
 
 
 async def patch(loom: Loom, data: bytes, offset: object, complete: str, **headers: Any) -> Wire:
-    """A PATCH of known length, its answer's head read."""
+    """Send a PATCH of known length; read the head of its response."""
     fields = {
         "upload_offset": offset,
         "upload_complete": complete,
@@ -27,7 +27,7 @@ async def patch(loom: Loom, data: bytes, offset: object, complete: str, **header
 
 
 async def patching(loom: Loom, offset: int, complete: str = "?1", **headers: Any) -> Wire:
-    """A PATCH in the middle of its body."""
+    """Begin a PATCH; its body is not complete."""
     wire = await loom.connect()
     fields = {
         "upload_offset": offset,
@@ -50,9 +50,9 @@ async def head(loom: Loom) -> Head:
 
 async def refusal(wire: Wire) -> dict[str, Any]:
     assert wire.head["content-type"] == "application/problem+json"
-    told = json.loads(await wire.body())
-    assert told["status"] == wire.head.status
-    return dict(told)
+    problem = json.loads(await wire.body())
+    assert problem["status"] == wire.head.status
+    return dict(problem)
 
 
 async def content(loom: Loom) -> bytes:
@@ -81,9 +81,9 @@ async def test_a_stream_left_open_is_completed_by_patches(loom: Loom):
     assert wire.head.status == 204
     ended = {"upload-offset": "13", "upload-complete": "?1"}
     assert upload(wire.head).items() >= ended.items()
-    told = await head(loom)
-    assert upload(told) == {**ended, "upload-length": "13"}
-    assert told["cache-control"].startswith("no-store")
+    found = await head(loom)
+    assert upload(found) == {**ended, "upload-length": "13"}
+    assert found["cache-control"].startswith("no-store")
     assert await follower.body() == await content(loom) == b"one two three"
 
 
@@ -99,12 +99,12 @@ async def test_an_upload_in_one_request_is_answered_at_its_end(loom: Loom):
     assert upload(wire.head) == {"upload-offset": "4", "upload-complete": "?1", "upload-length": "4"}
 
 
-async def test_a_lost_producer_goes_on_where_its_bytes_end(loom: Loom):
+async def test_a_lost_producer_resumes_where_its_bytes_end(loom: Loom):
     wire = await loom.live("/stream/a", b"first ")
     wire.reset()
     await loom.until("a", State.INTERRUPTED)
-    told = await head(loom)
-    assert upload(told).items() >= {"upload-offset": "6", "upload-complete": "?0"}.items()
+    found = await head(loom)
+    assert upload(found).items() >= {"upload-offset": "6", "upload-complete": "?0"}.items()
     wire = await patching(loom, 6)
     await wire.chunk(b"second")
     follower = await loom.get("/stream/a")
@@ -122,9 +122,9 @@ async def test_a_wrong_offset_is_refused_with_the_right_one(loom: Loom, offset: 
     await opened(loom, b"1234")
     wire = await patch(loom, b"x" * 5, offset, "?0")
     assert (wire.head.status, wire.head["upload-offset"]) == (409, "4")
-    told = await refusal(wire)
-    assert (told["type"], told["code"]) == (OFFSET_PROBLEM, "offset_mismatch")
-    assert (told["expected-offset"], told["provided-offset"]) == (4, offset)
+    problem = await refusal(wire)
+    assert (problem["type"], problem["code"]) == (OFFSET_PROBLEM, "offset_mismatch")
+    assert (problem["expected-offset"], problem["provided-offset"]) == (4, offset)
     assert (await loom.service.info("a")).size == 4
     assert (await patch(loom, b"5", 4, "?1")).head.status == 204
     assert await content(loom) == b"12345"
@@ -145,7 +145,7 @@ async def test_a_patch_takes_a_live_stream_over(loom: Loom):
     assert await follower.body() == b"!"
 
 
-async def test_a_takeover_at_a_wrong_offset_fences_and_tells_what_will_not_move(loom: Loom):
+async def test_a_takeover_at_a_wrong_offset_fences_and_returns_a_stable_offset(loom: Loom):
     old = await loom.live("/stream/a", b"data")
     wire = await patch(loom, b"x", 3, "?1")
     assert (wire.head.status, wire.head["upload-offset"]) == (409, "4")
@@ -155,7 +155,7 @@ async def test_a_takeover_at_a_wrong_offset_fences_and_tells_what_will_not_move(
     assert (await patch(loom, b"", 4, "?1")).head.status == 204
 
 
-async def test_a_request_that_comes_late_fences_nobody(loom: Loom):
+async def test_a_late_request_fences_nobody(loom: Loom):
     first = await loom.live("/stream/a", b"one")
     epoch = int((await head(loom))["x-stream-epoch"])
     second = await patching(loom, 3, x_stream_epoch=epoch)
@@ -172,7 +172,7 @@ async def test_a_request_that_comes_late_fences_nobody(loom: Loom):
 
 
 @pytest.mark.parametrize("epoch", ["", "-1", "one", "1.5"])
-async def test_an_epoch_that_is_none_is_refused(loom: Loom, epoch: str):
+async def test_an_invalid_epoch_is_refused(loom: Loom, epoch: str):
     await loom.live("/stream/a", b"one")
     wire = await patching(loom, 3, x_stream_epoch=epoch)
     assert (await wire.answer()).status == 400
@@ -187,7 +187,7 @@ async def test_head_fences_nobody(loom: Loom):
     assert await content(loom) == b"onetwo"
 
 
-async def test_a_lost_answer_is_given_again_to_an_empty_last_patch(loom: Loom):
+async def test_a_lost_response_is_sent_again_to_an_empty_last_patch(loom: Loom):
     await loom.stored("/stream/a", b"data")
     for _ in range(2):
         wire = await patch(loom, b"", 4, "?1")
@@ -204,7 +204,7 @@ async def test_a_lost_answer_is_given_again_to_an_empty_last_patch(loom: Loom):
 @pytest.mark.parametrize(
     ("data", "offset", "complete"), [(b"x", 4, "?1"), (b"", 4, "?0"), (b"", 3, "?1"), (b"data", 0, "?1")]
 )
-async def test_a_complete_stream_takes_nothing_more(loom: Loom, data, offset, complete):
+async def test_a_complete_stream_accepts_nothing_more(loom: Loom, data, offset, complete):
     await loom.stored("/stream/a", b"data")
     wire = await patch(loom, data, offset, complete)
     assert (wire.head.status, wire.head["upload-offset"], wire.head["upload-complete"]) == (409, "4", "?1")
@@ -212,7 +212,7 @@ async def test_a_complete_stream_takes_nothing_more(loom: Loom, data, offset, co
     assert await content(loom) == b"data"
 
 
-async def test_an_aborted_stream_takes_nothing_more(serve: Serve):
+async def test_an_aborted_stream_accepts_nothing_more(serve: Serve):
     loom = await serve(open_window=0)
     await opened(loom, b"data")
     await loom.until("a", State.ABORTED)
@@ -233,7 +233,7 @@ async def test_an_aborted_stream_takes_nothing_more(serve: Serve):
         {"upload_offset": "4", "upload_complete": "?1", "upload_length": "x"},
     ],
 )
-async def test_a_patch_that_does_not_say_what_it_is_is_refused(loom: Loom, headers):
+async def test_a_patch_without_offset_or_end_is_refused(loom: Loom, headers):
     await opened(loom, b"data")
     wire = await loom.ask("PATCH", "/stream/a", b"x", **headers)
     assert wire.head.status == 400
@@ -243,7 +243,7 @@ async def test_a_patch_that_does_not_say_what_it_is_is_refused(loom: Loom, heade
 
 @ONE_STORE
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/octet-stream"])
-async def test_a_patch_of_an_unknown_type_is_told_what_is_known(loom: Loom, kind):
+async def test_a_patch_of_an_unknown_type_is_sent_the_known_ones(loom: Loom, kind):
     await opened(loom, b"data")
     wire = await patch(loom, b"x", 4, "?1", content_type=kind)
     assert wire.head.status == 415
@@ -252,14 +252,14 @@ async def test_a_patch_of_an_unknown_type_is_told_what_is_known(loom: Loom, kind
 
 
 @ONE_STORE
-async def test_a_patch_without_a_type_goes_on_as_in_version_5_of_the_draft(loom: Loom):
+async def test_a_patch_without_a_type_appends_as_in_version_5_of_the_draft(loom: Loom):
     await opened(loom, b"data")
     wire = await loom.ask("PATCH", "/stream/a", b"!", upload_offset=4, upload_complete="?1")
     assert wire.head.status == 204
     assert await content(loom) == b"data!"
 
 
-async def test_a_patch_of_nothing_is_not_found(loom: Loom):
+async def test_a_patch_of_an_unknown_stream_is_404(loom: Loom):
     assert (await patch(loom, b"x", 0, "?1")).head.status == 404
 
 
@@ -309,7 +309,7 @@ async def test_a_stream_that_reaches_its_announced_length_is_complete(loom: Loom
     assert await content(loom) == b"data"
 
 
-async def test_an_upload_of_nothing_is_complete_when_it_is_created(loom: Loom):
+async def test_an_empty_upload_is_complete_when_it_is_created(loom: Loom):
     wire = await opened(loom, b"", upload_length=0)
     assert upload(wire.head) == {"upload-offset": "0", "upload-complete": "?1", "upload-length": "0"}
     assert (await loom.service.info("a")).state is State.COMPLETE
@@ -334,7 +334,7 @@ async def test_a_resume_window_out_of_bounds_creates_nothing(loom: Loom, window)
     assert (await head(loom)).status == 404
 
 
-async def test_a_repeated_creation_is_answered_as_the_first(loom: Loom):
+async def test_a_repeated_creation_is_answered_like_the_first(loom: Loom):
     first = await opened(loom, b"data", idempotency_key="k1")
     for body in (b"", b"data"):
         again = await opened(loom, body, idempotency_key="k1")
@@ -373,7 +373,7 @@ async def test_a_repeated_creation_without_an_id_means_the_same_stream(loom: Loo
     assert await create("k1") == await create("k1") != await create("k2")
 
 
-async def test_progress_is_told_while_bytes_come(loom: Loom):
+async def test_progress_is_sent_while_bytes_arrive(loom: Loom):
     wire = await loom.connect()
     await wire.post("/stream/a", accept="application/x-ndjson")
     head = await wire.answer()
@@ -406,7 +406,7 @@ async def test_progress_of_a_patch_ends_open_or_cut(loom: Loom):
         await wire.body()
 
 
-async def test_progress_comes_ten_times_a_second_at_most(loom: Loom):
+async def test_progress_is_sent_at_most_ten_times_a_second(loom: Loom):
     wire = await loom.connect()
     await wire.post("/stream/a", accept="application/x-ndjson")
     await wire.answer()
@@ -425,13 +425,13 @@ async def test_progress_comes_ten_times_a_second_at_most(loom: Loom):
 
 @ONE_STORE
 @pytest.mark.parametrize("accept", ["*/*", "application/x-ndjson, */*", "application/json"])
-async def test_who_does_not_ask_for_progress_gets_none(loom: Loom, accept):
+async def test_a_producer_that_does_not_request_progress_gets_none(loom: Loom, accept):
     wire = await loom.stored("/stream/a", b"data", accept=accept)
     assert "content-type" not in wire.head
 
 
 @ONE_STORE
-async def test_an_endless_patch_that_is_refused_is_told_so(loom: Loom):
+async def test_an_endless_patch_is_refused_before_its_end(loom: Loom):
     wire = await patching(loom, 0)
     assert (await wire.answer()).status == 404
     assert (await refusal(wire))["code"] == "not_found"

@@ -96,12 +96,12 @@ def test_if_match_compares_strongly(tags, status):
         ([EARLIER, EARLIER], 200, 200),
     ],
 )
-def test_dates_count_in_seconds_and_what_is_none_is_ignored(date, modified_since, unmodified_since):
+def test_dates_count_in_seconds_and_invalid_ones_are_ignored(date, modified_since, unmodified_since):
     assert outcome(if_modified_since=date) == modified_since
     assert outcome(if_unmodified_since=date) == unmodified_since
 
 
-def test_tags_go_before_dates_and_what_refuses_before_what_saves():
+def test_tags_go_before_dates_and_refusals_before_304():
     assert outcome(if_none_match=b'"a"', if_modified_since=LATER) == 200
     assert outcome(if_match=b'"k"', if_unmodified_since=EARLIER) == 200
     assert outcome(if_match=b'"k"', if_none_match=b'"k"') == 304
@@ -109,7 +109,7 @@ def test_tags_go_before_dates_and_what_refuses_before_what_saves():
     assert outcome(if_unmodified_since=EARLIER, if_none_match=b'"k"') == 412
 
 
-def test_what_can_grow_has_nothing_to_compare():
+def test_a_stream_that_can_grow_has_no_validators():
     assert validators_of(LIVE) == Validators()
     assert outcome(LIVE, if_none_match=b'"k"') == 200
     assert outcome(LIVE, if_modified_since=LATER) == 200
@@ -135,12 +135,12 @@ def test_what_can_grow_has_nothing_to_compare():
         ([b'"k"', b'"k"'], False),
     ],
 )
-def test_a_range_is_given_of_the_very_bytes_only(value, wanted):
+def test_a_range_is_sent_only_of_exactly_these_bytes(value, wanted):
     assert range_is_wanted(Asked(if_range=value), validators_of(DONE)) is wanted
     assert range_is_wanted(Asked(if_range=value), Validators()) is (value == [])
 
 
-def test_the_validators_as_they_are_told():
+def test_validators_as_headers():
     assert validators_of(DONE).headers == [(b"etag", b'"k"'), (b"last-modified", DATE)]
     assert Validators().headers == []
 
@@ -149,13 +149,13 @@ NAMES = ["if_match", "if_none_match", "if_modified_since", "if_unmodified_since"
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.lists(st.binary(), max_size=2)))
-def test_whatever_a_client_sends_is_an_answer(fields):
+def test_any_conditions_have_an_outcome(fields):
     assert outcome(**fields) in (200, 304, 412)
     range_is_wanted(Asked(**fields), validators_of(DONE))
 
 
 @given(st.integers(0, 4_000_000_000), st.integers(-2, 2))
-def test_every_date_that_is_told_is_understood(end, shift):
+def test_every_date_that_is_sent_is_understood(end, shift):
     info = Info(key="k", id="a", epoch=1, state=State.ABORTED, ended=end + 0.5)
     date = formatdate(end + shift, usegmt=True).encode()
     assert outcome(info, if_modified_since=date) == (304 if shift >= 0 else 200)

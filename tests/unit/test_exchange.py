@@ -1,4 +1,4 @@
-"""Waking a handler from what it awaits, and how a handler ends when others end it."""
+"""Interrupting what a handler awaits, and the end of a handler that is cancelled."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ class Woken(Exception): ...
 
 
 async def woken(*interrupts: Exception, soon: bool = False) -> None:
-    """Interrupt a block that waits for ever: before it waits, or `soon` after it has begun to."""
+    """Interrupt a block that waits for ever: before it waits, or `soon` after it begins to wait."""
     async with interruptible() as interrupt:
         for error in interrupts:
             if soon:
@@ -86,7 +86,7 @@ async def test_what_a_client_waits_for_ends_with_it():
             await asyncio.Event().wait()
 
 
-async def test_after_the_wait_nobody_asks_after_the_client():
+async def test_after_the_wait_nobody_watches_the_client():
     asking = 0
 
     async def receive() -> Message:

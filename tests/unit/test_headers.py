@@ -90,7 +90,7 @@ def test_a_direct_connection_alone_is_answered_early(policy, version, header, ea
     assert answers_early(policy, version, [(b"host", b"x"), (header, b"value")]) is early
 
 
-def test_a_creation_tells_id_and_place_percent_encoded():
+def test_a_creation_returns_id_and_location_percent_encoded():
     info = Info(key="k", id="team/ü b;*", epoch=1, state=State.LIVE)
     headers = dict(created_headers(info, replaced=False))
     assert headers[b"etag"] == b'"k"'
@@ -111,7 +111,7 @@ def test_only_what_is_final_may_be_cached(state):
     assert (headers[b"cache-control"], headers.get(b"etag")) == cached
 
 
-def test_an_answer_without_known_end_asks_proxies_not_to_wait_for_it():
+def test_a_response_without_known_end_asks_proxies_not_to_buffer_it():
     info = Info(key="k", id="a", epoch=1, state=State.LIVE, size=3)
     live, now = (dict(stream_headers(info, Part(0, stop), Validators())) for stop in (None, 3))
     assert (live.get(b"x-accel-buffering"), live.get(b"content-length")) == (b"no", None)

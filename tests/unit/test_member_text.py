@@ -1,4 +1,4 @@
-"""What a filter on metadata is compared with."""
+"""The text that a filter on metadata compares."""
 
 import pytest
 
@@ -29,5 +29,5 @@ def test_a_member_is_compared_as_text(value, text):
 @pytest.mark.parametrize(
     "metadata", ["{}", '{"other": 1}', '["name"]', '"name"', "1", "null", '{"a": {"name": 1}}']
 )
-def test_what_is_not_a_member_at_the_top_is_none(metadata):
+def test_a_nested_member_is_none(metadata):
     assert member_text(metadata, "name") is None

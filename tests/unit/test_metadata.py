@@ -86,7 +86,7 @@ def test_what_a_header_cannot_carry_is_escaped(text, kept):
         b"{\r}",
     ],
 )
-def test_what_is_no_json_is_refused(raw):
+def test_invalid_json_is_refused(raw):
     with pytest.raises(InvalidMetadata):
         parsed(raw)
 
@@ -102,7 +102,7 @@ def test_what_is_no_json_is_refused(raw):
         r'[[{"a":["\ud800"]}]]',
     ],
 )
-def test_half_of_a_surrogate_pair_is_refused_wherever_it_hides(text):
+def test_half_of_a_surrogate_pair_is_refused_everywhere(text):
     with pytest.raises(InvalidMetadata, match="surrogate"):
         parsed(text.encode())
 
@@ -196,14 +196,14 @@ def test_numbers_and_the_order_of_keys_survive_a_merge_patch():
     assert merge_metadata(before, patch, LIMIT) == r'{"z": 1.10, "a": 1e400, "m": [-0, {"\u00e9": 0.10}]}'
 
 
-def test_what_a_merge_patch_makes_is_within_the_limit():
+def test_the_result_of_a_merge_patch_is_within_the_limit():
     assert merge_metadata('{"long":"aaaa"}', '{"long":null}', 2) == "{}"
     with pytest.raises(InvalidMetadata, match="8 bytes"):
         merge_metadata("{}", '{"a":1}', 7)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[NaN]", b'{"a":"\n"}', b"\xff", b'"\\ud800"', b"[" * 9999])
-def test_a_merge_patch_that_is_no_json_is_refused(body):
+def test_a_merge_patch_that_is_not_json_is_refused(body):
     with pytest.raises(InvalidMetadata, match="merge patch"):
         parse_merge_patch(body)
 

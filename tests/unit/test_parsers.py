@@ -1,4 +1,4 @@
-"""What clients send, whole, odd and at random: each parser gives a value or raises what it documents."""
+"""Valid, odd and random input: each parser returns a value or raises a documented error."""
 
 import pytest
 from hypothesis import given
@@ -40,13 +40,13 @@ def test_a_boolean_may_have_spaces_and_parameters_around_it(value):
 
 
 @pytest.mark.parametrize("value", [b"", b"1", b"?2", b"?10", b"?1,?1", b"true", b"? 1", b"?1\t;", b"\xff"])
-def test_what_is_no_boolean_is_refused(value):
+def test_an_invalid_boolean_is_refused(value):
     with pytest.raises(BadRequest, match="X must be"):
         parse_boolean("X", [value])
 
 
 @pytest.mark.parametrize("value", [b"", b"-1", b"+1", b"1.0", b"1e3", b"0x1", b"1" * 16, b"1 2", b"\xd9\xa3"])
-def test_what_is_no_integer_is_refused(value):
+def test_an_invalid_integer_is_refused(value):
     with pytest.raises(BadRequest, match="X must be"):
         parse_integer("X", [value])
 
@@ -95,7 +95,7 @@ SPECS = st.one_of(
 
 
 @given(st.lists(SPECS, max_size=2), st.integers(0, 2**40), st.sampled_from(State), st.booleans())
-def test_any_range_is_ignored_or_is_bytes_there_are_or_is_not_satisfiable(values, size, state, tail):
+def test_any_range_is_ignored_or_is_stored_bytes_or_is_not_satisfiable(values, size, state, tail):
     wish = parse_range(values)
     if wish is None:
         return
