@@ -1,4 +1,4 @@
-"""`loom push` as a real program, against a real server."""
+"""`loom push` as a program, with a real server."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ async def test_a_file_is_sent_and_replaces_when_asked(tmp_path):
         assert (await server.get("/stream/s"))[1] == data
 
 
-async def test_how_long_it_is_kept_is_said_at_its_creation_and_later_from_the_spool(tmp_path):
+async def test_ttl_is_sent_at_creation_and_kept_in_the_spool(tmp_path):
     lost = ["--server", "http://127.0.0.1:1", "--patience", "0", "--spool", tmp_path / "spool"]
     (tmp_path / "file").write_bytes(b"some")
     code, _, err = await run("loom", "push", "--ttl", "soon", "s")
@@ -59,9 +59,9 @@ async def test_how_long_it_is_kept_is_said_at_its_creation_and_later_from_the_sp
         assert (await run("loom", "push", "--resume", *at, "--spool", tmp_path / "spool"))[0] == OK
         for id, seconds in (("s", 86400), ("later", 7200), ("kept", None)):
             _, out, _ = await run("loom", "show", "--json", *at, id)
-            told = json.loads(out)
-            expires = told["expires"] and datetime.fromisoformat(told["expires"])
-            lasts = expires and (expires - datetime.fromisoformat(told["ended"])).total_seconds()
+            shown = json.loads(out)
+            expires = shown["expires"] and datetime.fromisoformat(shown["expires"])
+            lasts = expires and (expires - datetime.fromisoformat(shown["ended"])).total_seconds()
             assert lasts == (seconds and pytest.approx(seconds, abs=1))
 
 
@@ -75,7 +75,7 @@ async def test_a_wrong_token_ends_it_at_once_though_input_stays_open():
             assert (code, err.count("\n")) == (UNAUTHORIZED, 1)
 
 
-async def test_a_producer_that_is_taken_over_says_so_and_stops():
+async def test_a_producer_that_is_fenced_stops():
     async with served() as server:
         async with program("loom", "push", "s", env={"LOOM_SERVER": server.url}) as process:
             async with server.spying() as spy:
@@ -90,7 +90,7 @@ async def test_a_producer_that_is_taken_over_says_so_and_stops():
         assert (await server.get("/stream/s"))[1] == b"mine theirs"
 
 
-async def test_what_could_not_be_sent_is_kept_and_sent_later(tmp_path):
+async def test_unsent_bytes_are_spooled_and_sent_later(tmp_path):
     spool = ["--spool", tmp_path / "spool"]
     async with program(
         "loom", "push", *spool, "--patience", "0", "--server", "http://127.0.0.1:1", "s"
@@ -122,7 +122,7 @@ async def test_ctrl_c_leaves_a_stream_that_is_not_complete():
         assert head["x-stream-state"] in ("open", "interrupted", "live")
 
 
-async def test_ctrl_c_keeps_what_the_server_has_not_got(tmp_path):
+async def test_ctrl_c_spools_unconfirmed_bytes(tmp_path):
     spool = tmp_path / "spool"
     async with program("loom", "push", "--spool", spool, "--server", "http://127.0.0.1:1", "s") as process:
         process.write(b"half a ")
@@ -137,7 +137,7 @@ async def test_ctrl_c_keeps_what_the_server_has_not_got(tmp_path):
         assert (body, head["x-stream-state"]) == (b"half a line", "open")
 
 
-async def test_on_a_terminal_a_bar_shows_how_far_it_is(tmp_path):
+async def test_on_a_terminal_a_bar_shows_progress(tmp_path):
     (tmp_path / "file").write_bytes(os.urandom(50_000_000))
     async with served() as server:
         arguments = ["push", "--server", server.url, "s", str(tmp_path / "file")]
@@ -161,12 +161,12 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is(tmp_path):
         (["s", "--server", "localhost"], "is not a URL"),
     ],
 )
-async def test_wrong_arguments_are_told(arguments, hint):
+async def test_wrong_arguments_are_reported(arguments, hint):
     code, _, err = await run("loom", "push", *arguments)
     assert code == USAGE
     assert hint in err.splitlines()[-1]
 
 
-async def test_an_input_that_cannot_be_read_is_told(tmp_path):
+async def test_an_input_that_cannot_be_read_is_reported(tmp_path):
     code, _, err = await run("loom", "push", "s", tmp_path / "none")
     assert (code, err.count("\n")) == (INPUT, 1)

@@ -1,4 +1,4 @@
-"""`loom run`: the command runs as it would by itself, and its output becomes a stream."""
+"""`loom run`: the command runs as usual, and its output becomes a stream."""
 
 import asyncio
 import json
@@ -20,22 +20,22 @@ async def metadata(server, id="s"):
     return body, json.loads(head["x-stream-metadata"])
 
 
-async def test_output_and_errors_are_shown_as_usual_and_stored_with_how_it_ended():
+async def test_output_and_errors_are_shown_and_stored_with_the_exit_code():
     async with served() as server:
         script = "echo out; sleep 0.1; echo err >&2; exit 3"
         code, out, err = await run(
             "loom", "run", "--server", server.url, "--meta", "a=b", "s", "--", "sh", "-c", script
         )
         assert (code, out, err) == (3, "out\n", "err\n")
-        body, told = await metadata(server)
+        body, members = await metadata(server)
         assert body == b"out\nerr\n"
-        assert told["started"] < told["ended"]
-        assert (told["exit_code"], told["host"], told["a"]) == (3, socket.gethostname(), "b")
-        assert told["command"].startswith("sh -c")
+        assert members["started"] < members["ended"]
+        assert (members["exit_code"], members["host"], members["a"]) == (3, socket.gethostname(), "b")
+        assert members["command"].startswith("sh -c")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_command_that_a_signal_ended_has_the_code_that_shells_give(number):
+async def test_exit_code_of_a_command_ended_by_a_signal_is_that_of_shells(number):
     async with served() as server:
         script = f"kill -{number.value} $$"
         code, _, _ = await run("loom", "run", "--server", server.url, "s", "--", "sh", "-c", script)
@@ -64,14 +64,14 @@ async def test_a_stream_that_cannot_be_sent_changes_nothing_for_the_command(why)
     assert "The stream is not complete" in err
 
 
-async def test_what_was_lost_is_in_the_spool_with_how_it_ended(tmp_path):
+async def test_unsent_output_is_in_the_spool_with_the_exit_code(tmp_path):
     spool = ["--spool", tmp_path]
     lost = ["--server", "http://127.0.0.1:1", "--patience", "0", *spool]
     assert (await run("loom", "run", *lost, "s", "--", "sh", "-c", "echo out; exit 4"))[0] == 4
     async with served() as server:
         assert (await run("loom", "push", "--resume", *spool, "--server", server.url))[0] == 0
-        body, told = await metadata(server)
-        assert (body, told["exit_code"]) == (b"out\n", 4)
+        body, members = await metadata(server)
+        assert (body, members["exit_code"]) == (b"out\n", 4)
 
 
 async def test_masked_values_do_not_leave_the_job():
@@ -81,9 +81,9 @@ async def test_masked_values_do_not_leave_the_job():
         arguments = ["--server", server.url, "--mask", "SECRET", "s", "--", "sh", "-c", script, secret]
         code, out, _ = await run("loom", "run", *arguments, env={"SECRET": secret})
         assert (code, out) == (0, f"{secret} and {secret}\n")
-        body, told = await metadata(server)
+        body, members = await metadata(server)
     assert body == b"*** and ***\n"
-    assert secret not in json.dumps(told)
+    assert secret not in json.dumps(members)
 
 
 def terminal(server, *command, **options):
@@ -102,7 +102,7 @@ async def ended(spawned):
     return spawned.exitstatus
 
 
-async def test_on_a_terminal_the_command_has_one_of_the_same_size():
+async def test_on_a_terminal_the_command_has_a_terminal_of_the_same_size():
     script = "import os, sys; print(sys.stdin.isatty(), sys.stdout.isatty(), *os.get_terminal_size())"
     async with served() as server:
         spawned = terminal(server, sys.executable, "-c", script, dimensions=(33, 99))
@@ -111,7 +111,7 @@ async def test_on_a_terminal_the_command_has_one_of_the_same_size():
         assert (await metadata(server))[0] == b"True True 99 33\r\n"
 
 
-async def test_a_window_that_changes_is_told_to_the_command():
+async def test_a_change_of_the_window_size_is_forwarded():
     script = "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done"
     async with served() as server:
         spawned = terminal(server, "sh", "-c", script)
@@ -135,7 +135,7 @@ async def test_keys_reach_the_command_and_ctrl_c_interrupts_it_alone():
         assert (await metadata(server))[1]["exit_code"] == 7
 
 
-async def test_ctrl_c_interrupts_the_command_though_we_were_started_with_it_ignored():
+async def test_ctrl_c_interrupts_the_command_even_if_we_ignore_it():
     async with served() as server:
         ignoring = 'trap "" INT QUIT; exec "$@"'
         env = environment() | {"LOOM_SERVER": server.url}
@@ -147,7 +147,7 @@ async def test_ctrl_c_interrupts_the_command_though_we_were_started_with_it_igno
         assert await ended(spawned) == 7
 
 
-async def test_ctrl_z_stops_the_command_and_us_until_the_shell_says_fg(tmp_path):
+async def test_ctrl_z_stops_the_command_and_us_until_fg(tmp_path):
     script = f"echo ready; until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo late"
     async with served() as server:
         env = environment() | {"LOOM_SERVER": server.url, "PS1": "shell: ", "TERM": "dumb"}
@@ -167,11 +167,11 @@ async def test_ctrl_z_stops_the_command_and_us_until_the_shell_says_fg(tmp_path)
 
 
 @pytest.mark.parametrize(("command", "code"), [(["no-such-command"], 127), (["/"], 126)])
-async def test_a_command_that_cannot_be_run_is_told_as_shells_do(command, code):
+async def test_a_command_that_cannot_be_run_has_the_exit_code_of_shells(command, code):
     ended, _, err = await run("loom", "run", "s", "--", *command)
     assert (ended, err.count("\n")) == (code, 1)
 
 
 @pytest.mark.parametrize("arguments", [[], ["s"], ["s", "--"], ["s", "true"]])
-async def test_wrong_arguments_are_told(arguments):
+async def test_wrong_arguments_are_reported(arguments):
     assert (await run("loom", "run", *arguments))[0] == USAGE

@@ -1,4 +1,4 @@
-"""The command `stream` against a server that the test plays itself."""
+"""The command `stream`, with a server that the test plays."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ def refusal(status: str, detail: str) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(body), body)
 
 
-@pytest.mark.parametrize("early", [True, False], ids=["early answer", "late answer"])
-async def test_success_is_an_answer_that_ends_after_the_body(listener, early):
+@pytest.mark.parametrize("early", [True, False], ids=["early response", "late response"])
+async def test_success_is_a_response_that_ends_after_the_request(listener, early):
     async with program("stream", listener.url, "build/42") as process:
         peer = await listener.accept()
         assert (await peer.head()).startswith("POST /stream/build/42 HTTP/1.1\r\n")
@@ -55,7 +55,7 @@ async def test_each_byte_leaves_before_the_next_one_arrives(listener):
             assert await peer.chunk() == bytes([byte])
 
 
-async def test_request_tells_token_metadata_content_type_and_force(listener):
+async def test_request_has_token_metadata_content_type_and_force(listener):
     options = [
         "--force",
         "--token",
@@ -116,7 +116,7 @@ async def test_refusal_is_seen_before_any_input(listener):
         assert await process.ended() == (CONFLICT, "stream: Taken.\n")
 
 
-async def test_refusal_without_words_tells_its_status_and_where_it_points(listener):
+async def test_refusal_without_a_problem_detail_is_reported_on_one_line(listener):
     async with program("stream", listener.url, "s") as process:
         peer = await listener.accept()
         await peer.send(
@@ -132,7 +132,7 @@ async def test_refusal_without_words_tells_its_status_and_where_it_points(listen
     "answer",
     [
         pytest.param(b"", id="no answer"),
-        pytest.param(EARLY, id="early answer without its end"),
+        pytest.param(EARLY, id="early response without its end"),
         pytest.param(EARLY + b"5\r\nab", id="answer within a chunk"),
         pytest.param(
             b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nab", id="answer shorter than its length"
@@ -142,7 +142,7 @@ async def test_refusal_without_words_tells_its_status_and_where_it_points(listen
     ],
 )
 @pytest.mark.parametrize(("sent", "how"), [(True, "closed"), (False, "closed"), (False, "reset")])
-async def test_connection_that_ends_before_the_answer_does_is_a_lost_server(listener, answer, sent, how):
+async def test_connection_that_ends_before_the_response_is_a_lost_server(listener, answer, sent, how):
     async with program("stream", listener.url, "s") as process:
         peer = await listener.accept()
         await peer.head()
@@ -162,7 +162,7 @@ async def test_connection_that_ends_before_the_answer_does_is_a_lost_server(list
     assert err.count("\n") == 1
 
 
-async def test_answer_that_ends_before_the_body_does_confirms_nothing(listener):
+async def test_response_that_ends_before_the_request_confirms_nothing(listener):
     async with program("stream", listener.url, "s") as process:
         peer = await listener.accept()
         await peer.head()
@@ -172,7 +172,7 @@ async def test_answer_that_ends_before_the_body_does_confirms_nothing(listener):
     assert "before it had the whole stream" in err
 
 
-async def test_server_that_is_not_there_is_a_lost_server(listener):
+async def test_server_that_refuses_connections_is_a_lost_server(listener):
     await listener.close()
     code, _, err = await run("stream", listener.url, "s")
     assert code == LOST
@@ -188,7 +188,7 @@ async def test_ctrl_c_cuts_the_request_without_its_end(listener, answered):
             await peer.send(EARLY)
         process.write(b"half")
         assert await peer.chunk() == b"half"
-        # The program before us in the pipe gets the Ctrl-C too: its end is to be read in the same moment.
+        # Ctrl-C ends the program before ours in the pipe, too: the signal and the end of input come together.
         process.signal(signal.SIGSTOP)
         process.signal(signal.SIGINT)
         await process.end_input()
@@ -200,7 +200,7 @@ async def test_ctrl_c_cuts_the_request_without_its_end(listener, answered):
 
 @pytest.mark.parametrize("answered", [True, False])
 async def test_input_that_fails_cuts_the_request_without_its_end(listener, answered):
-    # A socket that is reset: standard input whose reading raises.
+    # Reading from a socket that was reset raises.
     with socket.create_server(("127.0.0.1", 0)) as server:
         stdin = socket.create_connection(server.getsockname())
         feeder, _ = server.accept()
@@ -242,7 +242,7 @@ async def test_empty_input_is_an_empty_stream(listener):
         assert await process.ended() == (OK, "")
 
 
-async def test_input_is_not_read_ahead_of_a_server_that_does_not_take_it(listener):
+async def test_input_is_not_read_ahead_of_a_server_that_does_not_read(listener):
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     try:
@@ -251,7 +251,7 @@ async def test_input_is_not_read_ahead_of_a_server_that_does_not_take_it(listene
             await peer.head()
             peer.writer.transport.pause_reading()
             sent = await fill(writing)
-            # Socket buffers at both ends, the reader's here, and a chunk.
+            # Socket buffers at both ends, the buffer of the reader here, and a chunk.
             assert sent < 24 << 20
             peer.writer.transport.resume_reading()
             os.close(writing)
@@ -266,7 +266,7 @@ async def test_input_is_not_read_ahead_of_a_server_that_does_not_take_it(listene
 
 
 async def fill(pipe: int) -> int:
-    """Write until the other end takes nothing for a while; how much it was."""
+    """Write until the other end reads nothing for a while. Return the number of bytes."""
     loop, total, room = asyncio.get_running_loop(), 0, asyncio.Event()
     loop.add_writer(pipe, room.set)
     try:
@@ -286,7 +286,7 @@ async def fill(pipe: int) -> int:
 
 @pytest.fixture
 async def secret_listener(tool, tmp_path):
-    """A listener that speaks TLS, and the certificate to trust."""
+    """A listener with TLS, and the certificate to trust."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     new = [
         "req",
@@ -347,7 +347,7 @@ async def test_https_is_refused_where_the_certificate_is_not_trusted(secret_list
         (["http://localhost", "s", "--token", "sec\nret"], "printable"),
     ],
 )
-async def test_wrong_arguments_are_told(arguments, hint):
+async def test_wrong_arguments_are_reported(arguments, hint):
     code, _, err = await run("stream", *arguments)
     assert code == USAGE
     assert hint in err.splitlines()[-1]

@@ -15,7 +15,7 @@ QUICK = Timeouts(connect=5, answer=5, read=5, patience=5)
 
 @pytest.fixture
 def store_kind() -> str:
-    """A client sees no difference between the stores."""
+    """Use one store: clients see no difference between stores."""
     return "memory"
 
 

@@ -1,4 +1,4 @@
-"""The client without asyncio, and log records as a stream, against a real server in a process of its own."""
+"""The client without asyncio and the logging handler, with a server in a process of its own."""
 
 import inspect
 import logging
@@ -79,7 +79,7 @@ def test_its_methods_have_the_arguments_and_types_of_the_async_client():
             assert given == expected, name
 
 
-def test_every_thread_may_use_it_and_closing_ends_who_waits(url):
+def test_every_thread_may_use_it_and_close_cancels_all_calls(url):
     client = Client(url)
     client.push("a", b"text")
     read, ended = [], []
@@ -131,10 +131,10 @@ def test_log_records_become_a_stream(url, client: Client):
     assert handler.dropped == 1
 
 
-def test_logging_never_waits_and_the_stream_says_what_was_dropped(url, client: Client):
+def test_logging_never_waits_and_the_stream_reports_dropped_records(url, client: Client):
     handler = StreamHandler(AsyncClient(url), "log", max_bytes=20)
     logger = logger_of(handler)
-    with handler._changing:  # nothing is taken from the queue meanwhile
+    with handler._changing:  # the push takes nothing from the queue meanwhile
         for _ in range(5):
             logger.info("0123456789")
     handler.close()
@@ -142,14 +142,14 @@ def test_logging_never_waits_and_the_stream_says_what_was_dropped(url, client: C
     assert client.read("log") == b"INFO 0123456789\n4 log records were dropped here\n"
 
 
-def test_server_that_is_not_there_does_not_hold_the_program_up(capsys):
+def test_unreachable_server_does_not_delay_the_end_of_the_program(capsys):
     handler = StreamHandler(AsyncClient("http://127.0.0.1:1"), "log", patience=0.1)
     logger_of(handler).info("lost")
     handler.close()
     assert not handler._thread.is_alive()
 
 
-def test_the_end_of_a_program_sends_what_is_left(url, client: Client):
+def test_records_left_are_sent_at_the_end_of_a_program(url, client: Client):
     program = (
         "import logging, sys; from loom.client import AsyncClient, StreamHandler;"
         "logging.basicConfig(handlers=[StreamHandler(AsyncClient(sys.argv[1]), 'log')]);"

@@ -1,4 +1,4 @@
-"""The bytes that are not acknowledged yet: each is there until it is released."""
+"""Unconfirmed bytes: each can be read until it is released."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ PIECES = st.lists(st.integers(1, 3 * PAGE_BYTES // 2), min_size=1, max_size=5)
 
 
 def files_of(directory: Path) -> int:
-    """Bytes of nameless files in there that this process has open."""
+    """Return the bytes on disk of unnamed files in `directory` that this process has open."""
     total = 0
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -56,7 +56,7 @@ def test_what_is_read_is_what_was_appended(pieces, start, most, draw):
     asyncio.run(check())
 
 
-async def test_beyond_memory_bytes_wait_in_a_nameless_file_whose_space_is_used_again(tmp_path):
+async def test_bytes_beyond_memory_are_in_an_unnamed_file_whose_space_is_reused(tmp_path):
     buffer = Buffer(memory=PAGE_BYTES, directory=tmp_path)
     await buffer.append(DATA[: 4 * PAGE_BYTES])
     assert list(tmp_path.iterdir()) == []
@@ -70,7 +70,7 @@ async def test_beyond_memory_bytes_wait_in_a_nameless_file_whose_space_is_used_a
     buffer.close()
 
 
-async def test_appending_waits_at_the_limit_until_something_is_released():
+async def test_append_waits_at_the_limit_until_bytes_are_released():
     buffer = Buffer(limit=1000)
     await buffer.append(DATA[:1000])
     assert buffer.full
@@ -88,7 +88,7 @@ async def test_appending_waits_at_the_limit_until_something_is_released():
 
 @contextmanager
 def small_files(size: int) -> Iterator[None]:
-    """The disk takes files of so many bytes (EFBIG, as ENOSPC would be)."""
+    """Limit files to `size` bytes: EFBIG stands for ENOSPC."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -113,7 +113,7 @@ async def test_a_full_disk_makes_the_input_wait_and_loses_nothing(tmp_path):
     buffer.close()
 
 
-async def test_once_lifted_a_full_disk_is_an_error_since_nobody_will_release(tmp_path):
+async def test_a_full_disk_is_an_error_once_the_limit_is_lifted(tmp_path):
     buffer = Buffer(memory=PAGE_BYTES, limit=PAGE_BYTES, directory=tmp_path)
     with small_files(PAGE_BYTES // 2):
         appending = asyncio.create_task(buffer.append(DATA))
@@ -124,7 +124,7 @@ async def test_once_lifted_a_full_disk_is_an_error_since_nobody_will_release(tmp
     buffer.close()
 
 
-async def test_waiting_for_more_ends_with_the_input():
+async def test_a_wait_for_bytes_ends_with_the_input():
     buffer = Buffer()
     waiting = asyncio.create_task(buffer.wait_beyond(0))
     await asyncio.sleep(0)

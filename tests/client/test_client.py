@@ -1,4 +1,4 @@
-"""What is asked of a server besides bytes."""
+"""Requests of the client other than uploads and reading."""
 
 import pytest
 from tests.client.conftest import QUICK
@@ -9,7 +9,7 @@ from loom.client import AsyncClient
 from loom.client.errors import Conflict, Lost, NotFound, Unauthorized
 
 
-async def test_info_and_list_tell_the_same(loom: Loom, client: AsyncClient):
+async def test_info_and_list_agree(loom: Loom, client: AsyncClient):
     for number in range(5):
         await loom.stored(f"/stream/b/{number}", b"x" * number, x_stream_metadata=f'{{"odd": {number % 2}}}')
     await loom.live("/stream/c")
@@ -39,31 +39,31 @@ async def test_delete_one_and_all_of_a_prefix(loom: Loom, client: AsyncClient):
     with pytest.raises(NotFound):
         await client.delete("a")
     assert await client.count("b/") == 2
-    with pytest.raises(Conflict) as told:
+    with pytest.raises(Conflict) as raised:
         await client.delete_all("b/", confirm=3)
-    assert (told.value.code, told.value.problem["count"]) == ("unconfirmed", 2)
+    assert (raised.value.code, raised.value.problem["count"]) == ("unconfirmed", 2)
     assert await client.delete_all("b/", confirm=2) == 2
     assert [info async for info in client.streams()] == []
 
 
-async def test_events_go_on_across_breaks_without_a_gap(loom: Loom, between):
+async def test_events_continue_across_disconnects_without_a_gap(loom: Loom, between):
     proxy = await between(loom, Storm(5, cuts=20, up=300, down=3000, stalls=0))
     async with AsyncClient(proxy.url, timeouts=QUICK) as client:
         events = client.events("a/", persistent=True)
         assert (await anext(events)).kind == "reset"
-        told = []
+        seen = []
         for number in range(40):
             await loom.stored(f"/stream/a/{number}", b"")
             await loom.stored(f"/stream/b/{number}", b"")
             for _ in range(2):
                 change = await anext(events)
                 assert change.info is not None
-                told.append((change.kind, change.info.id))
+                seen.append((change.kind, change.info.id))
         await events.aclose()
-    assert told == [(kind, f"a/{number}") for number in range(40) for kind in ("created", "closed")]
+    assert seen == [(kind, f"a/{number}") for number in range(40) for kind in ("created", "closed")]
 
 
-async def test_spy_shows_what_is_sent_and_tells_its_end(loom: Loom, client: AsyncClient):
+async def test_spy_yields_the_output_and_raises_at_its_end(loom: Loom, client: AsyncClient):
     spying = client.spy()
     assert await anext(spying) == b""
     await loom.stored("/stream/a", b"bytes\n")

@@ -1,4 +1,4 @@
-"""The programs in the documentation run as they stand there."""
+"""Run the programs in the documentation."""
 
 import re
 import subprocess

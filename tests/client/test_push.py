@@ -1,4 +1,4 @@
-"""The producer that resumes: whatever the network and others do, each byte is stored once, or it says so."""
+"""The producer that resumes: each byte is stored once, or an error is raised."""
 
 import asyncio
 import json
@@ -33,13 +33,13 @@ SOON = Timeouts(connect=3, answer=3, read=3)
 
 
 class Input:
-    """An input that the test writes, as a job would."""
+    """An input that the test writes."""
 
     def __init__(self) -> None:
         self._pieces: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
 
     def write(self, data: bytes | Exception | None) -> None:
-        """None ends it."""
+        """Write a chunk; raise an exception from the input; or end it, with None."""
         self._pieces.put_nowait(data)
 
     def __aiter__(self) -> "Input":
@@ -61,7 +61,7 @@ async def pieces(data: bytes, size: int = 40_000) -> AsyncIterator[bytes]:
 
 
 class Watch:
-    """What a push tells, and waiting for it."""
+    """The progress that a push reports."""
 
     def __init__(self) -> None:
         self.last = PushProgress(0, 0)
@@ -73,7 +73,7 @@ class Watch:
             self.troubles.append(str(progress.trouble))
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        while not holds():  # noqa: ASYNC110 - what a push tells, it tells a callback
+        while not holds():  # noqa: ASYNC110 - progress has a callback, not an event
             await asyncio.sleep(0.01)
 
 
@@ -106,7 +106,7 @@ async def test_all_of_an_input_becomes_a_complete_stream(loom: Loom, size):
     assert (wire.head["content-type"], json.loads(wire.head["x-stream-metadata"])) == ("text/x", {"k": 1})
 
 
-async def test_bytes_are_followed_as_they_come_and_a_silent_input_holds_no_request(loom: Loom):
+async def test_bytes_are_sent_as_they_arrive_and_a_silent_input_holds_no_request(loom: Loom):
     source, watch = Input(), Watch()
     async with Session(loom.url) as session:
         pushing = start(session, source, on_progress=watch)
@@ -121,7 +121,7 @@ async def test_bytes_are_followed_as_they_come_and_a_silent_input_holds_no_reque
     assert watch.troubles == []
 
 
-async def test_a_bad_network_costs_time_but_no_byte(loom: Loom, between):
+async def test_a_bad_network_loses_no_byte(loom: Loom, between):
     data = random.Random(1).randbytes(2_000_000)
     storm = Storm(3060, cuts=60, up=60_000, down=300)
     proxy = await between(loom, storm)
@@ -133,8 +133,8 @@ async def test_a_bad_network_costs_time_but_no_byte(loom: Loom, between):
     assert (pushed.offset, await stored(loom), await state(loom)) == (len(data), data, State.COMPLETE)
 
 
-class Unheard(Uploads):
-    """The first answer to each kind of request is lost: what it asked for was done."""
+class LosingResponses(Uploads):
+    """The first response to each kind of request is lost, after the server has acted."""
 
     def __init__(self, session: Session, id: str) -> None:
         super().__init__(session, id)
@@ -143,7 +143,7 @@ class Unheard(Uploads):
     def _lose(self, kind: str) -> None:
         if kind not in self.lost:
             self.lost.append(kind)
-            raise Lost("The answer was lost.")
+            raise Lost("The response was lost.")
 
     async def create(self, headers, *, force):
         state = await super().create(headers, force=force)
@@ -162,12 +162,12 @@ class Unheard(Uploads):
         return state
 
 
-async def test_answers_that_are_lost_are_not_taken_for_another_producer(loom: Loom):
+async def test_lost_responses_are_not_mistaken_for_another_producer(loom: Loom):
     buffer = Buffer()
     await buffer.append(b"data")
     buffer.finish()
     async with Session(loom.url) as session:
-        uploads = Unheard(session, "s")
+        uploads = LosingResponses(session, "s")
         await Push(uploads, buffer, Creation(), pace=QUICK).run()
     buffer.close()
     assert uploads.lost == ["create", "append", "close"]
@@ -175,7 +175,7 @@ async def test_answers_that_are_lost_are_not_taken_for_another_producer(loom: Lo
 
 
 @ONE_STORE
-async def test_the_input_is_read_while_no_server_is_there_until_the_limit(loom: Loom):
+async def test_the_input_is_read_up_to_the_limit_while_the_server_is_unreachable(loom: Loom):
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -191,7 +191,7 @@ async def test_the_input_is_read_while_no_server_is_there_until_the_limit(loom: 
 
 
 @ONE_STORE
-async def test_an_unreachable_server_is_waited_for_while_the_input_goes_on(loom: Loom):
+async def test_an_unreachable_server_is_retried_while_the_input_continues(loom: Loom):
     source, watch = Input(), Watch()
     pace = Pace(retry=0.01, retry_most=0.05, patience=0)
     async with Session("http://127.0.0.1:1") as session:
@@ -219,7 +219,7 @@ async def test_a_producer_that_is_fenced_stops_and_does_not_fence_back(loom: Loo
 
 
 @ONE_STORE
-async def test_a_producer_that_comes_back_from_silence_fences_nobody(loom: Loom):
+async def test_a_producer_that_resumes_after_silence_fences_no_other(loom: Loom):
     source = Input()
     async with Session(loom.url) as session:
         pushing = start(session, source)
@@ -291,7 +291,7 @@ async def test_a_stream_that_exists_is_refused_and_replaced_when_asked(loom: Loo
 
 
 @ONE_STORE
-async def test_a_wrong_token_is_not_tried_again(serve: Serve):
+async def test_a_wrong_token_is_not_retried(serve: Serve):
     loom, watch = await serve(tokens=["right"]), Watch()
     async with Session(loom.url, token="wrong") as session:
         with pytest.raises(Unauthorized):
@@ -299,7 +299,7 @@ async def test_a_wrong_token_is_not_tried_again(serve: Serve):
     assert watch.troubles == []
 
 
-async def test_an_input_that_fails_brings_what_it_had_and_never_looks_complete(loom: Loom):
+async def test_an_input_that_fails_is_sent_up_to_there_and_never_complete(loom: Loom):
     source = Input()
     async with Session(loom.url) as session:
         pushing = start(session, source)
@@ -311,7 +311,7 @@ async def test_an_input_that_fails_brings_what_it_had_and_never_looks_complete(l
 
 
 @pytest.mark.parametrize("created", [True, False])
-async def test_what_could_not_be_sent_is_kept_and_sent_later(loom: Loom, tmp_path, created):
+async def test_unsent_bytes_are_spooled_and_sent_later(loom: Loom, tmp_path, created):
     data = random.Random(2).randbytes(3_000_000)
     source, watch = Input(), Watch()
     keeping = Keeping(limit=1_000_000, spool=tmp_path)
@@ -372,9 +372,9 @@ async def nginx(program: str, at: Path, loom: Loom, options: str) -> AsyncIterat
 
 @ONE_STORE
 @pytest.mark.parametrize(
-    "options", ["", "proxy_request_buffering off; proxy_http_version 1.1;"], ids=["as it comes", "unbuffered"]
+    "options", ["", "proxy_request_buffering off; proxy_http_version 1.1;"], ids=["default", "unbuffered"]
 )
-async def test_a_proxy_that_keeps_requests_gets_short_ones(loom: Loom, tool, tmp_path, options):
+async def test_a_proxy_that_buffers_requests_gets_short_ones(loom: Loom, tool, tmp_path, options):
     source = Input()
     async with nginx(tool("nginx"), tmp_path, loom, options) as url, Session(url) as session:
         pushing = start(session, source)
@@ -397,7 +397,7 @@ async def letters() -> AsyncIterator[bytes]:
 
 @ONE_STORE
 @pytest.mark.parametrize("kind", ["bytes", "path", "file", "pieces", "as they come"])
-async def test_the_library_pushes_whatever_has_bytes(loom: Loom, tmp_path, kind):
+async def test_the_library_pushes_every_kind_of_source(loom: Loom, tmp_path, kind):
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     with path.open("rb") as file:
@@ -408,7 +408,7 @@ async def test_the_library_pushes_whatever_has_bytes(loom: Loom, tmp_path, kind)
     assert await stored(loom) == b"abc"
 
 
-async def test_every_request_that_writes_names_the_very_stream():
+async def test_every_request_that_writes_has_the_key_of_the_stream():
     listener = Listener()
     await listener.open()
     created = b'ETag: "k-1"\r\nX-Stream-Epoch: 1\r\nUpload-Offset: 0\r\nContent-Length: 0\r\n\r\n'

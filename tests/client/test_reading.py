@@ -1,4 +1,4 @@
-"""Streams read through the client: from anywhere, across breaks, never spliced."""
+"""Streams read with the client: from any start, across disconnects, never mixed with another stream."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ async def test_a_finished_stream_is_read_to_its_end(loom: Loom, client: AsyncCli
 
 
 @pytest.mark.parametrize(
-    ("place", "bytes"),
+    ("start", "bytes"),
     [
         ({"offset": 4}, b"o\nthree"),
         ({"offset": -5}, b"three"),
@@ -37,17 +37,17 @@ async def test_a_finished_stream_is_read_to_its_end(loom: Loom, client: AsyncCli
         ({"offset": 99}, b""),
     ],
 )
-async def test_a_reading_begins_where_it_is_told(loom: Loom, client: AsyncClient, place, bytes):
+async def test_a_reading_begins_at_the_start_given(loom: Loom, client: AsyncClient, start, bytes):
     await loom.stored("/stream/a", b"1\ntwo\nthree")
-    assert await whole(client.follow("a", **place)) == bytes
+    assert await whole(client.follow("a", **start)) == bytes
 
 
-def test_two_places_are_one_too_many():
+def test_two_starts_are_refused():
     with pytest.raises(InvalidRequest, match="lines"):
         AsyncClient().follow("a", offset=1, lines=3)
 
 
-async def test_lines_are_told_as_they_become_whole(loom: Loom, client: AsyncClient):
+async def test_lines_are_yielded_as_they_become_whole(loom: Loom, client: AsyncClient):
     producer = await loom.live("/stream/a", b"one\ntw")
     lines = client.follow("a").lines()
     assert await anext(lines) == b"one\n"
@@ -56,7 +56,7 @@ async def test_lines_are_told_as_they_become_whole(loom: Loom, client: AsyncClie
     assert [line async for line in lines] == [b"two\n", b"\n", b"end"]
 
 
-async def test_every_byte_comes_once_through_a_network_that_cuts(loom: Loom, between):
+async def test_each_byte_is_read_once_across_disconnects(loom: Loom, between):
     storm = Storm(7, cuts=40, up=300, down=100_000, stalls=0)
     proxy = await between(loom, storm)
     data = os.urandom(4 << 20)
@@ -76,7 +76,7 @@ async def test_every_byte_comes_once_through_a_network_that_cuts(loom: Loom, bet
     assert storm.cuts > 1
 
 
-async def test_a_download_goes_on_where_it_broke_off(loom: Loom, between):
+async def test_a_download_resumes_after_a_disconnect(loom: Loom, between):
     storm = Storm(3, cuts=30, up=300, down=100_000, stalls=0)
     proxy = await between(loom, storm)
     data = os.urandom(700_000)
@@ -88,12 +88,12 @@ async def test_a_download_goes_on_where_it_broke_off(loom: Loom, between):
                     read = await client.read("a", start, stop)
                     break
                 except Lost:
-                    continue  # the very first request may meet a cut too: who asks is told at once
+                    continue  # the first request is not retried, and may be cut, too
             assert read == data[start:stop]
     assert storm.cuts > 1
 
 
-async def test_of_a_live_stream_what_is_there_is_downloaded(loom: Loom, client: AsyncClient):
+async def test_a_download_of_a_live_stream_ends_at_its_stored_bytes(loom: Loom, client: AsyncClient):
     await loom.live("/stream/a", b"so far")
     assert await client.read("a") == b"so far"
 
@@ -104,18 +104,18 @@ async def test_an_aborted_stream_ends_with_its_reason(loom: Loom, client: AsyncC
     assert await anext(aiter(reading)) == b"half"
     await producer.close()
     info = await loom.until("a", State.INTERRUPTED)
-    await loom.store.change(
-        info.key, Patch(state=State.ABORTED, reason="it was told so"), version=info.version
-    )
-    with pytest.raises(Aborted, match="aborted after 4 bytes: it was told so") as told:
+    await loom.store.change(info.key, Patch(state=State.ABORTED, reason="asked to"), version=info.version)
+    with pytest.raises(Aborted, match="aborted after 4 bytes: asked to") as raised:
         await anext(aiter(reading))
-    assert told.value.offset == 4
+    assert raised.value.offset == 4
     with pytest.raises(Aborted):
         await whole(client.follow("a"))
 
 
 @pytest.mark.parametrize(("then", "error"), [("replaced", Replaced), ("deleted", NotFound)])
-async def test_a_stream_that_is_there_no_more_is_an_error_and_no_splice(loom: Loom, client, then, error):
+async def test_a_reading_of_a_stream_that_was_replaced_or_deleted_is_an_error(
+    loom: Loom, client, then, error
+):
     await loom.live("/stream/a", b"half")
     reading = client.follow("a", lines=3)
     assert await anext(aiter(reading)) == b"half"
@@ -127,7 +127,7 @@ async def test_a_stream_that_is_there_no_more_is_an_error_and_no_splice(loom: Lo
         await anext(aiter(reading))
 
 
-async def test_a_key_is_asked_for_from_the_first_request_on(loom: Loom, client: AsyncClient):
+async def test_a_key_is_required_from_the_first_request(loom: Loom, client: AsyncClient):
     await loom.stored("/stream/a", b"x")
     with pytest.raises(Replaced):
         await whole(client.follow("a", key="1-other"))
@@ -135,7 +135,7 @@ async def test_a_key_is_asked_for_from_the_first_request_on(loom: Loom, client: 
         await client.read("a", key="1-other")
 
 
-async def test_what_is_not_there_is_told_at_once(client: AsyncClient):
+async def test_a_stream_that_does_not_exist_is_an_error(client: AsyncClient):
     with pytest.raises(NotFound):
         await whole(client.follow("a"))
     with pytest.raises(NotFound):
@@ -160,7 +160,7 @@ async def played(listener, *answers):
     return heads
 
 
-async def test_bytes_that_do_not_fit_their_digest_are_an_error(listener):
+async def test_bytes_that_do_not_match_the_digest_are_an_error(listener):
     digest = b64encode(sha256(b"other").digest()).decode()
     head = answer(more=f"Repr-Digest: sha-512=:x:, sha-256=:{digest}:\r\n")
     playing = asyncio.create_task(played(listener, answer(body=b"bytes"), head))
@@ -170,7 +170,7 @@ async def test_bytes_that_do_not_fit_their_digest_are_an_error(listener):
     assert (await playing)[1].startswith("HEAD /stream/a ")
 
 
-async def test_an_answer_from_an_earlier_place_is_cut_to_what_is_wanted(listener):
+async def test_a_response_that_begins_earlier_is_skipped_to_the_offset(listener):
     half = answer(body=b"0123456789").replace(b"Length: 10", b"Length: 20")
     playing = asyncio.create_task(played(listener, half, answer(body=b"0123456789abc")))
     async with AsyncClient(listener.url, timeouts=QUICK) as client:
@@ -180,7 +180,7 @@ async def test_an_answer_from_an_earlier_place_is_cut_to_what_is_wanted(listener
     assert 'If-Match: "1-a"\r\n' in second
 
 
-async def test_an_answer_from_a_later_place_is_an_error(listener):
+async def test_a_response_that_begins_later_is_an_error(listener):
     half = answer(body=b"0123456789").replace(b"Length: 10", b"Length: 20")
     playing = asyncio.create_task(played(listener, half, answer(offset=11)))
     async with AsyncClient(listener.url, timeouts=QUICK) as client:
@@ -189,7 +189,7 @@ async def test_an_answer_from_a_later_place_is_an_error(listener):
     await playing
 
 
-async def test_a_line_that_came_while_the_place_was_unknown_is_not_told_twice(listener):
+async def test_a_line_that_arrived_while_its_offset_was_unknown_is_read_once(listener):
     begun = HEAD.replace("X-Stream-Offset: {}", "X-A: {}").format("live", 0, "Transfer-Encoding: chunked\r\n")
     answers = [f"{begun}3\r\nabc\r\n".encode(), answer("live", 70), answer("complete", 73, b"def")]
     playing = asyncio.create_task(played(listener, *answers))
@@ -203,7 +203,7 @@ async def test_a_line_that_came_while_the_place_was_unknown_is_not_told_twice(li
     ]
 
 
-async def test_a_page_of_someone_else_is_no_stream(listener):
+async def test_a_page_of_another_server_is_not_a_stream(listener):
     playing = asyncio.create_task(played(listener, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhtml"))
     async with AsyncClient(listener.url, timeouts=QUICK) as client:
         with pytest.raises(Refused, match="no Loom server"):

@@ -1,4 +1,4 @@
-"""How the answers of a server that the test plays become errors."""
+"""How responses become errors, with a server that the test plays."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ async def ask(session, listener, reply, **options):
         session.head = await playing
 
 
-async def test_request_tells_who_asks_and_takes_bytes_as_they_are(session, listener):
+async def test_requests_have_the_token_and_responses_are_not_decoded(session, listener):
     assert await ask(session, listener, answer("200 OK", b"body"), headers={"X-A": "b"}) == (200, b"body")
     assert session.head.startswith("GET /stream/a%20b HTTP/1.1\r\n")
     for line in ("Authorization: Bearer t0", "Accept-Encoding: identity", "X-A: b"):
@@ -64,9 +64,9 @@ async def test_request_tells_who_asks_and_takes_bytes_as_they_are(session, liste
 )
 async def test_problem_becomes_the_error_of_its_status(session, listener, status, kind):
     body = json.dumps({"detail": "No.", "code": "why", "size": 7}).encode()
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         await ask(session, listener, answer(status, body, "Retry-After: 3"))
-    error = told.value
+    error = raised.value
     assert type(error) is kind
     assert (str(error), error.code, error.status) == ("No.", "why", int(status[:3]))
     assert (error.problem["size"], error.retry_after) == (7, 3.0)
@@ -74,10 +74,10 @@ async def test_problem_becomes_the_error_of_its_status(session, listener, status
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"detail": 5}', b"\xff", b""])
-async def test_answer_of_a_proxy_is_told_by_its_status_line(session, listener, body):
-    with pytest.raises(Unavailable) as told:
+async def test_error_of_a_proxy_is_reported_by_its_status_line(session, listener, body):
+    with pytest.raises(Unavailable) as raised:
         await ask(session, listener, answer("502 Bad Gateway", body))
-    assert (str(told.value), told.value.code) == ("The server answered 502 Bad Gateway.", "unavailable")
+    assert (str(raised.value), raised.value.code) == ("The server answered 502 Bad Gateway.", "unavailable")
 
 
 async def test_redirect_is_an_error_and_carries_no_token_away(session, listener):
@@ -85,7 +85,7 @@ async def test_redirect_is_an_error_and_carries_no_token_away(session, listener)
         await ask(session, listener, answer("302 Found", b"", "Location: http://login/"))
 
 
-async def test_server_that_is_not_there_is_lost(session, listener):
+async def test_server_that_refuses_connections_is_lost(session, listener):
     await listener.close()
     with pytest.raises(Lost, match="cannot be reached: Connection refused"):
         async with session.request("GET", session.url("/healthz")):
@@ -97,7 +97,7 @@ async def test_server_that_is_not_there_is_lost(session, listener):
 )
 async def test_connection_that_breaks_is_lost(session, listener, reply):
     async def play():
-        # An idempotent request is tried once more by itself.
+        # aiohttp repeats an idempotent request once.
         for _ in range(2):
             peer = await listener.accept()
             await peer.head()
@@ -111,7 +111,7 @@ async def test_connection_that_breaks_is_lost(session, listener, reply):
     playing.cancel()
 
 
-async def test_silence_is_lost_but_not_for_who_follows(listener):
+async def test_silent_server_is_lost_but_not_for_a_follower(listener):
     begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with Session(listener.url, timeouts=Timeouts(answer=0.1, read=0.1)) as session:
         with pytest.raises(Lost, match="did not answer in time"):
@@ -137,12 +137,12 @@ async def test_silence_is_lost_but_not_for_who_follows(listener):
         ("http://u:p@x", {"token": "t"}),
     ],
 )
-def test_what_cannot_be_meant_is_never_sent(server, options):
+def test_invalid_arguments_are_refused(server, options):
     with pytest.raises(InvalidRequest):
         Session(server, **options)
 
 
-def test_id_that_cannot_be_meant_is_never_sent():
+def test_invalid_id_is_refused():
     with pytest.raises(InvalidRequest, match="segment"):
         Session("http://x").stream_url("a//b")
 
@@ -152,7 +152,7 @@ async def test_server_may_have_a_path():
     assert str(session.stream_url("é/%", {"offset": "5"})) == "http://x/loom/stream/%C3%A9/%25?offset=5"
 
 
-async def test_backoff_gives_up_with_the_error_when_patience_ends():
+async def test_backoff_raises_the_error_when_patience_runs_out():
     backoff = Backoff(0.2, first=0.01)
     error = Lost("gone")
 
@@ -160,16 +160,16 @@ async def test_backoff_gives_up_with_the_error_when_patience_ends():
         while True:
             await backoff.wait(error)
 
-    with pytest.raises(Lost) as told:
+    with pytest.raises(Lost) as raised:
         await attempts()
-    assert told.value is error
+    assert raised.value is error
 
 
-async def test_backoff_does_not_wait_for_what_will_not_change():
+async def test_backoff_raises_an_error_that_is_not_temporary():
     with pytest.raises(NotFound):
         await Backoff(None).wait(NotFound(404, "No."))
 
 
-async def test_backoff_waits_as_long_as_the_server_asks():
+async def test_backoff_raises_if_the_server_asks_for_more_than_patience():
     with pytest.raises(Unavailable):
         await Backoff(10).wait(Unavailable(503, "Later.", retry_after=11))

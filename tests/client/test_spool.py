@@ -1,4 +1,4 @@
-"""The files that keep what a push could not send."""
+"""The files with the bytes that a push could not send."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 
 from loom.client import spool
 
-LEFT = spool.Remainder(
+REMAINDER = spool.Remainder(
     server="http://h",
     id="s",
     key=None,
@@ -37,32 +37,32 @@ async def failing() -> AsyncIterator[bytes]:
     raise OSError(28, "No space left on device")
 
 
-async def test_a_spool_file_says_what_its_bytes_are(tmp_path):
-    path = await spool.save(tmp_path / "new", LEFT, rest())
+async def test_a_spool_file_is_read_as_it_was_written(tmp_path):
+    path = await spool.save(tmp_path / "new", REMAINDER, rest())
     assert await asyncio.to_thread(spool.find, tmp_path / "new") == [path]
     with await asyncio.to_thread(spool.open_file, path) as spooled:
-        assert spooled.remainder == LEFT
+        assert spooled.remainder == REMAINDER
         assert [piece async for piece in spooled.read(3)] == [b"rest"]
         assert [piece async for piece in spooled.read(5)] == [b"st"]
 
 
 async def test_a_spool_file_of_an_earlier_release_has_no_ttl(tmp_path):
-    path = await spool.save(tmp_path, LEFT, rest())
+    path = await spool.save(tmp_path, REMAINDER, rest())
     text = await asyncio.to_thread(path.read_bytes)
     assert b', "ttl": 86400' in text
     await asyncio.to_thread(path.write_bytes, text.replace(b', "ttl": 86400', b""))
     with await asyncio.to_thread(spool.open_file, path) as spooled:
-        assert spooled.remainder == replace(LEFT, ttl=None)
+        assert spooled.remainder == replace(REMAINDER, ttl=None)
 
 
-async def test_a_spool_file_that_cannot_be_written_leaves_nothing_and_says_so(tmp_path):
+async def test_a_spool_file_that_cannot_be_written_is_an_error_and_leaves_no_file(tmp_path):
     with pytest.raises(spool.SpoolError, match="No space left"):
-        await spool.save(tmp_path, LEFT, failing())
+        await spool.save(tmp_path, REMAINDER, failing())
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_two_processes_do_not_send_the_same(tmp_path):
-    path = await spool.save(tmp_path, LEFT, rest())
+async def test_a_spool_file_is_opened_by_one_process_at_a_time(tmp_path):
+    path = await spool.save(tmp_path, REMAINDER, rest())
     with await asyncio.to_thread(spool.open_file, path):
         with pytest.raises(spool.SpoolError, match="another process"):
             await asyncio.to_thread(spool.open_file, path)
@@ -70,7 +70,7 @@ async def test_two_processes_do_not_send_the_same(tmp_path):
 
 @pytest.mark.parametrize("how", ["cut", "headless", "empty", "foreign", "gone"])
 async def test_a_damaged_spool_file_is_refused(tmp_path, how):
-    path = await spool.save(tmp_path, LEFT, rest())
+    path = await spool.save(tmp_path, REMAINDER, rest())
     content = path.read_bytes()
     damaged = {"cut": content[:-1], "headless": b"{}\nrest", "empty": b"", "foreign": b"[1]\n" + content}
     if how == "gone":

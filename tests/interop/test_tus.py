@@ -1,4 +1,4 @@
-"""The real tus-js-client, which speaks older versions of the resumable uploads draft than we do."""
+"""tus-js-client, which speaks older versions of the resumable uploads draft."""
 
 import asyncio
 import json
@@ -14,18 +14,18 @@ from loom.model import State
 
 HERE = Path(__file__).parent
 DRAFTS = ["ietf-draft-03", "ietf-draft-05"]
-"""As tus-js-client calls them; their interop versions are 5 and 6."""
+"""Their names in tus-js-client. The interop versions are 5 and 6."""
 
 
 @pytest.fixture(scope="module")
 def node(tool, package) -> str:
-    """The program, where the client is installed too."""
+    """Return the path of node. The client is installed, too."""
     package("tus-js-client")
     return str(tool("node"))
 
 
 class Cuts(Always):
-    """So many connections are cut, each in the middle of its bytes; then the weather is fine."""
+    """Cut the first `cuts` connections in the middle of their bytes."""
 
     def __init__(self, cuts: int) -> None:
         super().__init__(Weather((Fault(Kind.RESET, Way.UP, after=3_000_000),)))
@@ -37,13 +37,13 @@ class Cuts(Always):
 
 
 async def upload(node: str, url: str, protocol: str, file: Path, when: str) -> list[str]:
-    """The requests it made, in order."""
+    """Upload a file. Return the requests, in order."""
     arguments = [str(HERE / "tus.mjs"), url, protocol, str(file), when]
     process = await asyncio.create_subprocess_exec(node, *arguments, stdout=PIPE, cwd=HERE)
     out, _ = await asyncio.wait_for(process.communicate(), 30)
-    told = json.loads(out)
-    assert "error" not in told, told
-    return list(told["requests"])
+    result = json.loads(out)
+    assert "error" not in result, result
+    return list(result["requests"])
 
 
 async def check(loom: Loom, data: bytes) -> None:
@@ -66,7 +66,7 @@ async def test_a_file_is_uploaded(loom: Loom, node, tmp_path, protocol, size, wh
 
 @pytest.mark.parametrize("when", ["during", "after"])
 @pytest.mark.parametrize("protocol", DRAFTS)
-async def test_an_upload_that_is_cut_goes_on_where_its_bytes_end(
+async def test_an_upload_that_is_cut_resumes_from_the_last_confirmed_byte(
     loom: Loom, between, node, tmp_path, protocol, when
 ):
     file = tmp_path / "file"

@@ -1,6 +1,6 @@
-// Uploads a file with tus-js-client, and tells as JSON how it went: node tus.mjs URL PROTOCOL FILE during|after
-// `during`: the bytes are sent with the creation. Each request's method and status are told in order; a
-// request that was lost has none.
+// Upload a file with tus-js-client and print the result as JSON: node tus.mjs URL PROTOCOL FILE during|after
+// `during` sends bytes with the creation. The result has the method and status of each request, in order, but
+// not of requests without a response.
 import fs from "node:fs";
 import * as tus from "tus-js-client";
 

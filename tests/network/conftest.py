@@ -1,4 +1,4 @@
-"""Whole Looms, and a bad network before them."""
+"""Servers behind a bad network."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -12,7 +12,7 @@ Between = Callable[[Loom, Storm | Weather], Awaitable[Proxy]]
 
 @pytest.fixture
 async def between() -> AsyncIterator[Between]:
-    """Put a proxy before a server."""
+    """Start a proxy in front of a server."""
     async with AsyncExitStack() as stack:
 
         async def start(loom: Loom, storm: Storm | Weather) -> Proxy:

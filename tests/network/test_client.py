@@ -1,4 +1,4 @@
-"""Loom's own client on a bad network: what `loom push` writes arrives once and whole."""
+"""The client on a bad network: the input of a push is stored once and whole."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ SOON = Timeouts(connect=3, answer=3, read=3)
 
 
 class Job:
-    """Writes for as long as there are cuts, and knows what it wrote."""
+    """An input that continues until there were enough cuts. `written` is all of it."""
 
     def __init__(self, storm: Storm, cuts: int) -> None:
         self.written = bytearray()
@@ -39,13 +39,13 @@ class Job:
 
 @pytest.mark.parametrize("store_kind", ["files"], indirect=True)
 async def test_a_push_cut_a_thousand_times_is_stored_once_and_whole(loom: Loom, between: Between):
-    # Stalls cost the client's patience, not its bytes: fewer of them, for the sake of the test's time.
+    # Stalls take much time, and few of them are enough.
     storm = Storm(SEED, cuts=1000, up=16 << 10, down=200, stalls=0.005)
     job = Job(storm, 1000)
     proxy = await between(loom, storm)
     async with Session(proxy.url, timeouts=SOON) as session:
-        place = await push(session, "a", job.output(), pace=QUICK)
+        pushed = await push(session, "a", job.output(), pace=QUICK)
     assert storm.cuts == 1000
-    assert (place.offset, place.complete) == (len(job.written), True)
+    assert (pushed.offset, pushed.complete) == (len(job.written), True)
     assert await (await loom.get("/stream/a")).body() == job.written
     assert (await loom.service.info("a")).state is State.COMPLETE

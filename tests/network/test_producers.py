@@ -1,4 +1,4 @@
-"""Producers on a bad network: what they resume is stored once, in order, to the last byte."""
+"""Producers on a bad network: after they resume, each byte is stored once and in order."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ LOST = (Cut, OSError, TimeoutError)
 
 
 class Producer:
-    """As plain as a resumable producer can be: HEAD tells where it is, PATCH goes on from there."""
+    """The simplest producer that resumes: HEAD returns the offset, PATCH appends there."""
 
     def __init__(self, proxy: Proxy, id: str, data: bytes, draw: random.Random) -> None:
         self._proxy = proxy
@@ -30,19 +30,19 @@ class Producer:
         self.acknowledged = 0
 
     async def run(self) -> None:
-        """Until the server says that the stream is complete."""
+        """Send until the server reports that the stream is complete."""
         while not await self._attempt(self._create()):
             pass
         done = False
         while not done:
-            told = await self._attempt(self._request("HEAD"))
-            if told is None:
+            head = await self._attempt(self._request("HEAD"))
+            if head is None:
                 continue
-            offset = int(told["upload-offset"])
-            # What was acknowledged is never taken back.
+            offset = int(head["upload-offset"])
+            # The server never loses acknowledged bytes.
             assert offset >= self.acknowledged
             self.acknowledged = offset
-            done = told["upload-complete"] == "?1"
+            done = head["upload-complete"] == "?1"
             while not done and (answer := await self._attempt(self._patch(offset))):
                 if answer.status == 409:
                     break
@@ -75,7 +75,7 @@ class Producer:
             await wire.close()
 
     async def _attempt(self, request: Coroutine[Any, Any, Head]) -> Head | None:
-        """The answer, None if the network has swallowed it. Patience grows while nothing comes at all."""
+        """Return the response, None if it was lost. The timeout grows until the next response."""
         try:
             async with asyncio.timeout(self._patience):
                 head = await request
@@ -97,7 +97,7 @@ async def test_an_upload_cut_a_thousand_times_is_stored_once_and_whole(
     loom: Loom, between: Between, cuts: int
 ):
     draw = random.Random(SEED)
-    # More than can pass between so many cuts: the last one comes before the last byte.
+    # Enough bytes that the last cut comes before the last byte.
     data = draw.randbytes(cuts * (24 << 10))
     storm = Storm(SEED, cuts=cuts, up=24 << 10, down=300)
     proxy = await between(loom, storm)
@@ -110,7 +110,7 @@ async def test_an_upload_cut_a_thousand_times_is_stored_once_and_whole(
 
 
 @pytest.mark.parametrize("kind", CUTS)
-async def test_a_producer_cut_on_the_way_leaves_what_arrived_and_may_go_on(
+async def test_a_producer_whose_request_is_cut_leaves_what_arrived_and_may_resume(
     loom: Loom, between: Between, kind: Kind
 ):
     proxy = await between(loom, Weather((Fault(kind, Way.UP, 1000),)))
@@ -134,7 +134,7 @@ async def test_a_producer_cut_on_the_way_leaves_what_arrived_and_may_go_on(
     await wire.close()
 
 
-async def test_an_answer_that_is_cut_off_takes_nothing_from_the_upload(loom: Loom, between: Between):
+async def test_a_response_that_is_cut_loses_nothing_of_the_upload(loom: Loom, between: Between):
     proxy = await between(loom, Weather((Fault(Kind.HALF_CLOSE, Way.DOWN, 0),)))
     wire = await Wire.open("127.0.0.1", proxy.port)
     await wire.request("POST", "/stream/a", b"data", upload_complete="?1")
@@ -157,7 +157,7 @@ async def test_a_producer_that_half_closes_after_its_request_is_answered(loom: L
 
 
 async def test_bytes_that_a_stalled_network_delivers_late_are_not_stored_twice(loom: Loom, between: Between):
-    """The network keeps what a client sent until that client has gone on over another connection."""
+    """The network delivers bytes after their client has resumed on another connection."""
     stall = Fault(Kind.STALL, Way.UP, 500, hold=0.3)
     proxy = await between(loom, Weather((stall,)))
     wire = await Wire.open("127.0.0.1", proxy.port)
@@ -177,9 +177,7 @@ async def test_bytes_that_a_stalled_network_delivers_late_are_not_stored_twice(l
     assert await content(loom, "a") == sent
 
 
-async def test_a_stalled_producer_stays_live_unless_the_server_bounds_its_silence(
-    serve: Serve, between: Between
-):
+async def test_a_stalled_producer_stays_live_unless_the_server_limits_silence(serve: Serve, between: Between):
     stall = Weather((Fault(Kind.STALL, Way.UP, 500, hold=3600),))
     for timeout in (0, 0.1):
         loom = await serve(producer_idle_timeout=timeout)

@@ -1,4 +1,4 @@
-"""Readers on a bad network: each way of resuming gives the very bytes, none twice and none left out."""
+"""Readers on a bad network: each way to resume yields every byte once."""
 
 import asyncio
 import json
@@ -19,11 +19,11 @@ from loom.wire.sse import Decoder
 SEED = int(os.environ.get("SEED", "8673"))
 CUTS = 80
 SHORTEST = 40
-"""Bytes of a request, at least: each fault on its way to the server strikes."""
+"""Bytes of the shortest request, so that each fault on the way to the server strikes."""
 
 
 async def ask(port: int, **headers: Any) -> tuple[Head, bytes, bool]:
-    """One GET: its head, what came of the body, and whether that was all. Raises Cut, OSError."""
+    """Send one GET. Return its head, the body received and whether it was whole. Raises Cut, OSError."""
     query = headers.pop("query", "")
     wire = await Wire.open("127.0.0.1", port)
     try:
@@ -38,7 +38,7 @@ async def ask(port: int, **headers: Any) -> tuple[Head, bytes, bool]:
 
 
 async def by_offset(port: int) -> bytes:
-    """`?offset` of the next byte."""
+    """Resume with `?offset`."""
     data, ended = b"", False
     while not ended:
         try:
@@ -51,7 +51,7 @@ async def by_offset(port: int) -> bytes:
 
 
 async def by_range(port: int) -> bytes:
-    """A Range that stays for what comes (RFC 8673)."""
+    """Resume with a Range that follows the stream (RFC 8673)."""
     data, ended = b"", False
     while not ended:
         try:
@@ -68,7 +68,7 @@ async def by_range(port: int) -> bytes:
 
 
 async def by_events(port: int) -> bytes:
-    """What EventSource does: Last-Event-ID, until `event: end` or 204."""
+    """Resume as EventSource does: with Last-Event-ID, until `event: end` or 204."""
     data, last, ended = b"", "", False
     while not ended:
         try:
@@ -79,13 +79,15 @@ async def by_events(port: int) -> bytes:
             break
         assert head.status == 200
         for event in Decoder().feed(answer):
-            told, last = json.loads(event.data), event.id
+            members, last = json.loads(event.data), event.id
             ended = event.name == "end"
             if ended:
-                assert told["size"] == len(data)
+                assert members["size"] == len(data)
                 break
-            assert told["offset"] == len(data)
-            data += told["text"].encode() if "text" in told else b64decode(told["base64"], validate=True)
+            assert members["offset"] == len(data)
+            data += (
+                members["text"].encode() if "text" in members else b64decode(members["base64"], validate=True)
+            )
     return data
 
 
@@ -94,9 +96,7 @@ Read = Callable[[int], Coroutine[Any, Any, bytes]]
 
 
 @READERS
-async def test_a_live_stream_is_followed_through_a_storm_byte_by_byte(
-    loom: Loom, between: Between, read: Read
-):
+async def test_a_live_stream_is_followed_across_disconnects(loom: Loom, between: Between, read: Read):
     draw = random.Random(SEED)
     storm = Storm(SEED, cuts=CUTS, up=SHORTEST, down=24 << 10)
     proxy = await between(loom, storm)
@@ -107,16 +107,14 @@ async def test_a_live_stream_is_followed_through_a_storm_byte_by_byte(
         piece = draw.choice([draw.randbytes(2000), "ein paar Wörter\r\n".encode() * 50, b"\xf0\x9f"])
         await producer.chunk(piece)
         sent += piece
-        await asyncio.sleep(0.001)  # it is live while there are cuts
+        await asyncio.sleep(0.001)  # the stream stays live during the cuts
     await producer.chunk(b"")
     assert await producer.body() == b""
     assert await reading == sent
 
 
 @READERS
-async def test_a_finished_stream_is_read_through_a_storm_byte_by_byte(
-    loom: Loom, between: Between, read: Read
-):
+async def test_a_finished_stream_is_read_across_disconnects(loom: Loom, between: Between, read: Read):
     draw = random.Random(SEED)
     data = draw.randbytes(4 << 20) + "Wörter\n".encode() * 100_000
     await loom.stored("/stream/a", data)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -181,7 +182,8 @@ class AsyncClient:
     async def delete(self, id: str) -> None:
         """Delete a stream, also a live one. Its bytes cannot be recovered."""
         async with self.session.request("DELETE", self.session.stream_url(id)) as response:
-            await response.read()
+            if response.status != HTTPStatus.NO_CONTENT:
+                raise foreign(response, "instead of 204")
 
     async def count(self, prefix: str) -> int:
         """Return how many streams `delete_all` would delete."""
