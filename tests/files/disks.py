@@ -41,6 +41,10 @@ class FaultyDisk(QuickDisk):
         self._ask("open", name)
         return super().open(name, flags)
 
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        self._ask("read", fd)
+        return super().read(fd, size, offset)
+
     def write(self, fd: int, parts: Sequence[bytes], offset: int) -> None:
         try:
             self._ask("write", fd)

@@ -62,8 +62,8 @@ async def refused(disk: Disk, sentence: str) -> None:
 
 async def test_a_file_in_the_place_of_the_directory_is_refused(place):
     (place / "data").write_text("I am a file")
-    await refused(QuickDisk(place / "data"), "cannot be made: File exists")
-    await refused(QuickDisk(place / "data" / "below"), "cannot be made: Not a directory")
+    await refused(QuickDisk(place / "data"), "cannot be created: File exists")
+    await refused(QuickDisk(place / "data" / "below"), "cannot be created: Not a directory")
 
 
 async def test_a_directory_in_use_is_refused_and_free_again_after_its_owner(place):
@@ -100,11 +100,14 @@ async def test_a_full_disk_at_the_first_start_is_refused_and_leaves_nothing_in_t
     await store.close()
 
 
-NOT_MET = [("log/", "write"), ("log/", "sync"), (".", "open"), (".", "write")]
+NOT_MET = [
+    *(("log/", "write"), ("log/", "sync"), ("content/", "read")),
+    *((".", "open"), (".", "read"), (".", "write")),
+]
 """What a start after a crash does not do."""
 
 
-@pytest.mark.parametrize("operation", ["write", "sync", "open"])
+@pytest.mark.parametrize("operation", ["read", "write", "sync", "open"])
 @pytest.mark.parametrize("prefix", ["log/", "content/", "."])
 async def test_a_disk_that_fails_while_recovering_is_refused_and_loses_nothing(place, operation, prefix):
     disk = FaultyDisk(place)
@@ -145,7 +148,7 @@ async def populated(place: Path) -> Populated:
 
 async def test_without_its_catalog_a_directory_is_refused(populated):
     (populated.root / "catalog.sqlite").unlink()
-    await refused(populated.disk, "catalog.sqlite is missing though the log is there. Restore the whole")
+    await refused(populated.disk, "catalog.sqlite is missing though the log exists. Restore the whole")
 
 
 @pytest.mark.parametrize("index", range(4))

@@ -73,11 +73,11 @@ class Commits:
         self._budget = log.segment_size // 5
         self._large = min(LARGE, self._budget)
         self._marked: dict[Stream, None] = {}
-        # A stream with a large write is in `_filing` until the write's record is durable. Everything of the
-        # stream that comes after the write waits in `_behind`, else the log would have it first.
+        # A stream with a large write is in `_filing` until the write's record is durable. If it has more to
+        # commit, it is in `_waiting` meanwhile: in the log that record has to come first.
         self._filing: dict[Stream, None] = {}
         self._filed: list[Write] = []
-        self._behind: dict[Stream, None] = {}
+        self._waiting: dict[Stream, None] = {}
         self._work = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-commit")
@@ -110,7 +110,7 @@ class Commits:
         """Drop the pending bytes of a stream that has ended."""
         self.in_flight -= stream.accepted - stream.taken
         self._marked.pop(stream, None)
-        self._behind.pop(stream, None)
+        self._waiting.pop(stream, None)
 
     async def wait_cycle(self) -> None:
         """Wait until a cycle ends."""
@@ -120,7 +120,7 @@ class Commits:
 
     def _mark(self, stream: Stream) -> None:
         if stream in self._filing:
-            self._behind[stream] = None
+            self._waiting[stream] = None
         else:
             self._marked[stream] = None
             self._work.set()
@@ -147,11 +147,11 @@ class Commits:
     def _halt(self) -> None:
         """Commit nothing more, not even what waits for room in the log."""
         self._closing = True
-        for stream in (*self._marked, *self._behind):
+        for stream in (*self._marked, *self._waiting):
             for op in stream.ops:
                 op.fail(STOPPED)
-        for waiting in (self._marked, self._behind, self._filing, self._filed):
-            waiting.clear()
+        for queue in (self._marked, self._waiting, self._filing, self._filed):
+            queue.clear()
         self._work.set()
         self._checkpoints.wake()
 
@@ -184,7 +184,7 @@ class Commits:
         small = ops = self._budget
         for stream in tuple(self._marked):
             if stream in self._filing or (stream.ops and stream.ops[0].drop in self._filing):
-                self._behind[stream] = self._marked.pop(stream)
+                self._waiting[stream] = self._marked.pop(stream)
                 continue
             size = stream.accepted - stream.taken
             if size and not room:
@@ -247,7 +247,7 @@ class Commits:
         """Make the bytes durable in the content file, or mark the write as failed. In the filing thread."""
         number = write.stream.number
         # The file may not have a hole: what images have not written yet goes first. They may write the same
-        # bytes to the same place at the same time, which does no harm.
+        # bytes to the same range at the same time, which does no harm.
         chunks = write.recent + write.chunks
         try:
             self._content.write(number, write.filed, chunks)
@@ -269,8 +269,8 @@ class Commits:
             self.in_flight -= write.size
             self._filing.pop(write.stream, None)
         if any(write.large for write in batch.writes):
-            self._marked |= self._behind
-            self._behind.clear()
+            self._marked |= self._waiting
+            self._waiting.clear()
         if self._stop.error is not None:
             # Another part failed meanwhile. The batch may be durable, yet it is not shown.
             for op in batch.ops:

@@ -1,10 +1,11 @@
-"""Content files: a stream's exact bytes and nothing else. Owns `content/` and its open descriptors.
+"""Content files: the exact bytes of each stream and nothing else. Owns `content/` and its descriptors.
 
-Files are named by stream number, never by id; one descriptor serves writing and reading. A file that is
-pinned (someone uses it) or dirty (written and not flushed) is never closed to make room. Used from
-several threads: the lock guards the tables and is not held over reads, writes and flushes. Of two who need
-one flush the second waits for the first, and a failure meets everyone who flushes from then on: the kernel
-tells of it only once.
+Files are named by stream number, never by id. One descriptor serves writing and reading. A file that is
+pinned (in use) or dirty (written and not flushed) is never closed to make room.
+
+Several threads use this: the lock guards the tables and is not held during reads, writes and flushes. If two
+threads need the same flush, the second waits for the first. A failed flush fails every later one too, since
+the kernel reports a failure only once.
 """
 
 import contextlib
@@ -20,17 +21,17 @@ from loom.store.files.disk import Disk, FlushFailed
 
 
 def content_name(number: int) -> str:
-    """The file of a stream, relative to the data directory."""
+    """Return the name of a content file, relative to the data directory."""
     return f"content/{number >> 24:03x}/{(number >> 12) & 0xFFF:03x}/{number:09x}"
 
 
 def number_in(name: str) -> int:
-    """The number that a name or the beginning of one stands for, -1 if it is none of ours."""
+    """Return the number in a name or the beginning of one, -1 if it is not a name of this store."""
     return int(name, 16) if re.fullmatch("[0-9a-f]+", name) else -1
 
 
 class ContentLost(OSError):
-    """A content file does not hold what was written to it: somebody else removed or cut it."""
+    """A content file lacks what was written to it: it was removed or truncated from outside."""
 
     def __init__(self) -> None:
         super().__init__(errno.ENOENT, "stored bytes are missing")
@@ -38,7 +39,7 @@ class ContentLost(OSError):
 
 @dataclass(slots=True, eq=False)
 class File:
-    """An open content file. It is dirty while `flushed` is behind `writes`, both counts of writes."""
+    """An open content file. It is dirty while `flushed` differs from `writes`; both count writes."""
 
     fd: int
     writes: int = 0
@@ -48,7 +49,7 @@ class File:
 
     @property
     def dirty(self) -> bool:
-        """Written since it was last flushed."""
+        """Whether it was written since the last flush."""
         return self.flushed != self.writes and not self.removed
 
 
@@ -66,7 +67,7 @@ class ContentFiles:
         self._failed: FlushFailed | None = None
 
     def write(self, number: int, offset: int, parts: Sequence[bytes]) -> None:
-        """Write bytes behind those that are there; makes the file for the first ones.
+        """Write bytes at the end of the file or before it; create the file for the first ones.
 
         Raises ContentLost rather than leave a hole, which would read as zeros.
         """
@@ -80,15 +81,15 @@ class ContentFiles:
             raise ContentLost from None
 
     def read(self, number: int, offset: int, size: int) -> bytes:
-        """Up to `size` bytes, fewer at the end; none if there is no file. Reads from disk or cache."""
+        """Return `size` bytes, fewer at the end, none without a file. May read from the disk."""
         try:
             with self._using(number, create=False) as file:
-                return os.pread(file.fd, size, offset)
+                return self._disk.read(file.fd, size, offset)
         except FileNotFoundError:
             return b""
 
     def cut(self, number: int, size: int) -> None:
-        """Drop what stands behind `size`; a file that is shorter stays so."""
+        """Truncate the file to `size`. A shorter file is left as it is."""
         with self._using(number, create=False) as file:
             if self._disk.holds(file.fd, size):
                 with self._written(file):
@@ -96,7 +97,7 @@ class ContentFiles:
 
     @contextlib.contextmanager
     def _written(self, file: File) -> Iterator[None]:
-        """Count a write when it is over: a flush in the middle of it does not make it durable."""
+        """Count a write once it has ended: a flush that overlaps with it does not make it durable."""
         try:
             yield
         finally:
@@ -118,7 +119,7 @@ class ContentFiles:
 
     @contextlib.contextmanager
     def _flushing(self, lock: contextlib.AbstractContextManager[object]) -> Iterator[None]:
-        """One at a time. Raises what a flush before this one has met."""
+        """Flush one at a time. Raises the error of any flush that failed before."""
         with lock:
             if self._failed is not None:
                 raise self._failed.with_traceback(None)
@@ -137,7 +138,7 @@ class ContentFiles:
         self._sync_directories()
 
     def _touch(self, name: str) -> None:
-        """The directory of this name has changed; an object of its own tells this change from others."""
+        """Note a change of a directory. A new object marks each, so that one during a flush is not missed."""
         with self._lock:
             self._touched[os.path.dirname(name)] = object()
 
@@ -152,7 +153,7 @@ class ContentFiles:
                     del self._touched[name]
 
     def pin(self, number: int, *, exists: bool) -> None:
-        """Keep the file open from when it is, which is now if it exists. Pairs with `unpin`."""
+        """Keep the file open until `unpin`. With `exists` open it now, else when it is first used."""
         with self._lock:
             self._pins[number] = self._pins.get(number, 0) + 1
         if exists:
@@ -163,7 +164,7 @@ class ContentFiles:
                 raise
 
     def unpin(self, number: int) -> None:
-        """The file may be closed from now on."""
+        """End a `pin`: the file may be closed."""
         with self._lock:
             self._pins[number] -= 1
             if not self._pins[number]:
@@ -171,42 +172,41 @@ class ContentFiles:
             file = self._files.get(number)
             too_many = len(self._files) > self._max_open
         if file and (file.removed or too_many):
-            self._let_go(number)
+            self._close(number)
 
     def fd(self, number: int) -> int | None:
-        """The descriptor, if the file is open; it stays open while pinned."""
+        """Return the descriptor if the file is open. It stays open while the file is pinned."""
         file = self._files.get(number)
         return file.fd if file else None
 
     def find(self, number: int) -> int:
-        """The descriptor of a pinned file, opened if need be. Raises FileNotFoundError."""
+        """Return the descriptor of a pinned file; open it if needed. Raises FileNotFoundError."""
         return self._file(number, create=False).fd
 
     def remove(self, number: int) -> None:
-        """Remove the file; who has it pinned reads on."""
+        """Remove the file. Its bytes stay readable for those that have it pinned."""
         if self._disk.remove(content_name(number)):
             self._touch(content_name(number))
         with self._lock:
             file = self._files.get(number)
             if file:
                 file.removed = True
-        self._let_go(number)
+        self._close(number)
 
-    def _let_go(self, number: int) -> None:
-        """Close the file unless it is in use or dirty; without the lock, as the last close of a removed file
-        frees its blocks, half a second for each GiB.
-        """
+    def _close(self, number: int) -> None:
+        """Close the file unless it is in use or dirty."""
         with self._lock:
             file = self._files.get(number)
             if file is None or file.dirty or number in self._pins:
                 return
             del self._files[number]
+        # Without the lock: the last close of a removed file frees its blocks, which takes 0.5 s a GiB.
         self._disk.close(file.fd)
 
     def remove_above(self, last: int) -> None:
-        """Remove files of streams that never came to be: a crash forgot their creation (`durability: os`).
+        """Remove files of streams whose creation a crash has lost, which `durability: os` allows.
 
-        What else somebody keeps there is left alone.
+        Files with other names are left alone.
         """
         top = self._disk.root / "content"
         for directory, below, names in os.walk(top):
@@ -218,11 +218,11 @@ class ContentFiles:
                     self._disk.remove(f"content/{os.path.relpath(directory, top)}/{name}")
 
     def size(self, number: int) -> int | None:
-        """The length of the file, None if it is not there. Evidence of damage, never of content."""
+        """Return the length of the file, None without a file. It may prove damage, never content."""
         return self._disk.size(content_name(number))
 
     def trim(self) -> None:
-        """Close what was not used for longest, flushing it first, until few enough are open."""
+        """Flush and close the files that were not used for longest, until few enough are open."""
         with self._lock:
             excess = len(self._files) - self._max_open
             if excess <= 0:
@@ -230,10 +230,10 @@ class ContentFiles:
             spare = [number for number in self._files if number not in self._pins][:excess]
         for number in spare:
             self.sync(number)
-            self._let_go(number)
+            self._close(number)
 
     def close(self) -> None:
-        """Close every descriptor; nothing is flushed."""
+        """Close every descriptor without a flush."""
         with self._lock:
             for file in self._files.values():
                 self._disk.close(file.fd)
@@ -269,8 +269,8 @@ class ContentFiles:
             if not create:
                 raise
         directory = os.path.dirname(name)
-        for place in ("content", os.path.dirname(directory), directory):
-            self._disk.make_directory(place)
+        for each in ("content", os.path.dirname(directory), directory):
+            self._disk.make_directory(each)
         fd = self._disk.open(name, os.O_RDWR | os.O_CREAT)
         self._touch(name)
         return fd

@@ -1,6 +1,4 @@
-"""The data directory as a whole: that it is there, ours alone, and on a disk whose flushes can be
-trusted.
-"""
+"""The data directory as a whole: it exists, is locked for this process, and its disk keeps promises."""
 
 import errno
 import fcntl
@@ -15,11 +13,11 @@ NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gfs", "ocfs", "lustre", "
 
 
 def prepare(root: Path) -> None:
-    """Make the directory and see that it can be used. Raises ConfigError, FlushFailed."""
+    """Create the directory and check that it can be used. Raises ConfigError, FlushFailed."""
     try:
-        make(root)
+        create(root)
     except OSError as error:
-        raise ConfigError(f"The data directory {root} cannot be made: {error.strerror}.") from error
+        raise ConfigError(f"The data directory {root} cannot be created: {error.strerror}.") from error
     kind = file_system(root)
     if kind.startswith(NETWORK):
         raise ConfigError(
@@ -28,8 +26,8 @@ def prepare(root: Path) -> None:
         )
 
 
-def make(root: Path) -> None:
-    """The directory and those above it, each durable in the one that holds it. Raises OSError."""
+def create(root: Path) -> None:
+    """Create the directory and missing parents, each durable in its parent. Raises OSError."""
     missing = [each for each in (root, *root.parents) if not each.exists()]
     root.mkdir(mode=0o750, parents=True, exist_ok=True)
     for each in missing:
@@ -37,7 +35,7 @@ def make(root: Path) -> None:
 
 
 def lock(disk: Disk) -> int:
-    """Take the directory for this process; returns the descriptor that holds it. Raises ConfigError."""
+    """Lock the directory for this process; return the descriptor that holds the lock. Raises ConfigError."""
     try:
         fd = disk.open("lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
@@ -57,7 +55,7 @@ def lock(disk: Disk) -> int:
 
 
 def file_system(path: Path, mounts: str = "/proc/self/mountinfo") -> str:
-    """The type of the file system that holds `path` (Linux's name for it), or an empty string."""
+    """Return the type of the file system of `path` as Linux names it, or an empty string."""
     try:
         with open(mounts, "rb") as file:
             lines = file.readlines()
@@ -67,8 +65,8 @@ def file_system(path: Path, mounts: str = "/proc/self/mountinfo") -> str:
     best, kind = b"", b""
     for line in lines:
         before, _, after = line.partition(b" - ")
-        place = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), before.split(b" ")[4])
-        inside = target == place or target.startswith(place.rstrip(b"/") + b"/")
-        if inside and len(place) >= len(best):
-            best, kind = place, after.split(b" ")[0]
+        mount = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), before.split(b" ")[4])
+        inside = target == mount or target.startswith(mount.rstrip(b"/") + b"/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, after.split(b" ")[0]
     return kind.decode()

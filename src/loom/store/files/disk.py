@@ -1,7 +1,6 @@
-"""Every file operation of the store but SQLite's own. Owns system calls and nothing else: knows no
-record, no stream.
+"""Every file operation of the store except those of SQLite. Owns system calls; knows no record, no stream.
 
-A subclass can fail, slow down or record each of them; that is how faults are tested.
+A subclass can fail, delay or record each operation: this is how faults are tested.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ ZEROS = bytes(1 << 20)
 
 
 class FlushFailed(StoreStopped):
-    """The kernel could not make written bytes durable. It may say otherwise next time: never try again."""
+    """The kernel could not make written bytes durable. The next flush may succeed without them: no retry."""
 
 
 class Disk:
@@ -29,11 +28,11 @@ class Disk:
         return f"{self.root}/{name}"  # pathlib would keep every part of every name in memory for good
 
     def open(self, name: str, flags: int) -> int:
-        """A descriptor, close-on-exec. Raises OSError."""
+        """Open a file, close-on-exec; return the descriptor. Raises OSError."""
         return os.open(self._path(name), flags | os.O_CLOEXEC, 0o640)
 
     def close(self, fd: int) -> None:
-        """Close a descriptor whose bytes are flushed or given up."""
+        """Close a descriptor. Its bytes are flushed, or no longer needed."""
         with contextlib.suppress(OSError):
             os.close(fd)
 
@@ -42,7 +41,7 @@ class Disk:
         return os.pread(fd, size, offset)
 
     def write(self, fd: int, parts: Sequence[bytes], offset: int) -> None:
-        """All of `parts`, one after the other, at `offset`. Raises OSError with some, none or all written."""
+        """Write `parts` in order at `offset`. Raises OSError with some, none or all of them written."""
         pending: list[bytes | memoryview] = [part for part in parts if part]
         while pending:
             written = os.pwritev(fd, pending[:IOV_MAX], offset)
@@ -71,7 +70,7 @@ class Disk:
             self.close(fd)
 
     def reserve(self, name: str, size: int) -> None:
-        """A file of `size` zero bytes, written out, so that writing over them later needs no new space."""
+        """Create a file of `size` zero bytes, all written, so that overwriting them needs no new space."""
         fd = self.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             for offset in range(0, size, len(ZEROS)):
@@ -81,11 +80,11 @@ class Disk:
             self.close(fd)
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cut the file to `size`. Raises OSError."""
+        """Truncate the file to `size`. Raises OSError."""
         os.ftruncate(fd, size)
 
     def make_directory(self, name: str) -> None:
-        """A directory whose entry is durable; nothing if it is there. Its parent has to exist."""
+        """Create a directory and make its entry durable, unless it exists. Its parent has to exist."""
         if os.path.isdir(self._path(name)):
             return
         parent = self.open(os.path.dirname(name), os.O_RDONLY | os.O_DIRECTORY)
@@ -98,11 +97,11 @@ class Disk:
             self.close(parent)
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a file; durable with the directory. Raises OSError."""
+        """Rename a file; durable once the directory is. Raises OSError."""
         os.rename(self._path(old), self._path(new))
 
     def remove(self, name: str) -> bool:
-        """Remove a file; False if it is not there. Durable with the directory. Raises OSError."""
+        """Remove a file; return False if it does not exist. Durable once the directory is. Raises OSError."""
         try:
             os.unlink(self._path(name))
         except FileNotFoundError:
@@ -110,18 +109,18 @@ class Disk:
         return True
 
     def size(self, name: str) -> int | None:
-        """The length of a file, None if it is not there. Raises OSError."""
+        """Return the length of a file, None if it does not exist. Raises OSError."""
         try:
             return os.stat(self._path(name)).st_size
         except FileNotFoundError:
             return None
 
     def holds(self, fd: int, size: int) -> bool:
-        """Whether the open file still has its name and at least `size` bytes. Raises OSError."""
+        """Return True if the open file still has a name and at least `size` bytes. Raises OSError."""
         found = os.fstat(fd)
         return found.st_nlink > 0 and found.st_size >= size
 
     def free(self) -> tuple[int, int | None]:
-        """Bytes and inodes free for us; None where the file system does not count inodes."""
+        """Return the free bytes and inodes; None where the file system does not count inodes."""
         found = os.statvfs(self.root)
         return found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None

@@ -80,6 +80,6 @@ def place_before(db: sqlite3.Connection, number: int, line: int) -> LinePlace:
 
 
 def counted(db: sqlite3.Connection, number: int) -> Count:
-    """Return how far the lines of a stream are counted, as far as its places tell."""
+    """Return how far the lines of a stream are counted, as far as its places show."""
     row = db.execute(LAST, (number,)).fetchone()
     return Count(row[1], row[0] - 1, row[1]) if row else Count()

@@ -47,33 +47,33 @@ class Window:
 
     def __init__(self, disk: Disk, segment: Segment, size: int) -> None:
         self.segment = segment
-        self.place = BLOCK
+        self.offset = BLOCK
         """Where the next frame is expected."""
         self._disk = disk
         self._size = size
         self._start = BLOCK
         self._held = b""
 
-    def at(self, place: int, size: int) -> memoryview:
-        """Return `size` bytes from `place`, fewer at the end. What lies before `place` is let go of."""
+    def at(self, offset: int, size: int) -> memoryview:
+        """Return `size` bytes from `offset`, fewer at the end. No later call may ask for bytes before it."""
         stop = self._start + len(self._held)
-        assert self._start <= place <= stop
-        if stop < min(place + size, self._size):
-            self._held = self._held[place - self._start :]
-            self._start = place
+        assert self._start <= offset <= stop
+        if stop < min(offset + size, self._size):
+            self._held = self._held[offset - self._start :]
+            self._start = offset
             wanted = max(size - len(self._held), PIECE)
             self._held += self._disk.read(self.segment.fd, min(wanted, self._size - stop), stop)
-        return memoryview(self._held)[place - self._start : place - self._start + size]
+        return memoryview(self._held)[offset - self._start : offset - self._start + size]
 
-    def frame(self, seed: int, place: int) -> tuple[int, memoryview] | None:
-        """Return the lsn and the records of the frame at `place`, None if no whole frame is there."""
-        head = self.at(place, HEADER.size)
+    def frame(self, seed: int, offset: int) -> tuple[int, memoryview] | None:
+        """Return the lsn and the records of the frame at `offset`, None if no whole frame is there."""
+        head = self.at(offset, HEADER.size)
         if len(head) < HEADER.size:
             return None
         magic, length, _, _ = HEADER.unpack(head)
-        if magic != MAGIC or place + HEADER.size + length > self._size:
+        if magic != MAGIC or offset + HEADER.size + length > self._size:
             return None
-        return read_frame(seed, self.at(place, HEADER.size + length), 0)
+        return read_frame(seed, self.at(offset, HEADER.size + length), 0)
 
 
 class Log:
@@ -175,7 +175,7 @@ class Log:
     def _frames(self, window: Window, after: int) -> Iterator[tuple[int, memoryview]]:
         """Yield the frames of one segment that follow the last one, up to the first that does not."""
         expected: int | None = None
-        while (found := window.frame(self._seed, window.place)) is not None:
+        while (found := window.frame(self._seed, window.offset)) is not None:
             lsn, payload = found
             # A lower number: a frame from before the segment was reused.
             if expected is not None and lsn != expected:
@@ -186,27 +186,27 @@ class Log:
                     return
                 self.lsn = lsn
                 yield lsn, payload
-            window.place += HEADER.size + len(payload)
+            window.offset += HEADER.size + len(payload)
 
     def _later(self, window: Window) -> int:
         """Search the rest of a segment for whole frames after the last one; return the highest lsn, or 0.
 
         Stored bytes may imitate frames, so the effort is bounded. None passes for a frame: hashes are seeded.
         """
-        found, place = 0, window.place
-        while self._budget > 0 and place + HEADER.size <= self.segment_size:
+        found, offset = 0, window.offset
+        while self._budget > 0 and offset + HEADER.size <= self.segment_size:
             # The overlap finds a header that lies across two pieces.
-            raw = bytes(window.at(place, PIECE + HEADER.size - 1))
+            raw = bytes(window.at(offset, PIECE + HEADER.size - 1))
             at = raw.find(MAGIC, 0, len(raw) - HEADER.size + len(MAGIC))
             while at >= 0 and self._budget > 0:
                 self._budget -= SCAN_COST
                 _, length, lsn, _ = HEADER.unpack_from(raw, at)
                 if found < lsn and self.lsn < lsn < self.lsn + PLAUSIBLE:
                     self._budget -= length
-                    if window.frame(self._seed, place + at):
+                    if window.frame(self._seed, offset + at):
                         found = lsn
                 at = raw.find(MAGIC, at + 1, len(raw) - HEADER.size + len(MAGIC))
-            place += PIECE
+            offset += PIECE
         return found
 
     def reset(self) -> None:

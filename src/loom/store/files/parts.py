@@ -1,6 +1,4 @@
-"""The parts of a data directory, opened in the right order, recovered, and closed. Knows no event
-loop.
-"""
+"""The parts of a data directory: opened in the right order, recovered, and closed. Knows no event loop."""
 
 import os
 import resource
@@ -32,7 +30,7 @@ class Parts:
     recovered: Recovered
 
     def close(self) -> None:
-        """Let go of everything; the lock last."""
+        """Close every part, the lock last."""
         self.reader.close()
         self.catalog.close()
         self.log.close()
@@ -41,7 +39,7 @@ class Parts:
 
 
 def open_parts(disk: Disk, clock: Clock, *, flush: bool, segment_size: int = SEGMENT_SIZE) -> Parts:
-    """Open and recover a data directory, making it if need be. Raises ConfigError with what to do."""
+    """Open and recover a data directory; create it where it does not exist. Raises ConfigError."""
     directory.prepare(disk.root)
     with ExitStack() as opened:
         try:
@@ -50,7 +48,7 @@ def open_parts(disk: Disk, clock: Clock, *, flush: bool, segment_size: int = SEG
             path = disk.root / "catalog.sqlite"
             if not path.exists() and disk.size("log/000") is not None:
                 raise ConfigError(
-                    f"{path} is missing though the log is there. Restore the whole directory from one backup."
+                    f"{path} is missing though the log exists. Restore the whole directory from one backup."
                 )
             disk.make_directory("content")
             catalog = Catalog(path)
@@ -75,6 +73,6 @@ def open_parts(disk: Disk, clock: Clock, *, flush: bool, segment_size: int = SEG
 
 
 def open_files() -> int:
-    """How many content files to keep open: half of what this process may open, at most 4096."""
+    """Return how many content files to keep open: half of what this process may open, at most 4096."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(16, min(4096, soft // 2))

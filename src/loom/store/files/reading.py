@@ -1,6 +1,4 @@
-"""Reading a stream's bytes: from its content file, and from memory where that is behind. Writes
-nothing.
-"""
+"""Reading the bytes of a stream: from its content file, then from memory, which has what the file lacks."""
 
 import asyncio
 import contextlib
@@ -19,7 +17,7 @@ NOT_CACHED = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})
 
 
 class FilesContent(Content):
-    """See Content. The content file stays open as long as this is."""
+    """The Content of a stream. Its file stays open until `close`."""
 
     def __init__(
         self, stream: Stream, files: ContentFiles, threads: Executor, on_close: Callable[[Stream], None]
@@ -32,16 +30,13 @@ class FilesContent(Content):
         self._open = True
 
     def fileno(self) -> int | None:
-        """See Content."""
         return self._files.fd(self._stream.number)
 
     @property
     def filed(self) -> int:
-        """See Content."""
         return self._stream.filed
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """See Content."""
         stream = self._stream
         while start < stop:
             if start < stream.filed:
@@ -58,7 +53,7 @@ class FilesContent(Content):
         loop = asyncio.get_running_loop()
         fd = self.fileno()
         try:
-            if fd is None:  # it was written after it was pinned, and closed to make room before that
+            if fd is None:  # pinned before its first image: it was closed since it was written
                 fd = await loop.run_in_executor(self._threads, self._files.find, self._stream.number)
             data = read_cached(fd, start, size)
             if data is not None:
@@ -68,17 +63,16 @@ class FilesContent(Content):
             return b""
 
     def close(self) -> None:
-        """See Content."""
         if self._open:
             self._open = False
-            with contextlib.suppress(RuntimeError):  # the store is closed, and so is every file
+            with contextlib.suppress(RuntimeError):  # the store is closed, with every file
                 self._threads.submit(self._files.unpin, self._stream.number)
             self._stream.opened -= 1
             self._on_close(self._stream)
 
 
 def read_cached(fd: int, start: int, size: int) -> bytes | None:
-    """Bytes the page cache holds; None if a thread has to fetch them from disk."""
+    """Read from the page cache; return None if a thread has to read from the disk."""
     buffer = bytearray(size)
     try:
         count = os.preadv(fd, [buffer], start, os.RWF_NOWAIT)

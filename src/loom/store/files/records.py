@@ -1,12 +1,12 @@
 """The records of the commit log as bytes. Pure: values in, values out; knows no file.
 
-A frame is what one commit cycle writes: a header, then records back to back. It is whole, or it is not
-there.
+A frame is what one commit cycle writes: a header, then records back to back. A frame that is not whole does
+not count.
 
     frame   magic "LmF1", length of the records (u32), lsn (u64), XXH3 of the records seeded with the log's
             seed and the lsn (u64); all little-endian
     record  kind (u8), stream number (u64), then
-            PUT     length (u32), the stream's row as JSON, its size as of this place in the log
+            PUT     length (u32), the stream's row as JSON, with its size at this point of the log
             APPEND  offset (u64), length (u32), the bytes
             EXTENT  offset (u64), length (u32), XXH3 (u64) of bytes already durable in the content file
             DELETE  nothing
@@ -35,7 +35,7 @@ INFO_FIELDS = frozenset(field.name for field in fields(Info))
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """The stream `number` is now `info`."""
+    """The row of stream `number` is `info`."""
 
     number: int
     info: Info
@@ -43,7 +43,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Bytes of stream `number` at `offset`. `data` is a view of the log where the record was read from it."""
+    """Bytes of stream `number` at `offset`. `data` is a view of the log if it was read from there."""
 
     number: int
     offset: int
@@ -52,7 +52,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Bytes [offset, offset + length) of stream `number` stand in its content file and have this digest."""
+    """Bytes [offset, offset + length) of stream `number` are in its content file and have this digest."""
 
     number: int
     offset: int
@@ -62,7 +62,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The stream `number` is gone for ever."""
+    """The stream `number` is deleted."""
 
     number: int
 
@@ -71,7 +71,7 @@ Record = Put | Append | Extent | Delete
 
 
 def digest_of(parts: Sequence[bytes | memoryview], seed: int = 0) -> int:
-    """XXH3 (64 bits) of the parts as one."""
+    """Return the XXH3 (64 bits) of the parts, joined."""
     hasher = xxh3_64(seed=seed)
     for part in parts:
         hasher.update(part)
@@ -79,7 +79,7 @@ def digest_of(parts: Sequence[bytes | memoryview], seed: int = 0) -> int:
 
 
 def encode(record: Record) -> list[bytes]:
-    """One record; appended bytes stay the objects they are."""
+    """Return one record as bytes objects. Those of an Append are not copied."""
     match record:
         case Append(number, offset, data):
             return encode_append(number, offset, [bytes(data)] if isinstance(data, memoryview) else data)
@@ -93,17 +93,17 @@ def encode(record: Record) -> list[bytes]:
 
 
 def encode_append(number: int, offset: int, parts: Sequence[bytes]) -> list[bytes]:
-    """What `encode` makes of an Append; in a cycle there may be one for each of thousands of streams."""
+    """Encode an Append without making one: a cycle may have thousands."""
     return [APPEND_RECORD.pack(APPEND, number, offset, sum(map(len, parts))), *parts]
 
 
 def frame(seed: int, lsn: int, parts: Sequence[bytes]) -> bytes:
-    """The header of a frame whose records are `parts`."""
+    """Return the header of a frame whose records are `parts`."""
     return HEADER.pack(MAGIC, sum(map(len, parts)), lsn, digest_of(parts, seed ^ lsn))
 
 
 def read_frame(seed: int, view: memoryview, offset: int) -> tuple[int, memoryview] | None:
-    """The lsn and the records of the frame at `offset`, or None if no whole frame is there."""
+    """Return the lsn and the records of the frame at `offset`, None if no whole frame is there."""
     if offset + HEADER.size > len(view):
         return None
     magic, length, lsn, digest = HEADER.unpack_from(view, offset)
@@ -115,24 +115,24 @@ def read_frame(seed: int, view: memoryview, offset: int) -> tuple[int, memoryvie
 
 
 def decode(payload: memoryview) -> Iterator[Record]:
-    """The records of a whole frame. A ValueError or struct.error here is a bug or another version's log."""
-    place = 0
-    while place < len(payload):
-        kind, number = HEAD.unpack_from(payload, place)
-        place += HEAD.size
+    """Yield the records of a whole frame. Raises ValueError or struct.error for another version's log."""
+    at = 0
+    while at < len(payload):
+        kind, number = HEAD.unpack_from(payload, at)
+        at += HEAD.size
         if kind == PUT:
-            (length,) = PUT_LENGTH.unpack_from(payload, place)
-            place += PUT_LENGTH.size
-            yield Put(number, info_of(json.loads(bytes(payload[place : place + length]))))
-            place += length
+            (length,) = PUT_LENGTH.unpack_from(payload, at)
+            at += PUT_LENGTH.size
+            yield Put(number, info_of(json.loads(bytes(payload[at : at + length]))))
+            at += length
         elif kind == APPEND:
-            offset, length = APPEND_HEAD.unpack_from(payload, place)
-            place += APPEND_HEAD.size
-            yield Append(number, offset, payload[place : place + length])
-            place += length
+            offset, length = APPEND_HEAD.unpack_from(payload, at)
+            at += APPEND_HEAD.size
+            yield Append(number, offset, payload[at : at + length])
+            at += length
         elif kind == EXTENT:
-            yield Extent(number, *EXTENT_HEAD.unpack_from(payload, place))
-            place += EXTENT_HEAD.size
+            yield Extent(number, *EXTENT_HEAD.unpack_from(payload, at))
+            at += EXTENT_HEAD.size
         elif kind == DELETE:
             yield Delete(number)
         else:
@@ -140,7 +140,7 @@ def decode(payload: memoryview) -> Iterator[Record]:
 
 
 def info_of(row: dict[str, object]) -> Info:
-    """A row as stored. Fields this version does not know are an error: dropping them would lose them."""
+    """Return the row of a Put. Raises ValueError for unknown fields, which would be lost otherwise."""
     unknown = row.keys() - INFO_FIELDS
     if unknown:
         raise ValueError(f"fields {sorted(unknown)} are not of this version")

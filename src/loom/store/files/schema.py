@@ -87,7 +87,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
 
 def configure(connection: sqlite3.Connection) -> None:
-    """Turn off whatever SQLite does by itself: checkpoints, and flushes that nobody asked for."""
+    """Turn off what SQLite does by itself: checkpoints, and flushes that were not requested."""
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise ConfigError("The catalog cannot use a write-ahead log here; use a local file system.")

@@ -145,7 +145,7 @@ class Table:
         self._storing = {}
 
     def caught_up(self, dropped: list[int]) -> None:
-        """Note that the catalog has stored what was taken; forget what it can stand in for."""
+        """Note that the catalog has stored what was taken; forget the streams that may be looked up there."""
         self.caught_up_times += 1
         self._dropped.difference_update(dropped)
         stored, self._storing = self._storing, {}

@@ -1,7 +1,7 @@
-"""Damage at rest: whether a data directory still holds what it held. For a directory no server is using.
+"""Checks a data directory that no server uses for damage.
 
-First what a start does is done: the lock is taken and the log replayed. Then every content file is held
-against its row: its length, and of complete streams the digest. Repairs nothing that a start would not.
+First the directory is opened as a start does it: it is locked, and the log is replayed. Then every content
+file is compared with its row: the length, and the digest of complete streams. Nothing else is repaired.
 """
 
 import hashlib
@@ -21,8 +21,10 @@ PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One stream. `fault` says what is wrong, if anything is; `whole` that all bytes were compared with a
-    digest; `file` where its bytes are, relative to the directory."""
+    """One stream. `file` has its bytes, `fault` says what is wrong, if anything is.
+
+    `whole` says that every byte was compared with a digest.
+    """
 
     info: Info
     file: str
@@ -31,7 +33,7 @@ class Checked:
 
 
 def verify(root: Path, clock: Clock) -> Iterator[Checked]:
-    """Every stream of the directory, oldest first. Raises ConfigError with what to do."""
+    """Check every stream of the directory, oldest first. Raises ConfigError."""
     if not (root / "catalog.sqlite").exists():
         raise ConfigError(f"{root} is not a data directory of Loom.")
     parts = open_parts(Disk(root), clock, flush=True)
@@ -45,7 +47,7 @@ def verify(root: Path, clock: Clock) -> Iterator[Checked]:
 
 
 def fault_of(path: Path, info: Info) -> str:
-    """What is wrong with a content file, as the end of a sentence; empty if nothing is known to be."""
+    """Return what is wrong with a content file, as the end of a sentence, or an empty string."""
     try:
         size = path.stat().st_size if info.size or path.exists() else 0
         if size < info.size:
@@ -60,7 +62,7 @@ def fault_of(path: Path, info: Info) -> str:
 
 
 def sha256(path: Path, size: int) -> str:
-    """The digest of the first `size` bytes as a row has it; none need no file. Raises OSError."""
+    """Return the digest of the first `size` bytes, in the form of a row. Raises OSError."""
     sha = hashlib.sha256()
     if size:
         with path.open("rb", buffering=0) as file:
