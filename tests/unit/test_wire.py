@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from loom.http.stream.upload_headers import Upload
 from loom.model import Info, State
 from loom.wire.fields import digest_field, key_of, sha256_of, tag_of
-from loom.wire.head import Head
+from loom.wire.head import StreamHead
 from loom.wire.rows import StreamInfo, encode_row
 from loom.wire.upload import Progress, append_headers
 
 DIGEST = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 COUNTS = st.one_of(st.none(), st.integers(0, 10**15 - 1))
 HEADS = st.builds(
-    Head,
+    StreamHead,
     id=st.one_of(st.none(), st.just("a/%C3%BC")),
     key=st.just("1-a"),
     state=st.one_of(st.none(), st.sampled_from(State)),
@@ -46,12 +46,12 @@ class Received:
 
 @given(HEADS)
 def test_a_head_is_read_as_it_was_written(head):
-    assert Head.of(Received(head.headers)) == head
+    assert StreamHead.of(Received(head.headers)) == head
 
 
 def test_an_entity_tag_stands_in_for_the_key():
-    assert Head.of(Received(Head(tag="1-a").headers)) == Head(key="1-a", tag="1-a")
-    assert Head.of(Received([])) == Head()
+    assert StreamHead.of(Received(StreamHead(tag="1-a").headers)) == StreamHead(key="1-a", tag="1-a")
+    assert StreamHead.of(Received([])) == StreamHead()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_entity_tag_stands_in_for_the_key():
 )
 def test_a_value_that_loom_never_sends_is_refused(header, value):
     with pytest.raises(ValueError):
-        Head.of(Received([(header, value)]))
+        StreamHead.of(Received([(header, value)]))
 
 
 @pytest.mark.parametrize("field", ["", "md5=:AAAA:", "sha-256=AAAA", "sha-256=:AAAA:", f"sha-256=:{DIGEST}"])

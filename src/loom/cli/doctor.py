@@ -24,7 +24,7 @@ from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
 from loom.cli.running import write
 from loom.cli.target import resolve
-from loom.wire.head import Head
+from loom.wire.head import StreamHead
 from loom.wire.media import PROBLEM
 from loom.wire.upload import append_headers
 
@@ -103,10 +103,10 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def read_head(response: http.client.HTTPResponse) -> Head:
+def read_head(response: http.client.HTTPResponse) -> StreamHead:
     """Return what the headers say about a stream. Raise Stop if Loom never sends them."""
     try:
-        return Head.of(response.headers)
+        return StreamHead.of(response.headers)
     except ValueError as error:
         raise Stop(exit_codes.LOST, f"The headers are not those of a Loom: {error}.") from None
 

@@ -19,7 +19,7 @@ from loom.client.errors import Aborted, ClientError, Corrupted, Lost, NotFound
 from loom.client.session import Backoff, Session, check_end, head_of
 from loom.model import State
 from loom.wire.fields import tag_of
-from loom.wire.head import Head
+from loom.wire.head import StreamHead
 
 MAX_LINE = 1 << 20
 """Bytes of a line. A longer one is returned in parts."""
@@ -161,7 +161,7 @@ class Reading:
         url = self._session.stream_url(self.id, query)
         return self._session.request("GET", url, headers=headers, follow=True)
 
-    def _begin(self, head: Head, length: int | None) -> int:
+    def _begin(self, head: StreamHead, length: int | None) -> int:
         """Take over what the headers say. Return how many bytes to skip until the next byte wanted."""
         self.key = head.key or self.key
         self.state = head.state

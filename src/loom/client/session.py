@@ -22,7 +22,7 @@ from loom.client.address import has_user, token_fault, url_fault
 from loom.client.errors import BY_STATUS, ClientError, InvalidRequest, Lost, Refused
 from loom.errors import InvalidId
 from loom.model import check_id, quote_id
-from loom.wire.head import HEADERS, Head
+from loom.wire.head import HEADERS, StreamHead
 
 DETAIL_BYTES = 64 * 1024
 MAX_RETRY_AFTER = 300.0
@@ -215,11 +215,13 @@ async def refusal(response: aiohttp.ClientResponse) -> Refused:
     return kind(response.status, detail, problem=problem, retry_after=_retry_after(response))
 
 
-def head_of(response: aiohttp.ClientResponse, *needed: str) -> Head:
-    """Return what the headers say about the stream. Raise Refused if one of `needed`, members of Head, is
-    missing, or if a value is not Loom's."""
+def head_of(response: aiohttp.ClientResponse, *needed: str) -> StreamHead:
+    """Return what the headers say about the stream. `needed` are members of StreamHead.
+
+    Raises Refused if one of `needed` is missing, or if a value is not Loom's.
+    """
     try:
-        head = Head.of(response.headers)
+        head = StreamHead.of(response.headers)
     except ValueError as error:
         raise foreign(response, f"with the header {error}, which Loom does not send") from None
     missing = [HEADERS[member][0] for member in needed if getattr(head, member) is None]

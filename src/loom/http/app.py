@@ -22,7 +22,7 @@ from loom.http.problem import problem
 from loom.http.record import RECORD, Traffic
 from loom.http.service.events import ServiceEvents
 from loom.http.service.health import Probes
-from loom.http.service.listing import Listing
+from loom.http.service.listing import Lists
 from loom.http.service.metrics import Scrape
 from loom.http.service.openapi import Document
 from loom.http.service.spy import SpyOutput
@@ -56,7 +56,7 @@ def build_app(
         early_response=settings.early_response,
         producer_idle_timeout=settings.producer_idle_timeout,
     )
-    listing = Listing(service)
+    lists = Lists(service)
     probes = Probes(service)
     pages = Pages()
     routes = [
@@ -72,7 +72,7 @@ def build_app(
                 DELETE=writes.delete,
             ),
         ),
-        Route("/streams", Resource(GET=listing.read, DELETE=listing.delete)),
+        Route("/streams", Resource(GET=lists.read, DELETE=lists.delete)),
         Route("/events", Resource(GET=ServiceEvents(service).read)),
         Route("/tokens", Resource(POST=Tokens(auth).sign)),
         Route("/spy", Resource(GET=SpyOutput(spy, service).read)),

@@ -84,13 +84,13 @@ class Exchange(HTTPConnection):
             return
         if id is not None and not self.principal.covers(id) and self.scope["method"] != "POST":
             raise StreamNotFound(id)
-        raise Forbidden(f"This token does not allow to {action} here.")
+        raise Forbidden(f"This token does not have the scope {action} for this request.")
 
     def visible(self) -> Callable[[str], bool]:
         """Return a function that says which ids the client may read. Raises Forbidden if it may read none."""
         principal = self.principal
         if not principal.may(Action.READ):
-            raise Forbidden(f"This token does not allow to {Action.READ} here.")
+            raise Forbidden(f"This token does not have the scope {Action.READ}.")
         return principal.covers
 
     async def body(self, limit: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from loom import errors
 from loom.errors import LoomError, OffsetMismatch, RangeNotSatisfiable, Unauthorized, UnsupportedPatch
 from loom.http.headers import ACCEPT_PATCH, NO_STORE, NOSNIFF, Headers, content_length
-from loom.wire.head import Head
+from loom.wire.head import StreamHead
 from loom.wire.media import PROBLEM
 
 
@@ -106,7 +106,7 @@ def problem_of(
             "expected-offset": error.offset,
             "provided-offset": error.provided,
         }
-        extra += Head(size=error.offset, complete=False).headers
+        extra += StreamHead(size=error.offset, complete=False).headers
     if isinstance(error, UnsupportedPatch):
         extra.append(ACCEPT_PATCH)
     if error.retry_after is not None:

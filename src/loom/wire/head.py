@@ -1,4 +1,4 @@
-"""What the headers of a response say of a stream. The server writes a Head; clients read it. Pure."""
+"""What the headers of a response say of a stream. The server writes a StreamHead; clients read it. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from loom.model import State
 from loom.wire.fields import digest_field, key_of, sha256_of, tag_of
 
 
-class Fields(Protocol):
+class Received(Protocol):
     """The headers of a response, by name in any case."""
 
     def get(self, name: str, /) -> str | None:
@@ -16,7 +16,7 @@ class Fields(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class StreamHead:
     """Headers of a response that describe a stream; None stands for an absent one.
 
     `id` is percent-encoded. `tag` is the key, sent as an entity tag. `start` is the offset of the first byte
@@ -37,7 +37,7 @@ class Head:
     digest: str | None = None
 
     @classmethod
-    def of(cls, fields: Fields) -> Self:
+    def of(cls, fields: Received) -> Self:
         """Read the headers of a response; `key` is taken from the entity tag where it has no header itself.
 
         Raises ValueError, with the header and its value, for a value that Loom never sends.

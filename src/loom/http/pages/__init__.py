@@ -27,7 +27,7 @@ _IMPORT = re.compile(r"""^(?:import|export|\}) .*?["']\./([\w.-]+)["'];$""", re.
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class Asset:
     """One response: its headers and its body."""
 
     headers: Headers
@@ -73,7 +73,7 @@ class Pages:
         else:
             await _answer(exchange, file)
 
-    def _page(self, name: str, texts: dict[str, str]) -> File:
+    def _page(self, name: str, texts: dict[str, str]) -> Asset:
         """Build a page with its scripts and its style in the head, and the policy that admits only these."""
         entry = f"{name}.js"
         hashes = {module: _hash(texts[module]) for module in modules_of(entry, texts)}
@@ -121,16 +121,16 @@ def policy_for(scripts: Iterable[str], style: str) -> Headers:
     ]
 
 
-def _file(text: str, content_type: bytes, headers: Headers) -> File:
+def _file(text: str, content_type: bytes, headers: Headers) -> Asset:
     body = text.encode()
     etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode()
     same_origin = (b"cross-origin-resource-policy", b"same-origin")
-    return File(
+    return Asset(
         [(b"content-type", content_type), (b"etag", etag), NOSNIFF, same_origin, *headers], body, etag
     )
 
 
-async def _answer(exchange: Exchange, file: File) -> None:
+async def _answer(exchange: Exchange, file: Asset) -> None:
     if file.etag in b",".join(exchange.all(b"if-none-match")):
         await exchange.respond(304, file.headers)
     else:

@@ -17,7 +17,7 @@ from loom.wire.times import parse_rfc3339
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 
 
-class Listing:
+class Lists:
     """The handlers of /streams."""
 
     def __init__(self, service: Service) -> None:
@@ -47,7 +47,7 @@ class Listing:
         if "prefix" not in given:
             raise BadRequest("Name the streams with prefix=...; an empty prefix means every stream.")
         if not (exchange.principal.may(Action.REPLACE) and exchange.principal.covers_all(given["prefix"])):
-            raise Forbidden("This token does not allow to delete all of these streams.")
+            raise Forbidden("This token may not delete all of these streams.")
         query = Query(prefix=given["prefix"])
         count, below = await self._service.listing.count(query)
         if dry:

@@ -18,7 +18,7 @@ from loom.http.stream.sse import StreamEvents, accepts_events
 from loom.model import Info
 from loom.streams.reading import FileSlice, Piece
 from loom.streams.service import Service
-from loom.wire.head import Head
+from loom.wire.head import StreamHead
 from loom.wire.rows import encode_row
 
 
@@ -77,7 +77,9 @@ class Reads:
         """Answer HEAD for a client that may write but not read: only how much of the stream is stored."""
         exchange.require(Action.WRITE, id)
         info = await self._service.info(id)
-        await exchange.respond(200, [*Head(tag=info.key).headers, NO_STORE, *self._upload_headers(info)])
+        await exchange.respond(
+            200, [*StreamHead(tag=info.key).headers, NO_STORE, *self._upload_headers(info)]
+        )
 
     async def _with_digest(self, info: Info, selection: Selection) -> Info:
         """Return the stream with its digest if the response sends one."""

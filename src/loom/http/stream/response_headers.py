@@ -16,7 +16,7 @@ from loom.http.stream.lifetime import lifetime_headers
 from loom.http.stream.ranges import PartialContent
 from loom.model import Info, State, quote_id
 from loom.streams.ranges import Part
-from loom.wire.head import Head
+from loom.wire.head import StreamHead
 
 
 def created_headers(info: Info, *, replaced: bool) -> Headers:
@@ -32,12 +32,12 @@ def created_headers(info: Info, *, replaced: bool) -> Headers:
 
 def changed_headers(info: Info) -> Headers:
     """Return the headers of the response to a PATCH, and to a creation among others."""
-    return [*Head(id=quote_id(info.id), tag=info.key).headers, *lifetime_headers(info), NO_STORE]
+    return [*StreamHead(id=quote_id(info.id), tag=info.key).headers, *lifetime_headers(info), NO_STORE]
 
 
 def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
     """Return the headers of a response with a part of a stream. Without validators it must not be cached."""
-    shown = Head(
+    shown = StreamHead(
         id=quote_id(info.id),
         key=info.key,
         state=info.state,
@@ -65,7 +65,7 @@ def unchanged_headers(validators: Validators) -> Headers:
 
 def event_headers(info: Info) -> Headers:
     """Return the headers of a response that sends a stream as events."""
-    shown = Head(id=quote_id(info.id), state=info.state, metadata=info.metadata)
+    shown = StreamHead(id=quote_id(info.id), state=info.state, metadata=info.metadata)
     return [*EVENT_HEADERS, VARY, *shown.headers, *lifetime_headers(info)]
 
 
@@ -76,7 +76,7 @@ def upload_headers(info: Info, now: float, limit: int = 0) -> Headers:
     """
     complete = info.state is State.COMPLETE
     length = info.size if complete else info.length
-    progress = Head(size=info.size, complete=complete, length=length, epoch=info.epoch)
+    progress = StreamHead(size=info.size, complete=complete, length=length, epoch=info.epoch)
     age = None if info.deadline is None else max(0, round(info.deadline - now))
     return [*progress.headers, *limit_headers(0 if info.state.final else limit, age)]
 
