@@ -24,20 +24,23 @@ def operations(tag: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield path, method.upper(), item[method]
 
 
-def requests(tag: str) -> Iterator[str]:
+def of_tag(tag: str) -> Iterator[str]:
     """Yield the table of the requests with this tag, and that of their parameters."""
     yield from ("| request | response |", "|---|---|")
     used: dict[str, list[str]] = {}
     for path, method, operation in operations(tag):
         yield f"| `{method} {path}` | {operation['summary']}. {operation['description']} |"
         for each in operation.get("parameters", []):
-            methods = used.setdefault(each["$ref"].rpartition("/")[2], [])
-            methods += [] if f"`{method}`" in methods else [f"`{method}`"]
+            request = (
+                f"`{method}`" if path.startswith("/stream/") or path == "/stream" else f"`{method} {path}`"
+            )
+            requests = used.setdefault(each["$ref"].rpartition("/")[2], [])
+            requests += [] if request in requests else [request]
     if used:
         yield from ("", "| parameter or header | of | meaning |", "|---|---|---|")
-    for key, methods in used.items():
+    for key, requests in used.items():
         parameter = SOURCE["components"]["parameters"][key]
-        yield f"| {shown(parameter)} | {', '.join(methods)} | {parameter['description']} |"
+        yield f"| {shown(parameter)} | {', '.join(requests)} | {parameter['description']} |"
 
 
 def shown(parameter: dict[str, Any]) -> str:
@@ -95,7 +98,7 @@ def with_tables(text: str) -> str:
 
     def table(found: re.Match[str]) -> str:
         name = found[2]
-        rows = TABLES[name]() if name in TABLES else requests(name)
+        rows = TABLES[name]() if name in TABLES else of_tag(name)
         return found[1] + "".join(f"{row}\n" for row in rows)
 
     return TABLE.sub(table, text)

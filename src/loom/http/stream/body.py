@@ -61,12 +61,12 @@ class Body:
             async with _beside(answer if early else None):
                 await self._receive(exchange, producer, upload)
                 upload.check(producer.offset, producer.info.length, ended=True)
-                # A stream of the announced length is complete: some clients do not send Upload-Complete: ?1
-                # then.
+                # A stream of the announced length is complete, even if the client does not say so.
                 whole = upload.length if producer.info.length is None else producer.info.length
                 more = upload.complete is False and producer.offset != whole
                 info = await (producer.leave_open() if more else producer.complete(upload.digest))
                 if early:
+                    # A short body may end before the task that answers has sent the head.
                     await begun.wait()
         except BaseException as error:
             if not isinstance(error, WriterLost):
@@ -88,6 +88,7 @@ class Body:
     async def _receive(self, exchange: Exchange, producer: Producer, upload: Upload) -> None:
         """Pass the body on to its end. Raises Disconnected, ProducerIdle, LoomError."""
         receive = _timed(exchange.receive, self._idle_timeout) if self._idle_timeout else exchange.receive
+        # A takeover, a delete or a failed store ends this producer also while it awaits bytes.
         async with interruptible() as interrupt:
             producer.on_lost(interrupt)
             more = True
@@ -98,6 +99,7 @@ class Body:
                 if data := message.get("body"):
                     exchange.record.received += len(data)
                     upload.check(producer.offset + len(data), producer.info.length)
+                    # The bytes that the quota admits are stored before the rest is refused.
                     size, exceeded = exchange.spend(len(data))
                     await producer.take(bytes(data[:size]))
                     if exceeded is not None:
