@@ -1,4 +1,7 @@
-"""Writes the tables of http.md and the table of requests in the README from the OpenAPI document."""
+"""Writes the tables of http.md and the table of requests in the README from the OpenAPI document.
+
+`python docs/reference.py` runs it.
+"""
 
 import json
 import re
@@ -104,6 +107,7 @@ def with_tables(text: str) -> str:
     return TABLE.sub(table, text)
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write the tables into both pages."""
     for page in (DOCS / "http.md", DOCS.parent / "README.md"):
         page.write_text(with_tables(page.read_text()))

@@ -1,4 +1,4 @@
-"""Writes configuration.md and the table of settings in the README from the declarations of the settings."""
+"""Writes what the documentation takes from the code: configuration.md, tables of the README and http.md."""
 
 import re
 from pathlib import Path
@@ -45,6 +45,9 @@ def with_table(text: str) -> str:
 
 
 if __name__ == "__main__":
+    import http_reference  # beside this file, which Python adds to the path
+
     (DOCS / "configuration.md").write_text(page())
     readme = DOCS.parent / "README.md"
     readme.write_text(with_table(readme.read_text()))
+    http_reference.write()

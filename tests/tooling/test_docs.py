@@ -42,7 +42,7 @@ def test_requests_headers_and_errors_in_the_documentation_are_those_of_the_opena
     for path in (DOCS / "http.md", ROOT / "README.md"):
         text = path.read_text()
         assert "<!-- http: " in text
-        assert text == reference["with_tables"](text), "run: .venv/bin/python docs/http_reference.py"
+        assert text == reference["with_tables"](text), "run: .venv/bin/python docs/reference.py"
 
 
 def test_every_setting_says_what_it_is_for():
