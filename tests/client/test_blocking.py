@@ -15,6 +15,7 @@ from tests.support.program import BIN, environment
 from loom.client import AsyncClient, Client, StreamHandler
 from loom.client.blocking import Following, Items
 from loom.client.errors import Conflict, InvalidRequest, NotFound
+from loom.client.reading import Reading
 
 
 @pytest.fixture
@@ -64,19 +65,38 @@ def public(kind):
     return {name: value for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
 
 
-def test_its_methods_have_the_arguments_and_types_of_the_async_client():
+def test_its_methods_have_the_arguments_types_and_documentation_of_the_async_client():
     assert public(Client).keys() - {"run"} == public(AsyncClient).keys()
     for name, method in (public(AsyncClient) | {"__init__": AsyncClient.__init__}).items():
-        theirs, ours = inspect.signature(method), inspect.signature(getattr(Client, name))
-        assert ours.parameters == theirs.parameters, name
-        given, expected = ours.return_annotation, theirs.return_annotation
-        if name == "follow":
-            assert given == Following.__name__
-        elif get_origin(expected) is AsyncGenerator:
-            item = get_args(expected)[0]
-            assert given == f"{Items.__name__}[{item.__name__}]", name
+        ours = getattr(Client, name)
+        expected, given = inspect.signature(method), inspect.signature(ours)
+        assert given.parameters == expected.parameters, name
+        assert ours.__doc__ == method.__doc__ or name == "close"
+        result = expected.return_annotation
+        if get_origin(result) is AsyncGenerator:
+            assert get_origin(given.return_annotation) is Items, name
+            assert get_args(given.return_annotation) == get_args(result)[:1], name
         else:
-            assert given == expected, name
+            assert given.return_annotation == (Following if result is Reading else result), name
+
+
+def test_a_program_may_exit_without_closing_it_and_a_child_needs_its_own(url):
+    program = """
+import os, sys
+from loom.client import Client
+from loom.client.errors import InvalidRequest
+client = Client(sys.argv[1])
+client.push("a", b"text")
+if not (child := os.fork()):
+    try:
+        client.read("a")
+    except InvalidRequest as error:
+        client.close()
+        os._exit(7 if "fork" in str(error) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert client.read("a") == b"text"
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program, url], check=True, timeout=30)
 
 
 def test_every_thread_may_use_it_and_close_cancels_all_calls(url):
