@@ -33,9 +33,12 @@ CANNOT_START = 2
 
 @dataclass(frozen=True)
 class Fault:
-    """What strikes: the `nth` such `operation` (open, write, sync, rename, commit) on a file whose name
-    begins with `prefix`, counted from 1, or every one with 0. `kind` is an errno's name; `torn`: half of it
-    is written, then the process is gone; `skipped`: it is said to be done.
+    """Makes the `nth` `operation` (open, write, sync, rename, commit) fail, counted from 1, or all with 0.
+
+    Only files count whose names begin with `prefix`.
+
+    `kind` is the name of an errno, or `torn` (half is written, then the process is killed), or `skipped`
+    (nothing is done and success is reported).
     """
 
     operation: str
@@ -43,28 +46,28 @@ class Fault:
     kind: str
     nth: int = 1
     early: bool = False
-    """Counted from the very start."""
+    """Count from the start of the process, not from the end of recovery."""
     struck: str = ""
-    """The file that says so."""
+    """A file that is created when the fault strikes."""
 
     @property
     def error(self) -> OSError:
-        """As the kernel would say it."""
+        """The error as the kernel reports it."""
         number = getattr(errno, self.kind)
         return OSError(number, os.strerror(number))
 
     def program(self) -> tuple[str, ...]:
-        """What to start in place of `loom`."""
+        """Return the program to start in place of `loom`."""
         return (sys.executable, __file__, json.dumps(asdict(self)))
 
 
 def lying(prefix: str) -> tuple[str, ...]:
-    """A server whose flushes of some files do nothing."""
+    """Return a server program whose flushes of some files do nothing."""
     return Fault("sync", prefix, "skipped", nth=0, early=True).program()
 
 
 class Trigger:
-    """Counts operations, and says when the fault strikes. Called from every thread of the store."""
+    """Counts operations and decides when the fault strikes. Used by every thread of the store."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -73,7 +76,7 @@ class Trigger:
         self._lock = threading.Lock()
 
     def strikes(self, operation: str, name: str) -> bool:
-        """Now?"""
+        """Return True if this operation has to fail."""
         fault = self.fault
         if not self.armed or operation != fault.operation or not name.startswith(fault.prefix):
             return False
@@ -124,7 +127,7 @@ class FailingDisk(Disk):
 
 
 class FailingCatalog(Catalog):
-    """SQLite does its own writing, so its commits fail one level above."""
+    """Fails commits. SQLite has its own file operations, so they fail one level above."""
 
     trigger: Trigger
 

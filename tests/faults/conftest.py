@@ -10,32 +10,32 @@ from tests.support.server import Server
 
 SEED = int(os.environ.get("SEED", "1"))
 ROUNDS = int(os.environ.get("ROUNDS", "0"))
-"""How many rounds each test goes; 0: as many as CI has time for."""
+"""Rounds of each test; 0 for as many as CI has time for."""
 PER_ROUND = 60
-"""Seconds that a round takes at the very most."""
+"""Seconds that a round takes at most."""
 
 Run = Callable[..., Awaitable[Server]]
 
 
 def rounds(usual: int) -> int:
-    """How many this run goes, where CI goes `usual` ones."""
+    """Return the rounds of this run; CI does the `usual` number."""
     return ROUNDS or usual
 
 
 def within(usual: int) -> pytest.MarkDecorator:
-    """The time limit of a test of so many rounds."""
+    """Return the time limit for a test of so many rounds."""
     return pytest.mark.timeout(60 + PER_ROUND * rounds(usual))
 
 
 @pytest.fixture
 def seed() -> int:
-    """Told with every failure."""
+    """Return the seed, which is printed with every failure."""
     return SEED
 
 
 @pytest.fixture
 async def run(tmp_path: Path) -> AsyncIterator[Run]:
-    """Start a server on a data directory; none is left in the end. What it logs is in `server.log`."""
+    """Start servers on data directories; stop all of them at the end. Their logs are in `server.log`."""
     servers: list[Server] = []
 
     async def start(data: Path, **options: object) -> Server:
@@ -49,7 +49,7 @@ async def run(tmp_path: Path) -> AsyncIterator[Run]:
 
 @pytest.fixture
 def volume_of(tmp_path: Path) -> Iterator[Callable[[str], Volume]]:
-    """Make a file system of a kind, mounted; in the end nothing of it is left."""
+    """Create mounted file systems of a kind; remove them at the end."""
     if reason := why_not():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     volumes: list[Volume] = []

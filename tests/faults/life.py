@@ -15,7 +15,7 @@ STORE_FAILED = 70
 
 
 class Life:
-    """`program` is what stands for `loom`, `options` are settings of the server."""
+    """Runs `program`, which is `loom` or a failing one, with `options` as settings."""
 
     def __init__(
         self, volume: Volume, run: Run, seed: int, *, program: Sequence[str] = LOOM, **options: object
@@ -28,7 +28,7 @@ class Life:
         self._rng = random.Random(seed)
 
     async def start(self) -> Server:
-        """Start the server and hold what it has against what was told."""
+        """Start the server and compare what it has with what was reported."""
         server = await self._run(self._volume.path / "data", program=self._program, **self._options)
         await self.world.check(server)
         return server
@@ -51,7 +51,7 @@ class Life:
         await asyncio.to_thread(self._volume.mount)
 
     async def crashes(self, count: int) -> None:
-        """So many of them, and a last look."""
+        """Run so many rounds, then check once more."""
         for _ in range(count):
             await self.crash()
         await self.start()

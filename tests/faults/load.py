@@ -1,5 +1,5 @@
 """Producers over HTTP: each changes one name after the other, at random from its own seed, until the server
-is gone. What is asked for and what is told goes into the ledger.
+is gone. What is asked for and what is reported goes into the ledger.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ LOST = Cut, ConnectionError, IncompleteReadError
 
 
 class Gone(Exception):
-    """The server is not there any more."""
+    """The server has ended."""
 
 
 SIZES = [1, 100, 100, 100, 3_000, 60_000, 300_000, 700_000]
-"""Of pieces: single bytes, lines, and what is too large for the commit log."""
+"""Sizes of pieces: single bytes, lines, and large writes that bypass the commit log."""
 PIECES = [0, 1, 5, 30, 150]
 PACES = [0, 0, 0.001, 0.01]
 WINDOW = 3600
@@ -32,7 +32,7 @@ WINDOW = 3600
 
 @contextmanager
 def again() -> Iterator[None]:
-    """A lost connection is no failure, as long as the server takes others; without one raises Gone."""
+    """Accept a lost connection while the server accepts others; raise Gone once it does not."""
     try:
         yield
     except ConnectionRefusedError as error:
@@ -41,15 +41,15 @@ def again() -> Iterator[None]:
         pass
 
 
-def tell(name: Name, head: Head, since: int) -> Take | None:
-    """Note what the head of an answer tells; the take it is about. Raises Cut where it tells nothing."""
+def note_head(name: Name, head: Head, since: int) -> Take | None:
+    """Record what the headers of an answer report; return their take. Raises Cut without headers."""
     if head.status >= 500:
         raise Cut
     if head.status == 404:
-        name.told(NOTHING, since)
+        name.reported(NOTHING, since)
         return None
     metadata = json.loads(head["x-stream-metadata"])
-    name.told(metadata["take"], since)
+    name.reported(metadata["take"], since)
     take = name.takes[metadata["take"]]
     take.noticed(metadata["note"])
     if head["x-stream-state"] in FINAL:
@@ -70,7 +70,7 @@ class Producer:
         self._seen = seen
 
     async def work(self, server: Server, rng: random.Random) -> None:
-        """One change after the other."""
+        """Make one change after the other."""
         while self.name.certain:
             with again():
                 await self._turn(server, rng)
@@ -96,7 +96,7 @@ class Producer:
         return take, headers
 
     async def _create(self, server: Server, rng: random.Random) -> None:
-        """In place of what is there, if something is."""
+        """Create a stream, replacing the one that exists, if any."""
         replaces = self.name.now is not None
         take, headers = self._new(rng)
         self.name.asks(take.number)
@@ -106,7 +106,7 @@ class Producer:
                 await self._send(server, wire, take, rng)
 
     async def _race(self, server: Server, rng: random.Random) -> None:
-        """Two who want the same id: one gets it."""
+        """Let two producers create the same id: one succeeds."""
         both = [self._new(rng) for _ in range(2)]
         self.name.asks(*(take.number for take, _ in both))
         async with connect(server) as one, connect(server) as other:
@@ -122,7 +122,7 @@ class Producer:
         await wire.post(self.name.target, **headers)
         head = await wire.answer()
         if head.status == 201:
-            self.name.told(take.number, since)
+            self.name.reported(take.number, since)
         elif head.status == 409:
             self._seen["refused"] += 1
             self.name.done()
@@ -140,13 +140,13 @@ class Producer:
                 take.was("open")
 
     async def _resume(self, server: Server, rng: random.Random) -> None:
-        """Go on where it ends, whoever else is about to."""
+        """Resume at the end, while another producer may do the same."""
         take = self.name.now
         assert take is not None
         since = self.name.reached
         async with connect(server) as wire:
             await wire.request("HEAD", self.name.target)
-            assert tell(self.name, await wire.answer(), since) is take
+            assert note_head(self.name, await wire.answer(), since) is take
             offset = int(wire.head["upload-offset"])
             take.acknowledged(offset)
         if take.states <= FINAL:
@@ -218,7 +218,7 @@ class Producer:
                 await asyncio.gather(telling, return_exceptions=True)
 
     async def _follow_progress(self, wire: Wire, take: Take) -> str:
-        """Note each line that comes; the state in the last one."""
+        """Record each progress line; return the state in the last one."""
         last: dict[str, object] = {}
         while line := await wire.read_chunk():
             last = json.loads(line)
@@ -226,7 +226,7 @@ class Producer:
         return str(last.get("state"))
 
     async def _note(self, server: Server, rng: random.Random) -> None:
-        """Change the metadata; once it is final, only once more."""
+        """Change the metadata; after the end only once."""
         take = self.name.now
         assert take is not None
         take.asked += 1
@@ -249,7 +249,7 @@ class Producer:
             self._is_done(await wire.answer(), "deleted")
 
     def _is_done(self, head: Head, what: str) -> bool:
-        """Note the answer to a change; True if it is done."""
+        """Record the answer to a change; return True if it was made."""
         if head.status >= 500:
             raise Cut
         assert head.status < 300, head

@@ -11,7 +11,7 @@ from base64 import b64decode
 from typing import Any
 
 from tests.faults.ledger import FINAL, Name, Take
-from tests.faults.load import again, tell
+from tests.faults.load import again, note_head
 from tests.support.peers import bytes_of, connect
 from tests.support.server import Server
 from tests.support.wire import Wire
@@ -23,7 +23,7 @@ FOR_EVER = 10**11
 
 
 class Reader:
-    """Follows one name; `key` and `offset` are where it has come to."""
+    """Follows one name; `key` and `offset` are its position."""
 
     def __init__(self, name: Name) -> None:
         self._name = name
@@ -31,10 +31,10 @@ class Reader:
         self._key = ""
         self._offset = 0
         self.resumed = 0
-        """How often it went on where it had been."""
+        """How often it resumed."""
 
     async def read(self, server: Server, rng: random.Random) -> None:
-        """Until the server is gone."""
+        """Follow until the server has ended."""
         ways = [self._from_start, self._by_offset, self._by_range, self._by_event, self._by_event]
         while True:
             with again():
@@ -60,7 +60,7 @@ class Reader:
         if head.status == 416:
             self._start_over(None)  # of a stream that is shorter than the one before it, or done
             return
-        take = tell(self._name, head, since)
+        take = note_head(self._name, head, since)
         if take is None:
             self._start_over(None)
             return
@@ -86,7 +86,7 @@ class Reader:
                 self._start_over(None)
                 return
             assert head.status != 400, "the offset it was shown is not there any more"
-            take = tell(self._name, head, since)
+            take = note_head(self._name, head, since)
             if take is None:
                 self._start_over(None)
                 return

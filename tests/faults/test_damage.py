@@ -1,4 +1,4 @@
-"""Damage at rest: bits flipped, files cut or removed behind the server's back. None is taken for good."""
+"""Damage at rest: bits flipped, files truncated or removed from outside. None is served as whole."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ HARM = {"flipped": flip, "cut": lambda path: os.truncate(path, SIZE - 1), "remov
 
 
 async def stored(server, names) -> None:
-    """Complete streams under these names, with their digests."""
+    """Create complete streams with these names, with digests."""
     for number, name in enumerate(names):
         async with produce(server, f"/stream/{name}") as wire:
             await send(wire, Content(number), 0, SIZE)
@@ -35,7 +35,7 @@ async def stored(server, names) -> None:
 
 
 def files_in(data):
-    """The content files, oldest first."""
+    """Return the content files, oldest first."""
     return sorted(path for path in (data / "content").rglob("*") if path.is_file())
 
 

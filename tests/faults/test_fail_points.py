@@ -1,5 +1,5 @@
 """One failure at one place of the real server under load: the n-th write, flush or commit. What the store
-does then is in the table; what was told before holds after the next start, always.
+does then is in the table; what was reported before holds after the next start, always.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ STOPS = [
 ]
 """Operation, names, error, and how many go well before, at most: the store must not go on after these."""
 GOES_ON = [("write", "content/", "ENOSPC", 40), ("commit", "", "ENOSPC", 3)]
-"""These cost streams at most."""
+"""Failures that end streams, at most."""
 TORN = [("write", "log/", "torn", 150), ("write", "content/", "torn", 40)]
-"""Half a write, and the process is gone."""
+"""Half a write, then the process is killed."""
 AT_START = [("open", ""), ("write", ""), ("sync", ""), ("rename", ""), ("commit", "")]
 TURNS = 1
 
 
 async def probe(server) -> list[int]:
-    """What /readyz says on one connection, as long as it says anything."""
+    """Collect the answers of /readyz on one connection while there are any."""
     statuses = []
     try:
         async with connect(server) as wire:
@@ -89,7 +89,7 @@ async def test_half_a_write_and_a_kill_lose_nothing(case, tmp_path, run):
 
 
 async def fails(case, data, run, turn):
-    """A world, and a server that is going to fail; it has something to lose by then."""
+    """Return a world with streams, and a server that is about to fail."""
     operation, prefix, kind, most = case
     rng = random.Random(f"{SEED} {case} {turn}")
     struck = f"{data}.struck"

@@ -1,4 +1,4 @@
-"""A file system that is really full: what is stored is read, ended and deleted, and nothing told is lost."""
+"""A file system that is full: streams are read, ended and deleted, and nothing reported is lost."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ LINE = 100
 
 
 def fill(volume) -> None:
-    """Leave no block for anyone."""
+    """Fill every block."""
     path = volume.outside / "filler"
     size = 1 << 26
     with open(path, "wb", buffering=0) as file:
@@ -67,7 +67,7 @@ async def test_on_a_full_file_system_streams_are_read_ended_and_deleted(kind, vo
 
 
 async def ended(server, target) -> bytes:
-    """The bytes of an aborted stream, once it is one: its producer is cut before that is durable."""
+    """Wait until the stream is aborted, which is after its producer is cut; return its bytes."""
     while True:
         head, body = await ask(server, "GET", f"{target}?notail")
         if head["x-stream-state"] == "aborted":
@@ -76,7 +76,7 @@ async def ended(server, target) -> bytes:
 
 
 async def grows_until_cut(wire, content) -> bool:
-    """Send until the server says no; True if it did."""
+    """Send until the server refuses; return True if it did."""
     try:
         for offset in range(0, 1 << 30, 1 << 20):
             await send(wire, content, offset, 1 << 20)

@@ -1,5 +1,5 @@
 """kill -9 under load, with readers attached that come back: what any of them was shown at an offset is what
-everyone finds there after, and nothing that was told is taken back.
+everyone finds there after, and nothing that was reported is taken back.
 """
 
 import asyncio

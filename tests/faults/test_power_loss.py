@@ -1,5 +1,5 @@
 """Power losses of real file systems: ext4 and XFS are shut down without their journals, again and again,
-under the server as users run it. What any producer or reader was told before is still true after.
+under the server as users run it. What any producer or reader was reported before is still true after.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from tests.support.server import tell
 
 CRASHES = 25
 SOON = 8
-"""Crashes after which a broken promise has to be found."""
+"""Crashes within which a broken promise has to be found."""
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 @within(CRASHES)
-async def test_what_was_told_is_true_after_every_power_loss(kind, volume_of, run, seed):
+async def test_what_was_reported_is_true_after_every_power_loss(kind, volume_of, run, seed):
     life = Life(await asyncio.to_thread(volume_of, kind), run, seed)
     await life.crashes(rounds(CRASHES))
     tell(f"{kind}, seed {seed}: {life.world}")

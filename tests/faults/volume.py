@@ -24,7 +24,7 @@ NEEDED = ("unshare", "nsenter", "mount", "umount", "mkfs.ext4", "mkfs.xfs")
 
 
 def why_not() -> str:
-    """What keeps this machine from mounting images; empty if nothing does."""
+    """Return what keeps this machine from mounting images; empty if it can."""
     missing = [each for each in NEEDED if shutil.which(each) is None]
     if missing:
         return f"{', '.join(missing)} not installed: scripts/tools names the packages"
@@ -34,7 +34,7 @@ def why_not() -> str:
 
 
 class Volume:
-    """One file system. `path` is where it is for programs started with `enter`, `outside` for this one."""
+    """One file system. `path` is its path for programs run with `enter`, `outside` its path for this one."""
 
     def __init__(self, kind: str, place: Path) -> None:
         self._image = place / f"{kind}.image"
@@ -58,7 +58,7 @@ class Volume:
         return subprocess.run([*self.enter, *command], check=True, capture_output=True)
 
     def mount(self) -> None:
-        """Mount it, which is when its journal is replayed."""
+        """Mount it, which replays its journal."""
         self.run("mount", "-o", "loop", self._image, self.path)
 
     def crash(self) -> None:
@@ -70,11 +70,11 @@ class Volume:
             os.close(fd)
 
     def unmount(self) -> None:
-        """Everyone who had a file of it open has to be gone."""
+        """Unmount it. No process may have a file of it open."""
         self.run("umount", self.path)
 
     def close(self) -> None:
-        """Take all of it down."""
+        """Unmount and remove it."""
         self._holder.kill()
         self._holder.communicate()
         self._image.unlink()

@@ -1,4 +1,4 @@
-"""Everything that goes on at one server, and what has to be true of it after every restart."""
+"""Everything that happens at one server, and what has to be true of it after every restart."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ class World:
         self.names: list[Name] = []
         self.readers: list[Reader] = []
         self.seen: Counter[str] = Counter()
-        """What happened how often."""
+        """How often each outcome was seen."""
         self._seed = seed
         self._lives = count()
         numbers: Callable[[], int] = count(NOTHING + 1).__next__
@@ -48,7 +48,7 @@ class World:
         return name
 
     async def live(self, server: Server) -> None:
-        """All of it at once, until the server is gone; raises where something was told that is not so."""
+        """Run everything at once until the server has ended. Raises where a report was not true."""
         life = next(self._lives)
         tasks = [
             asyncio.create_task(until_gone(work(server, random.Random(f"{self._seed} {life} {place}"))))
@@ -59,12 +59,12 @@ class World:
         await all_of(tasks)
 
     def _attached(self) -> list[Reader]:
-        """The readers of the names that are still worked on."""
+        """Return the readers of the names that producers still work on."""
         worked = {id(producer.name) for producer in self._producers}
         return [reader for name, reader in zip(self.names, self.readers, strict=True) if id(name) in worked]
 
     async def check(self, server: Server) -> None:
-        """After a restart: hold everything that is there against everything that was told."""
+        """Compare everything there is after a restart with everything that was reported."""
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def one(name: Name) -> bool:
@@ -80,12 +80,12 @@ class World:
 
     def __str__(self) -> str:
         resumed = sum(reader.resumed for reader in self.readers)
-        shown = sum(take.told for name in self.names for take in name.takes.values()) >> 20
+        shown = sum(take.reported for name in self.names for take in name.takes.values()) >> 20
         return f"{dict(self.seen)}; {len(self.names)} names, {shown} MiB, readers resumed {resumed} times"
 
 
 async def all_of(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
-    """What they return; the first that fails ends all others."""
+    """Return the results; the first failure cancels all others."""
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -100,7 +100,7 @@ async def until_gone(work: Coroutine[None, None, None]) -> None:
 
 
 async def look(server: Server, name: Name) -> bool:
-    """Read one name whole; True if something is there."""
+    """Read one stream to its end; return True if it exists."""
     try:
         head, body = await ask(server, "GET", f"{name.target}?notail")
     except Cut:
@@ -122,7 +122,7 @@ async def look(server: Server, name: Name) -> bool:
 
 
 async def listing(server: Server) -> set[str]:
-    """What GET /streams shows of ours."""
+    """Return what GET /streams shows of our streams."""
     targets: set[str] = set()
     query = {"prefix": PREFIX, "limit": 1000}
     while True:

@@ -1,4 +1,4 @@
-"""A directory where files cost little, a clock, and stores that are closed at the end."""
+"""A directory in memory, a clock set by hand, and stores that are closed at the end of a test."""
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,8 +18,8 @@ Starter = Callable[..., Awaitable[FilesStore]]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """In memory where there is such a file system."""
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a directory, in memory if the system has a file system there."""
     if not MEMORY.is_dir():
         yield tmp_path
         return
@@ -33,13 +33,13 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def disk(place: Path) -> FaultyDisk:
-    return FaultyDisk(place / "data")
+def disk(folder: Path) -> FaultyDisk:
+    return FaultyDisk(folder / "data")
 
 
 @pytest.fixture
 async def starter(disk: FaultyDisk, clock: ManualClock) -> AsyncIterator[Starter]:
-    """Starts the store in `disk`'s directory, after closing the one before."""
+    """Start a store in the directory of `disk`, after closing the one before."""
     stores: list[FilesStore] = []
 
     async def again(other: Disk | None = None, **options: Any) -> FilesStore:

@@ -16,7 +16,7 @@ from loom.store.files.disk import Disk
 
 SECTOR = 512
 Write = tuple[int, bytes] | int
-"""Bytes at an offset, or a cut to a size."""
+"""Bytes at an offset, or a truncation to a size."""
 
 
 @dataclass(eq=False)
@@ -40,22 +40,22 @@ def apply(content: bytearray, write: Write) -> None:
 
 
 def apply_sectors(content: bytearray, write: tuple[int, bytes], chance: random.Random, share: float) -> None:
-    """Some sectors of a write; the file may have its new length without its new bytes, but then zeros."""
+    """Apply some sectors of a write. The file may have its new length without the new bytes, then zeros."""
     offset, data = write
     stop = offset + len(data)
     if chance.random() < 0.5 and len(content) < stop:
         content.extend(bytes(stop - len(content)))
-    place = offset
-    while place < stop:
-        end = min(stop, (place // SECTOR + 1) * SECTOR)
+    at = offset
+    while at < stop:
+        end = min(stop, (at // SECTOR + 1) * SECTOR)
         if chance.random() < share:
-            apply(content, (place, data[place - offset : end - offset]))
-        place = end
+            apply(content, (at, data[at - offset : end - offset]))
+        at = end
 
 
 @dataclass
 class Snapshot:
-    """All that a crash at this moment could leave, and what had been promised just before and just after."""
+    """What a crash at this moment could leave, and what was promised just before it and just after it."""
 
     flushed_names: dict[str, Node]
     names: dict[str, Node]
@@ -92,8 +92,10 @@ class Snapshot:
 
 
 class CrashDisk(Disk):
-    """Remembers. `promises` is called for what is promised at a moment; `lies` names files whose flushes do
-    nothing, by how the names begin."""
+    """Records every operation. `promises` is called for what is promised at a moment.
+
+    Flushes of files whose names begin with `lies` do nothing.
+    """
 
     def __init__(
         self, root: Path, *, chance: random.Random, share: float, promises: Callable[[], Any], lies: str = "-"
@@ -116,7 +118,7 @@ class CrashDisk(Disk):
         self._flushed_names = dict(self._names)
 
     def started(self) -> None:
-        """From now on the catalog is changed in the images thread only."""
+        """Note that the start is over: from now on only the images thread changes the catalog."""
         with self._lock:
             self._catalog = self._read_catalog()
             self.starting = False
@@ -126,7 +128,7 @@ class CrashDisk(Disk):
         return {path.name: path.read_bytes() for path in paths if path.exists()}
 
     def _moment(self) -> None:
-        """Perhaps the power is lost here."""
+        """Take a snapshot, by chance: the power may be lost here."""
         if self._chance.random() >= self._share:
             return
         before = self._promises()
@@ -212,7 +214,7 @@ class CrashDisk(Disk):
         return removed
 
     def free(self) -> tuple[int, int | None]:
-        """Asked at the end of each round of images, which alone changes the catalog."""
+        """Copy the catalog. Called at the end of each round of images, which alone changes it."""
         with self._lock:
             self._catalog = self._read_catalog()
         self._moment()

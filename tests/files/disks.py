@@ -18,14 +18,14 @@ SEGMENT = 64 << 10
 
 
 class QuickDisk(Disk):
-    """Flushes cost nothing: for tests in which no power is lost."""
+    """A disk without flushes, for tests in which no power is lost."""
 
     def sync(self, fd: int) -> None:
         os.fstat(fd)
 
 
 class FaultyDisk(QuickDisk):
-    """Asks `fault` before each operation, by its name and the file's; an error it returns is raised."""
+    """Calls `fault` with the operation and the file before each operation; raises what it returns."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -65,7 +65,7 @@ class FaultyDisk(QuickDisk):
 def failing(
     number: int, operation: str, prefix: str = "", *, times: int = 1
 ) -> Callable[[str, str], OSError | None]:
-    """An error for the next `times` operations of this kind on files whose names begin so."""
+    """Return a fault: the next `times` such operations on files whose names begin with `prefix` fail."""
     left = times
 
     def fault(asked: str, name: str) -> OSError | None:
@@ -79,26 +79,26 @@ def failing(
 
 
 async def start(disk: Disk, clock: ManualClock | None = None, **options: Any) -> FilesStore:
-    """A store with a small log and no demands on the space that is left."""
+    """Start a store with a small log that needs no free space."""
     options = {"min_free_bytes": 0, "min_free_inodes": 0, "segment_size": SEGMENT, **options}
     return await FilesStore.start(disk.root, clock=clock or ManualClock(), disk=disk, **options)
 
 
 async def written(store: FilesStore, id: str, data: bytes = b"", patch: Patch | None = None) -> FilesWriter:
-    """A stream with these bytes durable, closed with `patch` or still live; tests look into its `stream`."""
+    """Create a stream with these bytes, closed with `patch` or live. Tests may look into its `stream`."""
     writer = await stream(store, id, data, patch)
     assert isinstance(writer, FilesWriter)
     return writer
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what a thread of the store does and tells nobody."""
+    """Wait for a condition that no event announces."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
 class Gate:
-    """A fault that is none: it holds up such operations until it is opened."""
+    """A fault that fails nothing: it blocks such operations until it is opened."""
 
     def __init__(self, disk: FaultyDisk, operation: str, prefix: str) -> None:
         self._asked = operation, prefix
@@ -111,9 +111,9 @@ class Gate:
             assert self._opened.wait(30)
 
     async def entered(self) -> None:
-        """Wait until somebody is held up."""
+        """Wait until an operation is blocked."""
         assert await asyncio.to_thread(self._entered.wait, 30)
 
     def open(self) -> None:
-        """Let everybody go on."""
+        """Unblock every operation, now and later."""
         self._opened.set()

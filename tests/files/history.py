@@ -1,4 +1,4 @@
-"""What was sent, promised and shown: the oracle of the crash tests, and the random life that it records."""
+"""What was sent, promised and shown: the oracle of the crash tests, and the random load that it records."""
 
 import asyncio
 import random
@@ -19,8 +19,8 @@ CLOSINGS = [State.COMPLETE, State.COMPLETE, State.ABORTED, State.OPEN, State.INT
 
 
 @dataclass
-class Told:
-    """One key: all bytes ever sent, and what somebody has been told of it."""
+class Reported:
+    """One key: every byte that was sent, and what was reported of it."""
 
     id: str
     sent: bytearray = field(default_factory=bytearray)
@@ -34,53 +34,53 @@ class Told:
 
 
 class History:
-    """Keys and what is known of them; a sink of every stream, so that what is shown is known too."""
+    """Every key. A follower of each stream records what is shown of it."""
 
     def __init__(self) -> None:
-        self.keys: dict[str, Told] = {}
+        self.keys: dict[str, Reported] = {}
         self.replacing: Counter[str] = Counter()
-        """Creations under way that may replace whatever is there."""
+        """Creations under way that may replace an existing stream."""
 
-    def promises(self) -> dict[str, Told]:
-        """As of now; the bytes stay shared."""
-        return {key: replace(told) for key, told in list(self.keys.items())}
+    def promises(self) -> dict[str, Reported]:
+        """Return what is promised now. The bytes are shared, not copied."""
+        return {key: replace(reported) for key, reported in list(self.keys.items())}
 
     def recovered(self, rows: dict[str, Info]) -> None:
-        """The store goes on from here."""
+        """Take what a recovered store has as the new state."""
         for key, info in rows.items():
-            told = self.keys.setdefault(key, Told(info.id))
-            del told.sent[info.size :]
-            told.durable, told.metadata = info.size, info.metadata
-            told.may_be_metadata = info.metadata
-            told.final = info.state if info.state.final else None
-            told.may_be_final = info.state.final
-            told.may_be_gone = False
-        for key, told in self.keys.items():
-            told.gone = told.may_be_gone = key not in rows
+            reported = self.keys.setdefault(key, Reported(info.id))
+            del reported.sent[info.size :]
+            reported.durable, reported.metadata = info.size, info.metadata
+            reported.may_be_metadata = info.metadata
+            reported.final = info.state if info.state.final else None
+            reported.may_be_final = info.state.final
+            reported.may_be_gone = False
+        for key, reported in self.keys.items():
+            reported.gone = reported.may_be_gone = key not in rows
 
 
 class Shown:
     """A follower."""
 
-    def __init__(self, told: Told) -> None:
-        self.told = told
+    def __init__(self, reported: Reported) -> None:
+        self.reported = reported
         self.following: Following
 
     def on_bytes(self, offset: int, data: bytes) -> None:
-        assert self.told.sent[offset : offset + len(data)] == data
-        self.told.durable = max(self.told.durable, offset + len(data))
+        assert self.reported.sent[offset : offset + len(data)] == data
+        self.reported.durable = max(self.reported.durable, offset + len(data))
 
     def on_change(self, info: Info) -> None:
-        assert not info.state.final or self.told.may_be_final
+        assert not info.state.final or self.reported.may_be_final
         if info.state.final:
-            self.told.final = info.state
+            self.reported.final = info.state
 
     def on_gone(self, error: LoomError) -> None:
         pass
 
 
 class Life:
-    """Producers at work on a few ids, each at random from its own seed."""
+    """Producers that work on a few ids, each at random from its own seed."""
 
     def __init__(self, store: FilesStore, history: History, seed: int, *, steps: int) -> None:
         self._store = store
@@ -103,70 +103,69 @@ class Life:
     async def _stream(self, chance: random.Random) -> None:
         id = chance.choice(IDS)
         force = chance.random() < 0.6
-        others = [told for told in self._history.keys.values() if told.id == id and not told.gone]
-        for told in others if force else ():
-            told.may_be_gone = True
+        others = [each for each in self._history.keys.values() if each.id == id and not each.gone]
+        for reported in others if force else ():
+            reported.may_be_gone = True
         replacing = self._history.replacing
         replacing[id] += force
         try:
             writer = await self._store.create(NewStream(id=id), replace=force)
         finally:
             replacing[id] -= force
-        for told in others if force else ():
-            told.gone = True
-        told = self._history.keys[writer.key] = Told(id, may_be_gone=replacing[id] > 0)
-        shown = Shown(told)
+        for reported in others if force else ():
+            reported.gone = True
+        reported = self._history.keys[writer.key] = Reported(id, may_be_gone=replacing[id] > 0)
+        shown = Shown(reported)
         shown.following = await self._store.follow(writer.key, shown)
         for _ in range(chance.randrange(1, 5)):
-            await self._write(writer, told, chance)
+            await self._write(writer, reported, chance)
             if chance.random() < 0.2:
-                await self._change(writer, told, chance)
+                await self._change(writer, reported, chance)
             if chance.random() < 0.2:
                 writer = await self._store.resume(writer.key, writer.accepted)
-        await self._end(writer, told, chance)
+        await self._end(writer, reported, chance)
 
-    async def _write(self, writer: FilesWriter, told: Told, chance: random.Random) -> None:
+    async def _write(self, writer: FilesWriter, reported: Reported, chance: random.Random) -> None:
         for _ in range(chance.choice([1, 1, 3, 20])):
             data = chance.randbytes(chance.choice([1, 10, 100, 600, 2000, 2000, 16_000]))
-            told.sent += data
+            reported.sent += data
             writer.append(data)
             if chance.random() < 0.3:
                 await asyncio.sleep(0)
         await writer.wait_for_room()
         if chance.random() < 0.7:
-            told.durable = max(told.durable, await writer.wait_durable(writer.accepted))
+            reported.durable = max(reported.durable, await writer.wait_durable(writer.accepted))
 
-    async def _change(self, writer: FilesWriter, told: Told, chance: random.Random) -> None:
-        info = await self._store.info(told.id)
+    async def _change(self, writer: FilesWriter, reported: Reported, chance: random.Random) -> None:
+        info = await self._store.info(reported.id)
         if info.key == writer.key:
-            told.may_be_metadata = str(chance.random())
-            patch = Patch(metadata=told.may_be_metadata)
+            reported.may_be_metadata = str(chance.random())
+            patch = Patch(metadata=reported.may_be_metadata)
             info = await self._store.change(writer.key, patch, version=info.version)
-            told.metadata = info.metadata
+            reported.metadata = info.metadata
 
-    async def _end(self, writer: FilesWriter, told: Told, chance: random.Random) -> None:
+    async def _end(self, writer: FilesWriter, reported: Reported, chance: random.Random) -> None:
         state = chance.choice(CLOSINGS)
         if chance.random() < 0.8:
-            told.may_be_final = state.final
+            reported.may_be_final = state.final
             info = await writer.close(Patch(state=state, reason="", deadline=None if state.final else 1e9))
-            assert info.size == len(told.sent)
-            told.durable = info.size
-            told.final = state if state.final else None
+            assert info.size == len(reported.sent)
+            reported.durable = info.size
+            reported.final = state if state.final else None
         if chance.random() < 0.3:
-            told.may_be_gone = True
+            reported.may_be_gone = True
             await self._store.delete(writer.key)
-            told.gone = True
+            reported.gone = True
 
 
-def check(parts: Parts, root: Path, before: dict[str, Told], after: dict[str, Told]) -> None:
-    """What was recovered is what was promised before the crash, and nothing that was not asked for."""
+def check(parts: Parts, root: Path, before: dict[str, Reported], after: dict[str, Reported]) -> None:
+    """Check that recovery kept what was promised before the crash, and made nothing up."""
     assert not parts.recovered.damaged
-    query = "SELECT number FROM streams"
-    rows = parts.catalog.rows(number for (number,) in parts.catalog._db.execute(query))
+    rows = dict(parts.catalog.every())
     keys = {info.key: info for info in rows.values()}
-    for key, told in before.items():
-        assert key in keys or after[key].may_be_gone, f"{told} is lost"
-        assert key not in keys or not told.gone, f"{told} came back"
+    for key, reported in before.items():
+        assert key in keys or after[key].may_be_gone, f"{reported} is lost"
+        assert key not in keys or not reported.gone, f"{reported} came back"
     for number, info in rows.items():
         path = root / content_name(number)
         content = path.read_bytes() if path.exists() else b""
@@ -176,7 +175,7 @@ def check(parts: Parts, root: Path, before: dict[str, Told], after: dict[str, To
             if info.key not in after:
                 assert info.size == 0
                 continue
-        now, then = after[info.key], before.get(info.key, Told(info.id))
+        now, then = after[info.key], before.get(info.key, Reported(info.id))
         assert bytes(now.sent[: info.size]) == content, "a byte is wrong"
         assert info.size >= then.durable, "durable bytes are lost"
         assert not then.final or info.state is then.final, "an end is lost"

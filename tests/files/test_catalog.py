@@ -24,8 +24,8 @@ def info(number: int, id: str | None = None, state: State = State.COMPLETE) -> I
 
 
 @pytest.fixture
-def catalog(place):
-    catalog = Catalog(place / "catalog.sqlite")
+def catalog(folder):
+    catalog = Catalog(folder / "catalog.sqlite")
     yield catalog
     catalog.close()
 
@@ -49,12 +49,12 @@ def test_a_transaction_that_fails_leaves_nothing_and_can_be_given_again(catalog)
     assert (catalog.fact("number"), catalog.fact("checkpoint")) == (2, 7)
 
 
-def test_a_checkpoint_leaves_everything_in_the_catalog_file_itself(catalog, place):
+def test_a_checkpoint_leaves_everything_in_the_catalog_file_itself(catalog, folder):
     catalog.store([(1, info(1))], [], 1)
     catalog.store([(2, info(2))], [], 2, checkpoint=5)
-    (place / "copy").mkdir()
-    (place / "copy" / "catalog.sqlite").write_bytes((place / "catalog.sqlite").read_bytes())
-    copy = Catalog(place / "copy" / "catalog.sqlite")
+    (folder / "copy").mkdir()
+    (folder / "copy" / "catalog.sqlite").write_bytes((folder / "catalog.sqlite").read_bytes())
+    copy = Catalog(folder / "copy" / "catalog.sqlite")
     assert copy.fact("checkpoint") == 5
     assert copy.rows([1, 2]).keys() == {1, 2}
     copy.close()
@@ -162,17 +162,17 @@ def test_what_start_and_point_look_ups_ask_is_answered_by_indexes(catalog):
     reader.close()
 
 
-def test_a_later_schema_is_refused_in_a_sentence(place):
-    catalog = Catalog(place / "catalog.sqlite")
+def test_a_later_schema_is_refused_in_a_sentence(folder):
+    catalog = Catalog(folder / "catalog.sqlite")
     catalog._db.execute("PRAGMA user_version = 99")
     catalog.close()
     sentence = f"written by a later version of Loom: it has schema 99, and .* knows schemas up to {SCHEMA}"
     with pytest.raises(ConfigError, match=sentence):
-        Catalog(place / "catalog.sqlite")
+        Catalog(folder / "catalog.sqlite")
 
 
 def schema(db: sqlite3.Connection) -> list[tuple[str, ...]]:
-    """Everything that a catalog has, however its statements are spelt."""
+    """Return the objects and columns of a catalog, however its statements are written."""
     objects = (
         "SELECT type, name, tbl_name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY 1, 2"
     )
@@ -182,9 +182,9 @@ def schema(db: sqlite3.Connection) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("number", range(1, SCHEMA))
 @pytest.mark.parametrize("marked", [True, False], ids=["numbered", "as number 1"])
-def test_each_schema_is_migrated_to_the_newest_with_its_rows(place, number, marked):
+def test_each_schema_is_migrated_to_the_newest_with_its_rows(folder, number, marked):
     """The versions that made schemas 2 to 5 wrote number 1 into all of them."""
-    old = sqlite3.connect(place / "old.sqlite")
+    old = sqlite3.connect(folder / "old.sqlite")
     for migration in MIGRATIONS[:number]:
         for statement in migration:
             old.execute(statement)
@@ -200,29 +200,29 @@ def test_each_schema_is_migrated_to_the_newest_with_its_rows(place, number, mark
     old.commit()
     old.close()
     for _ in range(2):
-        catalog = Catalog(place / "old.sqlite")
+        catalog = Catalog(folder / "old.sqlite")
         assert [catalog.fact(name) for name in ("seed", "checkpoint", "size")] == [5, 7, 1000]
         assert catalog.rows([1]) == {1: replace(info(1), size=1000)}
         catalog.close()
-    fresh = Catalog(place / "fresh.sqlite")
-    with sqlite3.connect(place / "old.sqlite") as migrated:
+    fresh = Catalog(folder / "fresh.sqlite")
+    with sqlite3.connect(folder / "old.sqlite") as migrated:
         assert schema(migrated) == schema(fresh._db)
         assert migrated.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
     migrated.close()
     fresh.close()
 
 
-def test_a_migration_that_fails_leaves_the_catalog_as_it_was(place, monkeypatch):
+def test_a_migration_that_fails_leaves_the_catalog_as_it_was(folder, monkeypatch):
     broken = (*MIGRATIONS, ("CREATE TABLE fine (a)", "CREATE TABLE facts (a)"))
-    Catalog(place / "catalog.sqlite").close()
-    before = (place / "catalog.sqlite").read_bytes()
+    Catalog(folder / "catalog.sqlite").close()
+    before = (folder / "catalog.sqlite").read_bytes()
     monkeypatch.setattr("loom.store.files.schema.MIGRATIONS", broken)
     monkeypatch.setattr("loom.store.files.schema.SCHEMA", SCHEMA + 1)
     with pytest.raises(sqlite3.OperationalError, match="facts already exists"):
-        Catalog(place / "catalog.sqlite")
-    assert (place / "catalog.sqlite").read_bytes() == before
+        Catalog(folder / "catalog.sqlite")
+    assert (folder / "catalog.sqlite").read_bytes() == before
     monkeypatch.undo()
-    Catalog(place / "catalog.sqlite").close()
+    Catalog(folder / "catalog.sqlite").close()
 
 
 async def test_a_catalog_that_cannot_be_read_is_busy_and_no_error_of_sqlite(disk, store):
@@ -279,7 +279,7 @@ async def test_with_a_million_streams_start_create_and_info_look_at_few_rows(dis
 
 
 def fill(path, count):
-    """Rows as an old store would have them: all complete, none in memory."""
+    """Fill a catalog with complete streams."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA synchronous = OFF")
     db.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""Content files: who may close what, and what a flush has covered."""
+"""Content files: when a file may be closed, and what a flush has covered."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from loom.store.files.disk import Disk, FlushFailed
 
 
 class FlushingDisk(QuickDisk):
-    """Knows what has been flushed of each file, by its inode."""
+    """Records what was flushed of each file, by inode."""
 
     def __init__(self, root):
         super().__init__(root)
@@ -138,7 +138,7 @@ def test_a_missing_file_cannot_be_pinned_and_leaves_no_pin(disk):
 
 
 class SlowDisk(FlushingDisk):
-    """A write stops in the middle until it is let go on."""
+    """Blocks a write in the middle until it is released."""
 
     def __init__(self, root):
         super().__init__(root)
@@ -173,10 +173,10 @@ def test_two_threads_write_and_flush_the_same_files(disk):
     size = 200
 
     def work(numbers: range) -> None:
-        for place in range(size):
+        for folder in range(size):
             for number in numbers:
-                files.write(number, place, [bytes([place])])
-                if place % 7 == number % 7:
+                files.write(number, folder, [bytes([folder])])
+                if folder % 7 == number % 7:
                     files.sync(number)
             files.sync_all()
             files.trim()
@@ -193,8 +193,8 @@ def test_two_threads_write_and_flush_the_same_files(disk):
 
 
 @pytest.mark.parametrize("pinned", [False, True])
-def test_closing_a_removed_file_holds_nobody_up(disk, pinned):
-    """It frees the blocks, which takes its time."""
+def test_closing_a_removed_file_blocks_no_other(disk, pinned):
+    """The last close frees the blocks, which takes long."""
     files = ContentFiles(disk, max_open=4)
     files.write(1, 0, [b"x"])
     if pinned:
@@ -223,17 +223,17 @@ def test_closing_a_removed_file_holds_nobody_up(disk, pinned):
 
 def test_new_and_removed_names_are_flushed_with_the_next_flush(disk):
     files = ContentFiles(disk, max_open=4)
-    place = os.path.realpath(disk.root / "content" / "000" / "000")
+    folder = os.path.realpath(disk.root / "content" / "000" / "000")
     files.write(1, 0, [b"x"])
     disk.directories.clear()
     files.sync(1)
-    assert disk.directories == [place]
+    assert disk.directories == [folder]
     files.sync_all()
-    assert disk.directories == [place]
+    assert disk.directories == [folder]
     files.remove(1)
     files.remove(2)
     files.sync_all()
-    assert disk.directories == [place, place]
+    assert disk.directories == [folder, folder]
     files.close()
 
 
@@ -332,7 +332,7 @@ def test_a_failed_operation_leaves_no_pin_and_no_descriptor(tmp_path, operation)
 
 
 class OnceFailing(QuickDisk):
-    """Tells once of a flush that failed, as the kernel does: who flushes beside it hears of success."""
+    """Reports a failed flush once, as the kernel does: a second flush of the file succeeds."""
 
     def __init__(self, root):
         super().__init__(root)

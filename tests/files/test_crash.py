@@ -1,4 +1,4 @@
-"""Hundreds of power losses in a random life: nothing promised is lost, nothing is made up."""
+"""Hundreds of power losses under a random load: nothing promised is lost, nothing is made up."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ def recover(disk: QuickDisk | CrashDisk) -> Parts:
 
 
 async def lives(root: Path, history: History, seed: int, *, lies: str = "-", steps: int = 60) -> CrashDisk:
-    """A life on this directory, and the moments at which it might have been cut short."""
+    """Run a load on this directory; return the disk with the snapshots of possible crashes."""
     disk = CrashDisk(root, chance=random.Random(seed), share=0.08, promises=history.promises, lies=lies)
     store = await start(disk)
     disk.started()
@@ -32,19 +32,19 @@ async def lives(root: Path, history: History, seed: int, *, lies: str = "-", ste
 
 
 def crash(
-    snapshots: list[Snapshot], history: History, place: Path, chance: random.Random, *, count: int
+    snapshots: list[Snapshot], history: History, folder: Path, chance: random.Random, *, count: int
 ) -> Path:
     """Recover from some of these crashes and look at what is there; some of the recoveries crash too.
 
     Returns the last of the directories.
     """
-    root = place
+    root = folder
     for index, snapshot in enumerate(chance.sample(snapshots, min(count, len(snapshots)))):
-        root = place / f"crash {index}"
+        root = folder / f"crash {index}"
         root.mkdir()
         snapshot.restore(root, chance)
         if index % 4 == 0:
-            again = place / f"again {index}"
+            again = folder / f"again {index}"
             again.mkdir()
             shutil.copytree(root, again, dirs_exist_ok=True)
             disk = CrashDisk(again, chance=chance, share=0.2, promises=dict)
@@ -78,32 +78,32 @@ def rows(root: Path) -> dict[str, Info]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_crash_keeps_what_was_promised_and_the_store_lives_on(place, seed):
+async def test_every_crash_keeps_what_was_promised_and_the_store_lives_on(folder, seed):
     history = History()
     chance = random.Random(seed)
-    root = place / "first"
+    root = folder / "first"
     root.mkdir()
     for generation in range(2):
         disk = await lives(root, history, 10 * seed + generation)
         assert len(disk.snapshots) > 50
         shutil.rmtree(root)
-        last = await asyncio.to_thread(crash, disk.snapshots, history, place, chance, count=25)
-        root = last.rename(place / f"generation {generation}")
+        last = await asyncio.to_thread(crash, disk.snapshots, history, folder, chance, count=25)
+        root = last.rename(folder / f"generation {generation}")
         history.recovered(await asyncio.to_thread(rows, root))
 
 
 @pytest.mark.parametrize("lies", ["log/0", "content/000/000/", "content/000/000/0"])
-async def test_the_crashes_find_a_flush_that_is_left_out(place, lies):
+async def test_the_crashes_find_a_flush_that_is_left_out(folder, lies):
     history = History()
-    root = place / "first"
+    root = folder / "first"
     root.mkdir()
     disk = await lives(root, history, 5, lies=lies)
     with pytest.raises((AssertionError, ConfigError)):
-        await asyncio.to_thread(crash, disk.snapshots, history, place, random.Random(5), count=400)
+        await asyncio.to_thread(crash, disk.snapshots, history, folder, random.Random(5), count=400)
 
 
 class Whatever(int):
-    """Equal to any checksum."""
+    """A checksum that equals any other."""
 
     __hash__ = int.__hash__
 
@@ -112,9 +112,9 @@ class Whatever(int):
 
 
 @pytest.mark.parametrize("left_out", ["checksum", "truncation"])
-async def test_the_crashes_find_a_check_that_recovery_leaves_out(place, monkeypatch, left_out):
+async def test_the_crashes_find_a_check_that_recovery_leaves_out(folder, monkeypatch, left_out):
     history = History()
-    root = place / "first"
+    root = folder / "first"
     root.mkdir()
     disk = await lives(root, history, 5)
     if left_out == "checksum":
@@ -122,4 +122,4 @@ async def test_the_crashes_find_a_check_that_recovery_leaves_out(place, monkeypa
     else:
         monkeypatch.setattr(QuickDisk, "truncate", lambda *_: None)
     with pytest.raises((AssertionError, LoomError, ValueError, struct.error)):
-        await asyncio.to_thread(crash, disk.snapshots, history, place, random.Random(5), count=400)
+        await asyncio.to_thread(crash, disk.snapshots, history, folder, random.Random(5), count=400)

@@ -1,4 +1,4 @@
-"""The data directory: every way in which it cannot be used is one sentence."""
+"""The data directory: each reason why it cannot be used is reported in one sentence."""
 
 import asyncio
 import errno
@@ -60,39 +60,39 @@ async def refused(disk: Disk, sentence: str) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_a_file_in_the_place_of_the_directory_is_refused(place):
-    (place / "data").write_text("I am a file")
-    await refused(QuickDisk(place / "data"), "cannot be created: File exists")
-    await refused(QuickDisk(place / "data" / "below"), "cannot be created: Not a directory")
+async def test_a_file_in_the_place_of_the_directory_is_refused(folder):
+    (folder / "data").write_text("I am a file")
+    await refused(QuickDisk(folder / "data"), "cannot be created: File exists")
+    await refused(QuickDisk(folder / "data" / "below"), "cannot be created: Not a directory")
 
 
-async def test_a_directory_in_use_is_refused_and_free_again_after_its_owner(place):
+async def test_a_directory_in_use_is_refused_and_free_again_after_its_owner(folder):
     program = (
         "import fcntl, os, sys; fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); "
         "fcntl.flock(fd, fcntl.LOCK_EX); print('locked', flush=True); sys.stdin.read()"
     )
-    disk = QuickDisk(place)
+    disk = QuickDisk(folder)
     with subprocess.Popen(
-        [sys.executable, "-c", program, place / "lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", program, folder / "lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"locked\n"
         await refused(disk, "is in use by another Loom. Stop it or use another directory")
     store = await start(disk)
-    await refused(QuickDisk(place), "is in use by another Loom")
+    await refused(QuickDisk(folder), "is in use by another Loom")
     await store.close()
-    assert (place / "lock").exists()
+    assert (folder / "lock").exists()
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
-async def test_a_directory_that_cannot_be_written_is_refused(place, number):
-    disk = FaultyDisk(place)
+async def test_a_directory_that_cannot_be_written_is_refused(folder, number):
+    disk = FaultyDisk(folder)
     disk.fault = failing(number, "open", "lock")
     await refused(disk, f"cannot be written: {os.strerror(number)}")
 
 
-async def test_a_full_disk_at_the_first_start_is_refused_and_leaves_nothing_in_the_way(place):
-    disk = FaultyDisk(place)
+async def test_a_full_disk_at_the_first_start_is_refused_and_leaves_nothing_in_the_way(folder):
+    disk = FaultyDisk(folder)
     disk.fault = failing(errno.ENOSPC, "write", "log/002")
     await refused(disk, "cannot be used: .*No space left on device")
     store = await start(disk)
@@ -104,13 +104,13 @@ NOT_MET = [
     *(("log/", "write"), ("log/", "sync"), ("content/", "read")),
     *((".", "open"), (".", "read"), (".", "write")),
 ]
-"""What a start after a crash does not do."""
+"""Operations that a start after a crash does not need."""
 
 
 @pytest.mark.parametrize("operation", ["read", "write", "sync", "open"])
 @pytest.mark.parametrize("prefix", ["log/", "content/", "."])
-async def test_a_disk_that_fails_while_recovering_is_refused_and_loses_nothing(place, operation, prefix):
-    disk = FaultyDisk(place)
+async def test_a_disk_that_fails_while_recovering_is_refused_and_loses_nothing(folder, operation, prefix):
+    disk = FaultyDisk(folder)
     store = await start(disk)
     await written(store, "a", b"kept" * 100)
     disk.fault = failing(errno.EIO, "sync", "log/")
@@ -122,7 +122,7 @@ async def test_a_disk_that_fails_while_recovering_is_refused_and_loses_nothing(p
         await (await start(disk)).close()
     else:
         await refused(disk, "cannot be used: .*Input/output error")
-    store = await start(QuickDisk(place))
+    store = await start(QuickDisk(folder))
     assert await stored(store, "a") == b"kept" * 100
     await store.close()
 
@@ -142,8 +142,8 @@ class Populated:
 
 
 @pytest.fixture
-async def populated(place: Path) -> Populated:
-    return await Populated(place / "data").fill()
+async def populated(folder: Path) -> Populated:
+    return await Populated(folder / "data").fill()
 
 
 async def test_without_its_catalog_a_directory_is_refused(populated):
@@ -162,8 +162,8 @@ async def test_without_its_log_a_directory_is_refused(populated):
     await refused(populated.disk, "log/000 of the commit log is missing. Restore the whole")
 
 
-async def test_parts_of_two_directories_are_refused(populated, place):
-    other = await Populated(place / "other").fill()
+async def test_parts_of_two_directories_are_refused(populated, folder):
+    other = await Populated(folder / "other").fill()
     shutil.copy(other.root / "log/001", populated.root / "log/001")
     await refused(populated.disk, "log/001 does not belong to this data directory or is damaged")
     shutil.copy(other.root / "catalog.sqlite", populated.root / "catalog.sqlite")
@@ -176,49 +176,49 @@ async def test_a_catalog_that_is_none_is_refused(populated, damage):
     await refused(populated.disk, "cannot be used: file is not a database|does not belong to this data")
 
 
-async def test_an_older_catalog_than_the_log_is_refused(place):
-    """As when only part of a backup is restored."""
-    disk = QuickDisk(place)
+async def test_an_older_catalog_than_the_log_is_refused(folder):
+    """It is what restoring a part of a backup leaves."""
+    disk = QuickDisk(folder)
     store = await start(disk)
     await written(store, "a", b"x")
     Inside(store).request_checkpoint()
     await store.close()
-    old = (place / "catalog.sqlite").read_bytes()
+    old = (folder / "catalog.sqlite").read_bytes()
     store = await start(disk)
     for index in range(100):
         await written(store, f"{index}", b"x" * 1000, COMPLETE)
     await store.close()
-    (place / "catalog.sqlite").write_bytes(old)
+    (folder / "catalog.sqlite").write_bytes(old)
     await refused(disk, "is damaged: commit .* cannot be read though commit")
 
 
-async def test_a_commit_of_another_version_is_told_in_a_sentence(place):
-    copy = place / "copy"
-    place = place / "data"
-    store = await start(QuickDisk(place))
+async def test_a_commit_of_another_version_is_refused_in_a_sentence(folder):
+    copy = folder / "copy"
+    folder = folder / "data"
+    store = await start(QuickDisk(folder))
     await written(store, "a", b"x")
     await asyncio.to_thread(Inside(store).parts.log.append, [b"\x09" + bytes(8)])
-    await asyncio.to_thread(shutil.copytree, place, copy)
+    await asyncio.to_thread(shutil.copytree, folder, copy)
     await store.close()
     await refused(
         QuickDisk(copy), r"Commit \d+ of the log was written by another version of Loom: record kind 9"
     )
 
 
-async def test_a_new_directory_and_its_parents_are_flushed(place):
+async def test_a_new_directory_and_its_parents_are_flushed(folder):
     flushed = []
 
     class Noting(QuickDisk):
         def sync(self, fd: int) -> None:
             flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
 
-    disk = Noting(place / "one" / "two")
+    disk = Noting(folder / "one" / "two")
     store = await start(disk)
     await store.close()
-    assert {str(place / "one" / "two"), str(place / "one" / "two" / "log")} <= set(flushed)
+    assert {str(folder / "one" / "two"), str(folder / "one" / "two" / "log")} <= set(flushed)
 
 
-def test_few_descriptors_are_enough_and_given_back(place):
+def test_few_descriptors_are_enough_and_given_back(folder):
     """A process that may open 64 files serves more streams than that."""
     program = """
 import asyncio, resource, sys
@@ -241,5 +241,5 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", program, place], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Failing disks: what stops the store, what ends one stream, and what everybody else notices."""
+"""Failing disks: what stops the store, what ends one stream, and what the others notice."""
 
 import asyncio
 import errno
@@ -31,7 +31,7 @@ LARGE = SEGMENT // 4
 
 
 async def every(*waiting):
-    """Their errors; each has to raise one."""
+    """Return the error of each; each has to raise one."""
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(result, LoomError) for result in results), results
     return results
@@ -111,8 +111,8 @@ async def test_images_that_cannot_be_written_stop_the_store_and_the_log_has_it_a
     assert await stored(again, "a") == b"x" * 3000
 
 
-async def test_producers_waiting_for_room_in_the_log_are_told_when_images_fail(disk, starter):
-    """The committer waits for a checkpoint that will never come."""
+async def test_producers_waiting_for_room_in_the_log_learn_that_images_fail(disk, starter):
+    """The committer waits for a checkpoint that is never reached."""
     store = await starter()
     writers = [await store.create(NewStream(id=f"{index}")) for index in range(8)]
     disk.fault = failing(errno.EIO, "sync", "content/", times=1000)
@@ -165,7 +165,7 @@ async def test_a_full_disk_ends_the_streams_that_grow_and_nothing_else(disk, sta
 
 
 async def test_a_full_disk_and_a_full_log_end_producers_and_leave_room_for_ends_and_deletes(disk, starter):
-    """All that is in the log waits for space in the content files, so nothing of it can be released."""
+    """Everything in the log waits for space in content files, so no segment can be released."""
     store = await starter()
     idle = [await written(store, f"idle {index}", b"kept") for index in range(20)]
     await until(lambda: all(writer.stream.filed == 4 for writer in idle))
@@ -255,7 +255,7 @@ async def test_the_ballast_is_given_up_on_a_full_disk_and_taken_again(disk, stor
 
 @pytest.mark.parametrize("how", ["cut", "removed"])
 @pytest.mark.parametrize("size", [100, LARGE])
-async def test_a_content_file_changed_behind_our_back_ends_its_stream_only(disk, starter, how, size):
+async def test_a_content_file_changed_from_outside_ends_its_stream_only(disk, starter, how, size):
     store = await starter()
     writer, other = await written(store, "a", b"0123456789"), await written(store, "b", b"fine")
     Inside(store).request_checkpoint()
@@ -339,13 +339,13 @@ async def test_without_descriptors_opening_is_busy_and_nothing_is_lost(disk, sta
     assert await stored(again, "a") == b"first, second"
 
 
-async def test_any_one_failure_leaves_a_directory_from_which_everything_promised_comes_back(place, clock):
-    """Each kind of failure at each of the first operations of a life."""
+async def test_any_one_failure_leaves_a_directory_from_which_everything_promised_comes_back(folder, clock):
+    """Return each kind of failure at each of the first operations of a load."""
     for operation in ("open", "write", "sync"):
         for number in (errno.EIO, errno.ENOSPC, errno.EMFILE):
             await asyncio.gather(
                 *(
-                    one_failure(place / f"{operation} {number} {turn}", operation, number, turn)
+                    one_failure(folder / f"{operation} {number} {turn}", operation, number, turn)
                     for turn in range(0, 30, 3)
                 )
             )

@@ -1,4 +1,4 @@
-"""The index in the catalog: what a crash leaves of it is true, and what deletes leave is nothing."""
+"""The index in the catalog: what a crash leaves of it is true, and deletes leave nothing."""
 
 import shutil
 import sqlite3
@@ -22,15 +22,15 @@ def info(number: int, **fields: object) -> Info:
     return Info(**{"key": f"{number:x}-x", "id": f"{number}", "epoch": 1, "state": State.LIVE, **fields})  # type: ignore[arg-type]
 
 
-def rows(place: Path) -> dict[str, int]:
-    with closing(sqlite3.connect(place / "catalog.sqlite")) as db:
+def rows(folder: Path) -> dict[str, int]:
+    with closing(sqlite3.connect(folder / "catalog.sqlite")) as db:
         return {
             name: db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("places", "moments")
         }
 
 
 async def test_what_a_crash_leaves_is_true_and_leaves_nothing_out(
-    place: Path, store: FilesStore, clock: ManualClock
+    folder: Path, store: FilesStore, clock: ManualClock
 ):
     writer = await store.create(NewStream(id="a"))
     arrivals = []
@@ -39,9 +39,9 @@ async def test_what_a_crash_leaves_is_true_and_leaves_nothing_out(
         arrivals.append((clock.time, at))
         writer.append(LINES[at : at + 40_000])
         await writer.wait_durable(writer.accepted)
-    await until(lambda: rows(place / "data")["moments"] == len(arrivals))
-    copy = place / "copy"
-    shutil.copytree(place / "data", copy)
+    await until(lambda: rows(folder / "data")["moments"] == len(arrivals))
+    copy = folder / "copy"
+    shutil.copytree(folder / "data", copy)
     with closing(sqlite3.connect(copy / "catalog.sqlite")) as db:  # as if nothing of it had been flushed
         for name in ("places", "moments"):
             db.execute(f"DELETE FROM {name} WHERE offset > 700000")
@@ -69,13 +69,13 @@ async def test_what_a_crash_leaves_is_true_and_leaves_nothing_out(
     await again.close()
 
 
-def test_a_start_drops_what_the_index_says_of_bytes_that_are_not_there(place: Path):
-    catalog = Catalog(place / "catalog.sqlite")
+def test_a_start_drops_what_the_index_says_of_bytes_that_are_not_there(folder: Path):
+    catalog = Catalog(folder / "catalog.sqlite")
     live = info(1, size=100, created=10.0)
     marks: list[Mark] = [LinePlace(2, 50), LinePlace(9, 150), Moment(20.0, 60), Moment(30.0, 160)]
     catalog.store([(1, live)], [], 1, marks={1: marks})
     catalog.mend_index([(1, live)], 90.0)
-    reader = CatalogReader(place / "catalog.sqlite")
+    reader = CatalogReader(folder / "catalog.sqlite")
     assert reader.place(1, MAX_LINE) == LinePlace(2, 50)
     assert reader.moments(1, 1000.0) == [Moment(20.0, 60)], "nothing is missing: it is left as it is"
     catalog.mend_index([(1, info(1, size=101, created=10.0))], 90.0)
@@ -104,10 +104,10 @@ async def test_nothing_is_kept_of_what_is_short_or_deleted(
     assert rows(disk.root) == {"places": 0, "moments": 0}
 
 
-def test_lookups_are_answered_by_the_keys_of_the_tables(place: Path):
+def test_lookups_are_answered_by_the_keys_of_the_tables(folder: Path):
     from loom.store.files import index
 
-    catalog = Catalog(place / "catalog.sqlite")
+    catalog = Catalog(folder / "catalog.sqlite")
     for query, parameters in ((index.PLACE, (1, 2, 2)), (index.LAST, (1,)), (index.AROUND, (1, 2.0))):
         plan = catalog._db.execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
         assert all("SCAN" not in row[3] or "SCALAR" in row[3] for row in plan), plan

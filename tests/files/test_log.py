@@ -71,7 +71,7 @@ def framed(lsn: int, payload: bytes) -> bytes:
 
 
 def plain(record: Record) -> Record:
-    """Appended bytes as one, however they were handed over."""
+    """Join the bytes of an Append."""
     if isinstance(record, Append):
         data = record.data if isinstance(record.data, memoryview) else b"".join(record.data)
         return Append(record.number, record.offset, [bytes(data)])
@@ -92,16 +92,16 @@ def test_a_frame_cut_anywhere_or_with_any_bit_wrong_is_none():
     for length in range(len(raw)):
         assert read_frame(SEED, memoryview(raw[:length]), 0) is None
         assert read_frame(SEED, memoryview(raw[:length].ljust(len(raw) + 9, b"\0")), 0) is None
-    for place in range(len(raw)):
+    for offset in range(len(raw)):
         for bit in range(8):
             wrong = bytearray(raw)
-            wrong[place] ^= 1 << bit
+            wrong[offset] ^= 1 << bit
             assert read_frame(SEED, memoryview(bytes(wrong)), 0) is None
     assert read_frame(SEED + 1, memoryview(raw), 0) is None
 
 
 class Logs:
-    """A log directory, and the log in it as a new process would find it."""
+    """A log directory; each `log` opens it as a new process does."""
 
     def __init__(self, root: Path) -> None:
         self.disk = QuickDisk(root)
@@ -118,9 +118,9 @@ class Logs:
     def path(self, index: int) -> Path:
         return self.disk.root / "log" / f"{index:03d}"
 
-    def patch(self, index: int, place: int, data: bytes) -> None:
+    def patch(self, index: int, offset: int, data: bytes) -> None:
         with self.path(index).open("r+b") as file:
-            file.seek(place)
+            file.seek(offset)
             file.write(data)
 
     def read(self, after: int, **options: bool) -> list[tuple[int, bytes]]:
@@ -140,7 +140,7 @@ def replayed(log: Log, after: int) -> list[tuple[int, bytes]]:
 
 
 def begun(logs: Logs) -> Log:
-    """A log that has been recovered, as it is before it is written."""
+    """Return a recovered, empty log."""
     log = logs.log()
     assert replayed(log, 0) == []
     log.reset()
@@ -173,18 +173,18 @@ def test_a_torn_last_frame_ends_the_log_before_it_at_any_length(logs):
     kept = [(log.append([payload]), payload) for payload in (b"one", b"two" * 100)]
     after = log.lsn - 2
     last = encoded(Append(1, 0, [b"three" * 20]))
-    place = log.end
+    offset = log.end
     log.append([last])
-    raw = logs.path(0).read_bytes()[place : place + HEADER.size + len(last)]
+    raw = logs.path(0).read_bytes()[offset : offset + HEADER.size + len(last)]
     for length in range(len(raw)):
-        logs.patch(0, place, raw[:length].ljust(len(raw), b"\0"))
+        logs.patch(0, offset, raw[:length].ljust(len(raw), b"\0"))
         assert logs.read(after) == kept
         logs.opened.pop().close()
-    logs.patch(0, place, raw)
+    logs.patch(0, offset, raw)
     assert [payload for _, payload in logs.read(after)] == [b"one", b"two" * 100, last]
 
 
-def test_leftovers_behind_a_torn_frame_never_follow_new_ones(logs):
+def test_leftovers_after_a_torn_frame_never_follow_new_ones(logs):
     """Without flushes a later frame may reach the disk and an earlier one not."""
     log = begun(logs)
     start = log.lsn
@@ -201,18 +201,18 @@ def test_leftovers_behind_a_torn_frame_never_follow_new_ones(logs):
 
 
 @pytest.mark.parametrize("damaged", [0, 3, 8])
-def test_damage_with_whole_commits_behind_it_is_refused_in_a_sentence(logs, damaged):
+def test_damage_with_whole_commits_after_it_is_refused_in_a_sentence(logs, damaged):
     log = begun(logs)
     start = log.lsn
     for index in range(10):
         log.append([bytes([index]) * 3000])
-    segment, place = divmod(damaged, (SIZE - BLOCK) // (3000 + HEADER.size))
-    logs.patch(segment, BLOCK + place * (3000 + HEADER.size) + 500, b"?")
+    segment, nth = divmod(damaged, (SIZE - BLOCK) // (3000 + HEADER.size))
+    logs.patch(segment, BLOCK + nth * (3000 + HEADER.size) + 500, b"?")
     with pytest.raises(ConfigError, match=r"cannot be read though commit \d+ can"):
         logs.read(start)
 
 
-def test_damage_before_the_checkpoint_matters_to_nobody(logs):
+def test_damage_before_the_checkpoint_does_not_matter(logs):
     log = begun(logs)
     for index in range(3):
         log.append([bytes([index]) * 3000])

@@ -1,4 +1,4 @@
-"""Data directories of earlier versions, as they were when these were killed: see directories/README.md."""
+"""Data directories of earlier versions that were killed: see directories/README.md."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ LOST = {"state": "interrupted", "reason": "the server stopped"}
 
 
 @pytest.fixture(params=sorted(path.name.partition(".")[0] for path in DIRECTORIES.glob("*.tar.xz")))
-def old(request, place: Path) -> Path:
-    """The directory that the version of this commit left, with its `expected.json`."""
+def old(request, folder: Path) -> Path:
+    """Unpack the directory that the version of a commit left, with its `expected.json`."""
     with tarfile.open(DIRECTORIES / f"{request.param}.tar.xz") as packed:
-        packed.extractall(place, filter="data")
-    return place
+        packed.extractall(folder, filter="data")
+    return folder
 
 
 async def rows(store: FilesStore) -> dict[str, Info]:

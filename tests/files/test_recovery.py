@@ -1,4 +1,4 @@
-"""Recovery reads the log once, in little memory; it repeats a replay without harm."""
+"""Recovery reads the log once, in little memory, and may be repeated."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 class ReadingDisk(QuickDisk):
-    """Notes which bytes of which file are read."""
+    """Records which bytes of which file are read."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -32,8 +32,8 @@ class ReadingDisk(QuickDisk):
 
 
 @pytest.fixture
-async def crashed(disk: FaultyDisk, place: Path) -> Path:
-    """A directory whose log has two full segments and a bit, all of it ahead of the images."""
+async def crashed(disk: FaultyDisk, folder: Path) -> Path:
+    """Return a directory whose images have nothing of a log of several segments."""
     store = await start(disk)
     gate = Gate(disk, "write", "content/")
     for index in range(3):
@@ -42,10 +42,10 @@ async def crashed(disk: FaultyDisk, place: Path) -> Path:
     for _ in range(12):
         writer.append(b"x" * 9000)
         await writer.wait_durable(writer.accepted)
-    await asyncio.to_thread(shutil.copytree, disk.root, place / "copy")
+    await asyncio.to_thread(shutil.copytree, disk.root, folder / "copy")
     gate.open()
     await store.close()
-    return place / "copy"
+    return folder / "copy"
 
 
 async def test_a_start_reads_each_byte_of_the_log_once(crashed):

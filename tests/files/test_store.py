@@ -1,4 +1,4 @@
-"""The files store from inside: races of its threads with the loop, callers who go away, what is left over."""
+"""The files store from inside: races of its threads with the loop, cancelled callers, leftovers."""
 
 import asyncio
 import errno
@@ -31,16 +31,16 @@ LARGE = SEGMENT // 4
 
 
 async def rest(store: FilesStore) -> None:
-    """Wait until nothing is under way, and only what is not final is in memory."""
+    """Wait until nothing is under way, and only unfinished streams are in memory."""
     await Inside(store).checkpoint()
     await until(lambda: Inside(store).at_rest)
 
 
-# Callers who go away.
+# Cancelled callers.
 
 
 async def give_up(call: Callable[[], Awaitable[object]], turns: int) -> bool:
-    """Call, and cancel after so many turns of the loop; False if it was over by then."""
+    """Call, and cancel after so many turns of the loop; return False if the call had ended by then."""
     task = asyncio.ensure_future(call())
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -284,8 +284,8 @@ async def test_a_content_opened_before_its_first_image_finds_the_file_later(disk
 # What the catalog does not know yet.
 
 
-async def test_a_stream_is_never_seen_as_it_was_while_the_catalog_is_being_told(disk, store):
-    """Reading lets go of final streams; the catalog may not stand in for one it has not been told of."""
+async def test_a_stream_is_never_seen_as_it_was_while_the_catalog_is_written(disk, store):
+    """After a read a final stream is forgotten, but not before the catalog has its row."""
     done, gone = await written(store, "done", b"x"), await written(store, "gone", b"x")
     other = await written(store, "other")
     await Inside(store).checkpoint()
@@ -310,7 +310,7 @@ async def test_a_stream_is_never_seen_as_it_was_while_the_catalog_is_being_told(
 
 
 class ReadingLate(ThreadPoolExecutor):
-    """What its threads have read gets back only after `meanwhile`, the first time."""
+    """Delays the result of the first read until `meanwhile` has run."""
 
     def __init__(self, meanwhile: Callable[[], Coroutine[Any, Any, None]]) -> None:
         super().__init__(1)
@@ -344,7 +344,7 @@ async def test_a_listing_shows_no_row_that_was_read_before_memory_forgot_the_str
 
 
 async def test_a_checkpoint_covers_no_commit_that_has_not_been_applied(disk, store):
-    """The committer may be a cycle ahead of the loop; what it wrote then is in no image."""
+    """The committer may be a cycle ahead of the loop; no image has what it wrote then."""
     writer = await written(store, "a", b"first")
     await Inside(store).checkpoint()
     writer.append(b"second")
@@ -412,7 +412,7 @@ async def test_a_stream_that_ended_before_its_image_could_be_written_is_forgotte
 # The order of things in a cycle.
 
 
-async def test_an_end_comes_behind_all_bytes_however_many_are_in_a_cycle(starter):
+async def test_an_end_comes_after_all_bytes_however_many_are_in_a_cycle(starter):
     store = await starter()
     writers = [await store.create(NewStream(id=f"{index}")) for index in range(30)]
     for index, writer in enumerate(writers):
@@ -475,12 +475,12 @@ async def test_closing_ends_producers_takes_nothing_more_and_may_be_repeated(dis
     assert states == {State.INTERRUPTED}
 
 
-async def test_a_store_left_and_found_again_leaves_no_descriptor_thread_or_task(place):
+async def test_a_store_left_and_found_again_leaves_no_descriptor_thread_or_task(folder):
     import threading
 
     before = len(os.listdir("/proc/self/fd")), threading.active_count(), len(asyncio.all_tasks())
     for index in range(3):
-        store = await start(QuickDisk(place / "data"))
+        store = await start(QuickDisk(folder / "data"))
         writer = await written(store, f"{index}", b"x" * 1000)
         content = await store.open(writer.key)
         await store.close()
@@ -493,7 +493,7 @@ async def test_a_store_left_and_found_again_leaves_no_descriptor_thread_or_task(
 # Without flushes.
 
 
-async def test_without_flushes_a_killed_process_loses_nothing(disk, place, starter):
+async def test_without_flushes_a_killed_process_loses_nothing(disk, folder, starter):
     store = await starter(durability="os")
 
     def no_file_is_flushed(operation: str, name: str) -> OSError | None:
@@ -503,9 +503,9 @@ async def test_without_flushes_a_killed_process_loses_nothing(disk, place, start
     assert store.health().durability == "os"
     writers = [await written(store, f"{index}", b"x" * size) for index, size in enumerate((10, LARGE, 500))]
     await writers[2].close(COMPLETE)
-    await asyncio.to_thread(shutil.copytree, disk.root, place / "copy")
+    await asyncio.to_thread(shutil.copytree, disk.root, folder / "copy")
     disk.fault = failing(0, "-")
-    copy = await start(QuickDisk(place / "copy"))
+    copy = await start(QuickDisk(folder / "copy"))
     for index, size in enumerate((10, LARGE, 500)):
         assert await stored(copy, f"{index}") == b"x" * size
     await copy.close()
@@ -513,7 +513,7 @@ async def test_without_flushes_a_killed_process_loses_nothing(disk, place, start
 
 @pytest.mark.parametrize("durability", ["os", "disk"])
 async def test_without_flushes_a_hole_in_the_log_ends_it_there_and_the_store_starts(
-    disk, place, starter, durability
+    disk, folder, starter, durability
 ):
     """A power loss may leave a later commit and not an earlier one."""
     store = await starter(durability="os")
@@ -522,22 +522,22 @@ async def test_without_flushes_a_hole_in_the_log_ends_it_there_and_the_store_sta
     hole = Inside(store).parts.log.end
     for index in range(5):
         await written(store, f"{index}", b"y" * 100)
-    await asyncio.to_thread(shutil.copytree, disk.root, place / "copy")
+    await asyncio.to_thread(shutil.copytree, disk.root, folder / "copy")
     gate.open()
-    with (place / "copy/log/000").open("r+b") as file:
+    with (folder / "copy/log/000").open("r+b") as file:
         file.seek(hole + 20)
         file.write(bytes(40))
-    copy = await start(QuickDisk(place / "copy"), durability=durability)
+    copy = await start(QuickDisk(folder / "copy"), durability=durability)
     assert [info.id async for info in copy.find(Query())] == ["early"]
     assert await stored(copy, "early") == b"x" * 100
     await written(copy, "new", b"z", COMPLETE)
     await copy.close()
-    copy = await start(QuickDisk(place / "copy"))
+    copy = await start(QuickDisk(folder / "copy"))
     assert [info.id async for info in copy.find(Query())] == ["new", "early"]
     await copy.close()
 
 
-async def test_one_error_reaches_everybody_who_waits(store, disk):
+async def test_one_error_reaches_every_waiter(store, disk):
     writer = await written(store, "a")
     disk.fault = failing(5, "sync", "log/")
     writer.append(b"x")

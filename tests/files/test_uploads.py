@@ -1,4 +1,4 @@
-"""Large writes: what does not wait for them, and what does."""
+"""Large writes: what waits for them, and what does not."""
 
 import asyncio
 import errno
@@ -20,7 +20,7 @@ LARGE = bytes(range(256)) * (SEGMENT // 1024)
 
 @pytest.fixture
 def gate(disk: FaultyDisk, store: FilesStore) -> Iterator[Gate]:
-    """Holds up the flush of a content file."""
+    """Block the flush of a content file."""
     gate = Gate(disk, "sync", "content/000/000/0")
     yield gate
     gate.open()
@@ -28,7 +28,7 @@ def gate(disk: FaultyDisk, store: FilesStore) -> Iterator[Gate]:
 
 @asynccontextmanager
 async def gathering(store: FilesStore, disk: FaultyDisk) -> AsyncIterator[None]:
-    """What is queued in the block is taken by one cycle: the one before lasts as long as the block."""
+    """Let one cycle take everything that is queued in the block: the cycle before lasts as long."""
     busy = await written(store, "busy")
     before = disk.fault
     cycle = Gate(disk, "sync", "log/")
@@ -54,7 +54,7 @@ async def test_a_line_does_not_wait_for_the_upload_beside_it(store: FilesStore, 
 
 
 @in_one_cycle
-async def test_what_comes_behind_a_large_write_stays_behind_it(
+async def test_what_comes_after_a_large_write_stays_after_it(
     disk: FaultyDisk, store: FilesStore, gate: Gate, at_once: bool
 ):
     upload = await written(store, "a")
@@ -74,7 +74,7 @@ async def test_what_comes_behind_a_large_write_stays_behind_it(
 
 
 @in_one_cycle
-async def test_a_stream_is_replaced_behind_its_large_write(
+async def test_a_stream_is_replaced_after_its_large_write(
     starter: Starter, disk: FaultyDisk, store: FilesStore, gate: Gate, at_once: bool
 ):
     upload = await written(store, "a")
