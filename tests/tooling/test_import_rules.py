@@ -46,6 +46,8 @@ FORBIDDEN = [
     ("loom.http", "yaml", "Only the settings import pydantic"),
     ("loom.store.memory", "sqlite3", "Only the files store imports SQLite"),
     ("loom.http", "aiohttp", "Only the client and webhooks import aiohttp"),
+    ("loom.client.client", "anyio", "Only the client without asyncio imports anyio"),
+    ("loom.client.session", "loom.client.push", "Within the client imports go downwards"),
     ("loom.client", "rich", "Only the command line imports click"),
 ]
 
