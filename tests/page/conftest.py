@@ -1,4 +1,4 @@
-"""The web page in a real browser, before a real server."""
+"""The web page in a real browser, with a real server."""
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,12 +18,12 @@ FLAGS = (
 )
 expect.set_options(timeout=20_000)
 EXPECTED = ("Failed to load resource", "net::ERR_")
-"""What the console says of a server that is away or refuses; anything else is a mistake of the page."""
+"""What the console logs if the server is down or refuses a request; anything else is a bug of the page."""
 
 
 @dataclass
 class Reader:
-    """Someone with a browser, and the server they look at."""
+    """A user with a browser, and the server."""
 
     server: Server
     browser: Browser
@@ -32,13 +32,13 @@ class Reader:
     wires: list[Wire] = field(default_factory=list)
 
     async def restart(self) -> None:
-        """Kill the server and start it again where it was."""
+        """Kill the server and start it again at the same address."""
         port = self.server.port
         await self.server.kill()
         self.server = await self.again(port)
 
     async def open(self, path: str, **context: Any) -> Page:
-        """A page in a browser of its own."""
+        """Open a page in a browser context of its own."""
         page = await self.browser.new_page(viewport={"width": 1200, "height": 700}, **context)
         return await self.visit(page, path)
 
@@ -51,7 +51,7 @@ class Reader:
         return page
 
     async def live(self, id: str, data: bytes = b"", **headers: Any) -> Wire:
-        """A producer in the middle of its body."""
+        """Begin a stream; its producer has not reached the end of its body."""
         wire = await self._connect()
         await wire.post(f"/stream/{id}", **headers)
         if data:
@@ -60,7 +60,7 @@ class Reader:
         return wire
 
     async def live_on(self, id: str, offset: int, data: bytes) -> Wire:
-        """A producer that goes on with a stream."""
+        """Resume a stream with a new producer."""
         wire = await self._connect()
         kind: dict[str, Any] = {"Content-Type": "application/partial-upload", "Transfer-Encoding": "chunked"}
         place: dict[str, Any] = {"Upload-Offset": str(offset), "Upload-Complete": "?1"}
@@ -69,14 +69,14 @@ class Reader:
         return wire
 
     async def stored(self, id: str, data: bytes, **headers: Any) -> None:
-        """A complete stream."""
+        """Store a complete stream."""
         wire = await self._connect()
         await wire.request("POST", f"/stream/{id}", data, **headers)
         assert (await wire.answer()).status == 201
         await wire.body()
 
     async def request(self, method: str, path: str) -> Wire:
-        """A request whose answer has begun."""
+        """Send a request; return once its response has begun."""
         wire = await self._connect()
         await wire.request(method, path)
         await wire.answer()
@@ -87,7 +87,7 @@ class Reader:
             self.mistakes.append(text)
 
     async def _connect(self) -> Wire:
-        """A connection that is closed with the test."""
+        """Open a connection that is closed with the test."""
         self.wires.append(await Wire.open("127.0.0.1", self.server.port))
         return self.wires[-1]
 
@@ -97,7 +97,7 @@ Start = Callable[..., Awaitable[Reader]]
 
 @pytest.fixture
 async def start(tmp_path: Path, tool: Callable[[str], str]) -> AsyncIterator[Start]:
-    """Start a server with these settings and a browser; the page may make no mistake in the end."""
+    """Start a server with these settings and a browser; check at the end that the page logged no error."""
     readers: list[Reader] = []
     data, log = tmp_path / "data", tmp_path / "log"
 

@@ -1,4 +1,4 @@
-"""For whom a screen is not enough: axe-core finds nothing wrong with the pages, by WCAG 2.2 at level AA."""
+"""Accessibility: axe-core finds no fault in the pages by WCAG 2.2, level AA."""
 
 import pytest
 from playwright.async_api import Page, expect
@@ -10,7 +10,7 @@ RUN = "rules => axe.run(document, {runOnly: {type: 'tag', values: rules}})"
 
 @pytest.fixture
 def faults(package):
-    """Return what axe-core finds: each rule that is broken, by which elements, and why."""
+    """Return what axe-core finds: each broken rule, the elements that break it, and why."""
     source = (package("axe-core") / "axe.min.js").read_text()
 
     async def find(page: Page) -> list[str]:
@@ -47,7 +47,7 @@ async def test_the_list(reader: Reader, faults, scheme):
     assert await faults(page) == []
 
 
-async def test_a_stream_with_all_that_can_be_shown_of_it(reader: Reader, faults, scheme):
+async def test_a_stream_with_everything_shown(reader: Reader, faults, scheme):
     colours = b"".join(b"\x1b[%dmcolour %d\x1b[0m\n" % (n, n) for n in (*range(30, 38), *range(90, 98)))
     others = b"\x1b[38;2;250;250;20mbright\x1b[0m \x1b[38;2;9;9;60mdark\x1b[0m \x1b[1mbold\x1b[0m\n"
     await reader.live("build", colours + others + b"see https://example.com/ and find this\n")
@@ -60,7 +60,7 @@ async def test_a_stream_with_all_that_can_be_shown_of_it(reader: Reader, faults,
     assert await faults(page) == []
 
 
-async def test_a_stream_that_was_lost(start: Start, faults, scheme):
+async def test_an_aborted_stream(start: Start, faults, scheme):
     reader = await start(resume_window=0)
     producer = await reader.live("cut", b"half\n")
     page = await reader.open("/ui/stream/cut", color_scheme=scheme)
@@ -77,7 +77,7 @@ async def test_bytes_in_hex(reader: Reader, faults, scheme):
     assert await faults(page) == []
 
 
-async def test_the_question_for_a_token(start: Start, faults, scheme):
+async def test_the_token_dialog(start: Start, faults, scheme):
     reader = await start(tokens="secret-token")
     page = await reader.open("/ui/", color_scheme=scheme)
     await expect(page.locator("dialog input")).to_be_visible()

@@ -1,4 +1,4 @@
-"""A stream of 2 GiB and 23 million lines, and one that comes fast."""
+"""A stream of 2 GiB and 23 million lines, and one that grows fast."""
 
 import pytest
 from playwright.async_api import expect
@@ -11,7 +11,7 @@ BLOCK = 100_000
 
 
 @pytest.mark.timeout(300)
-async def test_of_a_large_stream_only_what_is_seen_is_fetched_and_in_the_page(reader: Reader):
+async def test_only_the_visible_part_of_a_large_stream_is_fetched_and_in_the_page(reader: Reader):
     producer = await reader.live("large", b"")
     for first in range(1, COUNT + 1, BLOCK):
         await producer.chunk(
@@ -44,7 +44,7 @@ async def test_of_a_large_stream_only_what_is_seen_is_fetched_and_in_the_page(re
     assert fetched < 8 * MIB, fetched
 
 
-async def test_a_fast_stream_keeps_the_page_quick_and_its_memory_flat(reader: Reader):
+async def test_a_fast_stream_keeps_the_page_responsive_and_its_memory_bounded(reader: Reader):
     producer = await reader.live("fast", LINE % 0)
     page = await reader.open("/ui/stream/fast")
     await expect(page.locator("#state")).to_have_text("live")

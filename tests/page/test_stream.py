@@ -11,7 +11,7 @@ def number(line):
     return f'.row[data-line="{line}"]'
 
 
-async def test_it_follows_lets_go_and_returns(reader: Reader):
+async def test_following_stops_on_scrolling_and_resumes_on_request(reader: Reader):
     producer = await reader.live("build", LINES)
     page = await reader.open("/ui/stream/build")
     await expect(page.locator(number(5000))).to_be_in_viewport()
@@ -94,7 +94,7 @@ async def test_lines_are_linked_to_while_the_stream_is_live(reader: Reader):
     await expect(later.locator(number(5002))).to_be_in_viewport()
 
 
-async def test_search_counts_and_walks(reader: Reader):
+async def test_search_counts_matches_and_steps_through_them(reader: Reader):
     await reader.stored(
         "searched", LINES + b"\x1b[31mneed\x1b[0mle here, Needle there\n" + LINES + b"a needle\n"
     )
@@ -115,7 +115,7 @@ async def test_search_counts_and_walks(reader: Reader):
     await expect(page.locator(".hit.current").first).to_be_visible()
 
 
-async def test_it_goes_on_after_the_server_was_killed(start: Start):
+async def test_it_resumes_after_the_server_was_killed(start: Start):
     reader = await start(resume_window=60)
     await reader.live("lost", LINES)
     page = await reader.open("/ui/stream/lost")
@@ -130,7 +130,7 @@ async def test_it_goes_on_after_the_server_was_killed(start: Start):
     await expect(page.locator("#connection")).to_have_text("")
 
 
-async def test_a_lost_build_does_not_look_finished(start: Start):
+async def test_an_aborted_build_does_not_look_complete(start: Start):
     reader = await start(resume_window=0)
     producer = await reader.live("cut", b"half\n")
     page = await reader.open("/ui/stream/cut")
@@ -149,7 +149,7 @@ async def test_a_line_without_an_end_costs_little(reader: Reader):
     assert await page.evaluate("document.body.textContent.length") < 50_000
 
 
-async def test_bytes_that_are_no_text_are_shown_in_hex(reader: Reader):
+async def test_bytes_that_are_not_text_are_shown_in_hex(reader: Reader):
     await reader.stored(
         "binary", b"\x7fELF\x00\x01" + bytes(range(256)) * 40, **{"Content-Type": "text/plain"}
     )

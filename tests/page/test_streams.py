@@ -4,7 +4,7 @@ from playwright.async_api import Page, expect
 from tests.page.conftest import Reader, Start
 
 
-async def test_live_streams_come_first_and_the_list_follows_what_happens(reader: Reader):
+async def test_live_streams_come_first_and_the_list_follows_changes(reader: Reader):
     producer = await reader.live("a/live", b"x")
     await reader.stored(
         "a/done", b"y", **{"X-Stream-Metadata": '{"commit": "3f2a91c", "<i>": "<b>bold</b>"}'}
@@ -67,7 +67,7 @@ async def test_a_token_is_asked_for_once_and_only_sent_as_a_header(start: Start)
     assert not any("secret" in url for url in asked)
 
 
-async def test_a_share_link_loses_its_token_at_once(start: Start):
+async def test_the_token_of_a_share_link_is_removed_from_the_address_at_once(start: Start):
     reader = await start(tokens="secret-token")
     await reader.stored("shared", b"one\ntwo\n", Authorization="Bearer secret-token")
     page = await reader.open("/ui/stream/shared#token=secret-token&L2")
@@ -75,7 +75,7 @@ async def test_a_share_link_loses_its_token_at_once(start: Start):
     await expect(page).to_have_url(f"{reader.server.url}/ui/stream/shared#L2")
 
 
-async def test_tabs_share_one_connection_for_what_happens(reader: Reader):
+async def test_tabs_share_one_connection_for_events(reader: Reader):
     context = await reader.browser.new_context()
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
@@ -88,7 +88,7 @@ async def test_tabs_share_one_connection_for_what_happens(reader: Reader):
     assert sum(url.endswith("/events") for url in asked) == 1
 
 
-async def test_hidden_pages_ask_for_nothing_and_catch_up_when_they_are_seen(reader: Reader):
+async def test_hidden_pages_send_no_requests_and_catch_up_when_visible(reader: Reader):
     producer = await reader.live("build", b"seen\n")
     listing = await reader.open("/ui/")
     page = await reader.open("/ui/stream/build")
@@ -102,7 +102,7 @@ async def test_hidden_pages_ask_for_nothing_and_catch_up_when_they_are_seen(read
         each.on("request", lambda request: asked.append(request.url))
     await producer.chunk(b"meanwhile\n")
     await reader.live("another")
-    await asyncio.sleep(6)  # longer than either page lets pass without asking
+    await asyncio.sleep(6)  # longer than any interval between requests of a visible page
     assert asked == []
     for each in (listing, page):
         await show(each, True)
@@ -111,7 +111,7 @@ async def test_hidden_pages_ask_for_nothing_and_catch_up_when_they_are_seen(read
 
 
 async def show(page: Page, on: bool) -> None:
-    """Let the page believe that its tab is seen, or is not; a browser without a screen hides none."""
+    """Make the page see its tab as visible or hidden; a headless browser hides none."""
     await page.evaluate(
         """on => {
             Object.defineProperty(document, 'hidden', { value: !on, configurable: true });

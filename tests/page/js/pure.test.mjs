@@ -1,4 +1,4 @@
-// The page's modules that do no I/O, by themselves: node --test tests/page/js
+// The pure modules of the page: node --test tests/page/js
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -16,7 +16,7 @@ const format = await from("format");
 const bytes = (text) => new TextEncoder().encode(text);
 const runs = (text, style) => render(text, style).runs.map(({ text, style }) => [text, { ...style }]);
 
-test("colours of 16, 256 and 16 million, and attributes that go on and off", () => {
+test("16, 256 and 16 million colours, and attributes that are set and reset", () => {
   assert.deepEqual(runs("a\x1b[31mb\x1b[1;97mc\x1b[22;39md"), [
     ["a", {}], ["b", { fg: 1 }], ["c", { fg: 15, bold: true }], ["d", {}],
   ]);
@@ -27,14 +27,14 @@ test("colours of 16, 256 and 16 million, and attributes that go on and off", () 
   assert.deepEqual(runs("\x1b[38;5;250mx\x1b[mx"), [["x", { fg: "rgb(188,188,188)" }], ["x", {}]]);
 });
 
-test("what a line leaves behind is what the next begins with", () => {
+test("the style after a line is that at the start of the next", () => {
   const { style } = render("\x1b[1;35mopen");
   assert.deepEqual({ ...style }, { bold: true, fg: 5 });
   assert.deepEqual(styleAfter("\x1b[1;35mopen", PLAIN), style);
   assert.deepEqual(runs("next", style), [["next", { bold: true, fg: 5 }]]);
 });
 
-test("a line that is written over is folded as a terminal does", () => {
+test("a line that overwrites itself is rendered as by a terminal", () => {
   const rows = [
     ["10%\r100%", "100%"], ["long text\rab", "abng text"], ["long text\r\x1b[Kab", "ab"], ["abc\b\bX", "aXc"],
     ["crlf\r", "crlf"], ["\x1b[2Kx", "x"], ["a\x1b[5Gb", "a   b"], ["abcdef\x1b[3Dxx", "abcxxf"],
@@ -42,14 +42,14 @@ test("a line that is written over is folded as a terminal does", () => {
   for (const [text, shown] of rows) assert.equal(plain(text), shown, JSON.stringify(text));
 });
 
-test("sequences that mean nothing here are left out, those without an end are shown", () => {
+test("unknown sequences are dropped, incomplete ones are shown", () => {
   assert.equal(plain("\x1b]0;title\x07a\x1b(Bb\x1b[?25lc\x1b[2Jd"), "abcd");
   assert.equal(plain("\x1b]0;never ends"), "␛]0;never ends");
   assert.equal(plain("nul\0bell\x07"), "nul␀bell␇");
   assert.ok(plain("\x1b[999999999Cx").length < 20_000);
 });
 
-test("a link of the terminal is one only to the web", () => {
+test("only web addresses become links", () => {
   assert.deepEqual(runs("\x1b]8;;https://a.b/\x1b\\x\x1b]8;;\x1b\\y"), [["x", { link: "https://a.b/" }], ["y", {}]]);
   assert.deepEqual(runs("\x1b]8;;javascript:alert(1)\x07x"), [["x", {}]]);
 });
@@ -69,7 +69,7 @@ test("a tail cut anywhere gives the same lines", () => {
   }
 });
 
-test("a line without an end is kept in part, whatever its length", () => {
+test("a very long line is kept in part, whatever its length", () => {
   const tail = new Tail(1, 0);
   const full = [...tail.feed(bytes("a\n")), ...Array.from({ length: 40 }, () => tail.feed(bytes("x".repeat(SIZE)))).flat()];
   assert.ok(tail.block.bytes.length <= SHOWN);
@@ -79,13 +79,13 @@ test("a line without an end is kept in part, whatever its length", () => {
   assert.equal(tail.block.line(3).text, "b");
 });
 
-test("styles go on from line to line of a block", () => {
+test("styles continue from line to line of a block", () => {
   const block = new Block(7, 100, bytes("\x1b[31mred\nstill\x1b[0m\nplain\n"));
   assert.deepEqual([7, 8, 9].map((line) => block.line(line).style.fg), [undefined, 1, undefined]);
   assert.deepEqual(block.span(8), [109, 119]);
 });
 
-test("places are found, learnt in any order and bounded", () => {
+test("places are found, added in any order and bounded", () => {
   const places = new Places();
   places.learn([{ line: 10, offset: 100, time: null }, { line: 20, offset: 200, time: 5 }]);
   places.learn([{ line: 10, offset: 100, time: 3 }, { line: 15, offset: 150, time: null }]);
@@ -105,7 +105,7 @@ test("events survive being cut anywhere", () => {
   assert.deepEqual([decoder.retry, decoder.id], [10, "2"]);
 });
 
-test("the words of a filter", () => {
+test("a filter is parsed", () => {
   const filter = parseFilter('build/ state:live,odd commit=3f2 meta.t="a b" extra');
   assert.deepEqual(filter, {
     prefix: "build/", states: ["live"], metadata: [["commit", "3f2"], ["t", "a b"]], unknown: ["odd", "extra"],
@@ -117,7 +117,7 @@ test("the words of a filter", () => {
   assert.ok(!matches(filter, { ...row, metadata: null }));
 });
 
-test("fragments name lines and carry a token", () => {
+test("fragments have lines and a token", () => {
   assert.deepEqual(parseFragment("#L20-L10"), { lines: [10, 20], token: "" });
   assert.deepEqual(parseFragment("#token=a%2Eb&L3"), { lines: [3, 3], token: "a.b" });
   assert.deepEqual(parseFragment("#L0"), { lines: null, token: "" });
@@ -131,7 +131,7 @@ test("bytes decide what is text", () => {
   assert.equal(hexRows(bytes("AB\n"))[0].text, "AB·");
 });
 
-test("numbers and times for people", () => {
+test("numbers and times are formatted", () => {
   assert.deepEqual([0, 1023, 1024, 10240, 2 ** 31].map(format.bytes), ["0 B", "1023 B", "1.0 KiB", "10 KiB", "2.0 GiB"]);
   assert.deepEqual([5, 65, 7200, 90000].map(format.span), ["5s", "1m 5s", "2h", "1d 1h"]);
   assert.equal(format.pathOf("a/b c%"), "/ui/stream/a/b%20c%25");
