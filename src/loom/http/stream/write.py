@@ -178,7 +178,9 @@ class Writes:
 
         info = await self._service.amend(id, amended)
         exchange.record.state = info.state
-        await exchange.respond(204, [*changed_headers(info), (b"x-stream-metadata", info.metadata.encode())])
+        readable = exchange.principal.allowed(Action.READ, id)
+        shown = [(b"x-stream-metadata", info.metadata.encode())] if readable else []
+        await exchange.respond(204, [*changed_headers(info), *shown])
 
     def _upload_headers(self, info: Info) -> Headers:
         return upload_headers(info, self._service.now(), self._service.limits.stream_bytes)
