@@ -237,6 +237,8 @@ class Resource:
             await exchange.respond(204, self._options)
         else:
             detail = "This path does not support this method; the Allow header lists those it supports."
+            if method == "PUT" and "POST" in self._handlers:
+                detail = "This path does not support PUT; use POST."
             await exchange.respond(*problem(405, "method_not_allowed", detail, headers=self._allow))
 
 
