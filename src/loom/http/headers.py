@@ -21,6 +21,8 @@ REVALIDATED = (b"cache-control", b"private, no-cache, no-transform")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 SANDBOX = (b"content-security-policy", b"sandbox; default-src 'none'")
 """A producer may have stored HTML: a browser that shows it runs no script and gives it no origin."""
+SAME_ORIGIN = (b"cross-origin-resource-policy", b"same-origin")
+"""A page of another origin cannot load an answer as a script, a style or an image."""
 VARY = (b"vary", b"Accept")
 """A stream is sent as bytes or, to a client that accepts them, as events."""
 UNBUFFERED = (b"x-accel-buffering", b"no")
@@ -29,7 +31,7 @@ ACCEPT_PATCH = (b"accept-patch", f"{media.PARTIAL_UPLOAD}, {media.MERGE_PATCH}".
 
 EVENT_HEADERS: Headers = [
     (b"content-type", media.EVENTS.encode()),
-    *(NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED),
+    *(NO_STORE, NOSNIFF, SANDBOX, SAME_ORIGIN, UNBUFFERED),
 ]
 """The headers of any response in Server-Sent Events."""
 

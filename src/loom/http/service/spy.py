@@ -3,12 +3,15 @@
 from contextlib import aclosing
 
 from loom.http.exchange import Exchange, body_part
-from loom.http.headers import NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED
+from loom.http.headers import NO_STORE, NOSNIFF, SAME_ORIGIN, SANDBOX, UNBUFFERED
 from loom.streams.service import Service
 from loom.streams.spy import Spy
 
 # The bytes of streams are passed on unchanged, so no charset is certain. A terminal expects UTF-8.
-HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), NO_STORE, NOSNIFF, SANDBOX, UNBUFFERED]
+HEADERS = [
+    (b"content-type", b"text/plain; charset=utf-8"),
+    *(NO_STORE, NOSNIFF, SANDBOX, SAME_ORIGIN, UNBUFFERED),
+]
 
 
 class SpyOutput:

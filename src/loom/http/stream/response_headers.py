@@ -5,6 +5,7 @@ from loom.http.headers import (
     NO_STORE,
     NOSNIFF,
     REVALIDATED,
+    SAME_ORIGIN,
     SANDBOX,
     UNBUFFERED,
     VARY,
@@ -60,7 +61,7 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
 def unchanged_headers(validators: Validators) -> Headers:
     """Return the headers that a response and the 304 in its place share (RFC 9110 section 15.4.5)."""
     cached = NO_STORE if validators.etag is None else REVALIDATED
-    return [cached, *validators.headers, VARY, SANDBOX, NOSNIFF]
+    return [cached, *validators.headers, VARY, SANDBOX, SAME_ORIGIN, NOSNIFF]
 
 
 def event_headers(info: Info) -> Headers:
