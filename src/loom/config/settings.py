@@ -190,8 +190,8 @@ class ServerSettings(_Model):
     """Whether to answer a producer before its request ends: on direct connections, always or never. Many
     proxies lose data after an early response."""
     allowed_hosts: Strings = []
-    """Host names to accept; none: loopback names if the server listens on a loopback address without tokens,
-    else any."""
+    """Host names to accept besides loopback names; none: any if there are tokens, else IP addresses, and not
+    even those if the server listens on a loopback address."""
     cors_origins: Strings = []
     """Origins whose web pages may use this server; none: no CORS."""
     max_stream_bytes: ByteSize = Field(ByteSize(0), ge=0)

@@ -49,7 +49,7 @@ class Guard:
         self._app = app
         self._auth = auth
         self._hosts = {host_name(name) for name in allowed_hosts}
-        self._any_host = not self._hosts and (auth.required or not is_loopback(host))
+        self._local = is_loopback(host)
         self._origins = cors_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,13 +82,21 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         # A request in HTTP/1.0 may have no Host. Every browser sends one.
         host = headers.get("host")
-        if self._any_host or host is None:
-            return
-        name = host_name(host)
-        if not (is_loopback(name) or name in self._hosts or "*" in self._hosts):
+        if host is not None and not self._serves(host_name(host)):
             raise Misdirected(
                 "This server does not serve that Host; the setting allowed_hosts lists those it serves."
             )
+
+    def _serves(self, name: str) -> bool:
+        """Return True if this server serves the host `name`.
+
+        Without tokens and allowed_hosts it serves no name that DNS resolves: a hostile page may have chosen it.
+        """
+        if is_loopback(name) or "*" in self._hosts:
+            return True
+        if self._hosts:
+            return name in self._hosts
+        return self._auth.required or (not self._local and is_address(name))
 
     def _check_origin(self, headers: Headers) -> None:
         origin = headers.get("origin")
@@ -135,6 +143,15 @@ def is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")
+
+
+def is_address(name: str) -> bool:
+    """Return True if `name` is an IP address, which no DNS answer can redirect."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def same_host(origin: str, host: str) -> bool:
