@@ -1,4 +1,4 @@
-"""What a web page of another origin cannot do through the browser of a user whose machine reaches the server."""
+"""What a page of another origin cannot do through the browser of a user who reaches the server."""
 
 import json
 from typing import Any

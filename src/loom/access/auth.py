@@ -111,14 +111,22 @@ class Auth:
 
     def __init__(self, grants: Iterable[Grant] = (), key: str = "", clock: Clock = time.time) -> None:
         self._clock = clock
+        self._known: tuple[dict[str, Grant], str] = {}, ""
+        self.stale = False
+        """True if the last reload failed, so that earlier tokens are in force."""
         self.load(grants, key)
 
     def load(self, grants: Iterable[Grant], key: str = "") -> None:
         """Replace the known tokens; accept and sign further ones with `key`, if it is not empty.
 
-        May be called in any thread. Raises ConfigError.
+        May be called in any thread. Raises ConfigError, also if tokens would be replaced by none: a mistake
+        in a file must not allow every request.
         """
         grants = list(grants)
+        if self.required and not grants:
+            raise ConfigError(
+                "There are no tokens in the settings. Restart the server to run it without authentication."
+            )
         if any(grant.digest == digest_of("") for grant in grants):
             raise ConfigError(
                 "A token is empty, and would allow every request; remove it or give it a value."

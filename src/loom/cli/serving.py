@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
@@ -100,19 +101,28 @@ async def run(
 
 def _reload_on_hangup(auth: Auth, read: ReadSettings) -> None:
     """Reload the tokens at each SIGHUP, one that arrived earlier and is held back included."""
+    # One thread: of two reloads, the later one must have the last word.
+    thread = ThreadPoolExecutor(1)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, reload, auth, read))
+    loop.add_signal_handler(signal.SIGHUP, lambda: thread.submit(reload, auth, read))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def reload(auth: Auth, read: ReadSettings) -> None:
-    """Replace tokens and signing key by those now in the settings; other settings wait for the next start."""
+    """Replace tokens and signing key by those now in the settings; other settings wait for the next start.
+
+    If that fails for any reason, the old ones stay in force.
+    """
     try:
         settings = read()
         reload_auth(auth, settings)
-    except LoomError as error:
-        logger.error("The tokens were not reloaded.", reason=str(error))
+    except Exception as error:
+        # Another error than ours may quote the file, which holds tokens.
+        reason = str(error) if isinstance(error, LoomError) else type(error).__name__
+        auth.stale = True
+        logger.error("The tokens were not reloaded.", reason=reason)
         return
+    auth.stale = False
     logs.configure(settings.log_level, settings.log_format, settings.secrets)
     logger.info("The tokens were reloaded.", tokens=len(settings.tokens))
 

@@ -98,8 +98,9 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        # Without the parser's own words: they quote the file, which may hold a token.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Without the parser's own words: they quote the file, which may hold a token. A ValueError is of a
+        # date that does not exist, a RecursionError of deep nesting.
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise ConfigError(f"The configuration file {path} is not valid YAML{line}.") from None

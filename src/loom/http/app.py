@@ -57,7 +57,7 @@ def build_app(
         producer_idle_timeout=settings.producer_idle_timeout,
     )
     lists = Lists(service)
-    probes = Probes(service)
+    probes = Probes(service, auth)
     pages = Pages()
     routes = [
         Route("/stream", Resource(POST=writes.create_new)),

@@ -90,7 +90,8 @@ class Guard:
     def _serves(self, name: str) -> bool:
         """Return True if this server serves the host `name`.
 
-        Without tokens and allowed_hosts it serves no name that DNS resolves: a hostile page may have chosen it.
+        Without tokens and allowed_hosts it serves no name that DNS resolves: a hostile page may have chosen
+        that name.
         """
         if is_loopback(name) or "*" in self._hosts:
             return True

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from loom import __version__
+from loom.access.auth import Auth
 from loom.http.exchange import Exchange
 from loom.http.problem import problem
 from loom.streams.service import Service
@@ -12,8 +13,9 @@ from loom.streams.service import Service
 class Probes:
     """The handlers of the probes."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, auth: Auth) -> None:
         self._service = service
+        self._auth = auth
 
     async def alive(self, exchange: Exchange) -> None:
         """GET /healthz: answer 200, also for a stopped store, which is no reason to restart this process."""
@@ -32,5 +34,5 @@ class Probes:
     def _facts(self) -> dict[str, Any]:
         health = self._service.health()
         facts = {"version": __version__, "store": health.store, "durability": health.durability}
-        damaged = self._service.scrub.damaged
-        return {**facts, "damaged": damaged} if damaged else facts
+        optional = {"damaged": self._service.scrub.damaged, "reload": self._auth.stale and "failed"}
+        return facts | {name: value for name, value in optional.items() if value}
