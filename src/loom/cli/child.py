@@ -19,7 +19,7 @@ from typing import Any
 
 CHUNK_BYTES = 64 * 1024
 GRACE = 2.0
-"""Seconds to wait for the end of an output that another process still holds open."""
+"""Seconds to wait for an output that another process holds open after the command's end."""
 PASSED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 DISABLED = b"\0"
@@ -66,6 +66,7 @@ class Child:
                 stack.enter_context(self._passing_keys())
             relays = [asyncio.create_task(self._relay(fd, to, on_output)) for fd, to in self._outputs.items()]
             code = await asyncio.to_thread(self._process.wait)
+            # An output ends only once every process that has inherited it has closed it.
             _, left = await asyncio.wait(relays, timeout=GRACE)
             for relay in left:
                 relay.cancel()
@@ -153,9 +154,11 @@ class Child:
 
     def _suspend(self, master: int, before: Mode) -> None:
         """Stop the command and this process. Return once the shell continues us."""
+        # SIGSTOP: the kernel ignores SIGTSTP for an orphaned process group.
         os.killpg(self._process.pid, signal.SIGSTOP)
+        # The shell needs its terminal as it was before it learns that this job has stopped.
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-        os.kill(0, signal.SIGTSTP)
+        os.kill(0, signal.SIGTSTP)  # all of this job, as the kernel does; returns after fg
         _make_raw()
         _copy_window(1, master)
         os.killpg(self._process.pid, signal.SIGCONT)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,9 @@ class StreamHandler(logging.Handler):
         self.dropped = 0
         self._client = client
         self._id = id
-        self._metadata = metadata
-        self._force = force
-        self._ttl = ttl
-        self._spool = spool
+        self._send = partial(
+            client.push, id, metadata=metadata, content_type="text/plain", force=force, ttl=ttl, spool=spool
+        )
         self._max_bytes = max_bytes
         self._patience = patience
         self._pid = os.getpid()
@@ -112,17 +112,7 @@ class StreamHandler(logging.Handler):
 
     async def _push(self) -> None:
         async with self._client:
-            self._pushing = asyncio.ensure_future(
-                self._client.push(
-                    self._id,
-                    self._lines(),
-                    metadata=self._metadata,
-                    content_type="text/plain",
-                    force=self._force,
-                    ttl=self._ttl,
-                    spool=self._spool,
-                )
-            )
+            self._pushing = asyncio.ensure_future(self._send(self._lines()))
             await self._pushing
 
     async def _lines(self) -> AsyncIterator[bytes]:

@@ -130,6 +130,7 @@ class Reading:
                     continue
                 if not self._persistent:
                     raise
+                # A stream may be silent: a long connection without a byte was no failed attempt.
                 if asyncio.get_running_loop().time() - begun > STEADY:
                     backoff.reset()
                 await backoff.wait(error)
@@ -142,6 +143,7 @@ class Reading:
             skip = self._begin(head_of(response, "state"), response.content_length)
             async for piece in response.content.iter_any():
                 if skip:
+                    # A server may begin earlier than requested.
                     piece, skip = piece[skip:], max(0, skip - len(piece))
                 if piece := self._take(piece):
                     yield piece
