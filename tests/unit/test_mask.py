@@ -1,4 +1,4 @@
-"""Secrets are hidden however the bytes are split."""
+"""Secrets are replaced, however the bytes are split."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ SECRETS = st.sets(st.text("ab\n", max_size=5).map(str.encode), max_size=4)
 
 
 def plainly(data: bytes, secrets: set[bytes]) -> bytes:
-    """The rule, in its plainest form: at each place the longest secret that stands there."""
+    """Apply the rule in its simplest form: at each position, replace the longest secret."""
     shown, at = b"", 0
     while at < len(data):
         here = max((secret for secret in secrets if data.startswith(secret, at)), key=len, default=b"")
@@ -21,7 +21,7 @@ def plainly(data: bytes, secrets: set[bytes]) -> bytes:
 
 
 @given(BYTES, SECRETS, st.data())
-def test_every_split_gives_what_the_rule_says(data, secrets, draw):
+def test_every_split_gives_the_result_of_the_rule(data, secrets, draw):
     mask, shown, at = Mask(secrets), b"", 0
     while at < len(data):
         size = draw.draw(st.integers(1, len(data) - at))
@@ -30,7 +30,7 @@ def test_every_split_gives_what_the_rule_says(data, secrets, draw):
     assert shown + mask.end() == plainly(data, secrets)
 
 
-def test_no_more_is_held_back_than_may_become_a_secret():
+def test_only_bytes_that_may_become_a_secret_are_held_back():
     mask = Mask({b"secret", b"key"})
     assert mask.feed(b"no secre") == b"no "
     assert mask.feed(b"t but se") == HIDDEN + b" but "
@@ -50,5 +50,5 @@ def test_no_more_is_held_back_than_may_become_a_secret():
         ("  ", set()),
     ],
 )
-def test_what_is_hidden_of_a_value(value, hidden):
+def test_secrets_in_a_value(value, hidden):
     assert secrets_in(value) == hidden
