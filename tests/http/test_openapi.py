@@ -20,7 +20,7 @@ from loom.http.service.listing import DEFAULT_LIMIT, MAX_LIMIT
 from loom.http.service.openapi import document
 from loom.http.service.tokens import MAX_SECONDS
 from loom.http.stream.lifetime import MAX_TTL
-from loom.http.stream.upload_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
+from loom.http.stream.request_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
 from loom.model import MAX_ID_CHARS, ChangeKind, State
 
 SOURCE = Path(package.__file__).parent / "http"

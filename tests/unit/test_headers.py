@@ -2,13 +2,13 @@ import pytest
 
 from loom.errors import BadRequest, UnsupportedEncoding
 from loom.http.stream.conditions import Validators, validators_of
-from loom.http.stream.response_headers import created_headers, stream_headers
-from loom.http.stream.upload_headers import (
+from loom.http.stream.request_headers import (
     MAX_CONTENT_TYPE,
     answers_early,
     check_encoding,
     content_type_of,
 )
+from loom.http.stream.response_headers import created_headers, stream_headers
 from loom.model import DEFAULT_CONTENT_TYPE, Info, State
 from loom.streams.ranges import Part
 

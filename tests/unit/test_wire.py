@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom.http.stream.upload_headers import Upload
+from loom.http.stream.request_headers import Upload
 from loom.model import Info, State
 from loom.wire.fields import digest_field, key_of, sha256_of, tag_of
 from loom.wire.head import StreamHead

@@ -18,6 +18,7 @@ from loom.http.headers import NO_STORE, NOSNIFF, Headers, content_length
 from loom.http.problem import problem
 from loom.http.record import RECORD, Record
 from loom.model import parse_id
+from loom.wire.media import JSON
 
 PRINCIPAL = "loom.principal"
 """The key of a request's Principal in its ASGI scope; the guard sets it."""
@@ -117,7 +118,7 @@ class Exchange(HTTPConnection):
 
     async def respond_json(self, text: str, *, status: int = 200) -> None:
         """Send JSON text in ASCII, with an LF, as a whole response."""
-        await self.respond_content("application/json", text.encode("ascii") + b"\n", status=status)
+        await self.respond_content(JSON, text.encode("ascii") + b"\n", status=status)
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin a response. A server may hold its head until the first part of the body, even an empty

@@ -26,6 +26,7 @@ import structlog
 from loom.errors import StoreStopped
 from loom.model import FINAL_STATES, Change, ChangeKind, Clock, Info, Query
 from loom.store.base import Store
+from loom.wire.media import JSON
 from loom.wire.rows import encode_row
 
 logger = structlog.get_logger("loom")
@@ -149,7 +150,7 @@ class Webhooks:
 
     async def _post(self, hook: Hook, info: Info, event: bytes) -> bool:
         """Send the event once; return True if the receiver answered with 2xx."""
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": JSON}
         headers |= signature(hook.secret, f"{info.key}.{info.state}", int(self._clock()), event)
         try:
             async with (

@@ -75,7 +75,7 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
             metadata.append((name.removeprefix("meta."), value))
         else:
             others.append((name, value))
-    given = once(others, {"prefix", "created_after", "limit", "cursor"})
+    given = once(others, {"prefix", "created_after", "limit", "cursor", "state", "meta.<key>"})
     limit = _number(given, "limit", least=1)
     query = Query(
         states=frozenset(states),

@@ -13,6 +13,7 @@ from typing import Any
 from loom import __version__
 from loom.http.exchange import Exchange
 from loom.http.problem import ROWS
+from loom.wire.media import PROBLEM
 
 Node = dict[str, Any]
 
@@ -82,7 +83,7 @@ def _problem(status: int, codes: list[str]) -> Node:
     }
     return {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}.",
-        "content": {"application/problem+json": {"schema": schema}},
+        "content": {PROBLEM: {"schema": schema}},
     }
 
 

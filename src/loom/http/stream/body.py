@@ -12,9 +12,9 @@ from starlette.types import Message, Receive
 from loom.errors import LoomError, ProducerIdle, QuotaExceeded, WriterLost
 from loom.http.exchange import Disconnected, Exchange, body_part, interruptible
 from loom.http.headers import NOSNIFF, Headers, content_length
+from loom.http.stream.request_headers import Upload
 from loom.http.stream.response_headers import upload_headers
-from loom.http.stream.upload_headers import Upload
-from loom.model import Info, State
+from loom.model import State
 from loom.streams.producer import Producer
 from loom.streams.service import Service
 from loom.wire.media import PROGRESS
@@ -46,7 +46,7 @@ class Body:
         if upload.progress:
             status = 200 if status == 204 else status
             kind = (b"content-type", PROGRESS.encode())
-            headers = [*headers, *self._upload_headers(producer.info), kind, NOSNIFF]
+            headers = [*headers, *upload_headers(producer.info, self._service), kind, NOSNIFF]
         begun = asyncio.Event()
 
         async def answer() -> None:
@@ -78,7 +78,7 @@ class Body:
         exchange.record.state = info.state
         if not early:
             length = [content_length(0)] if status != 204 else []
-            await exchange.respond(status, [*headers, *self._upload_headers(info), *length])
+            await exchange.respond(status, [*headers, *upload_headers(info, self._service), *length])
             return
         if upload.progress:
             info = await self._service.digests.known(info)
@@ -105,9 +105,6 @@ class Body:
                     if exceeded is not None:
                         raise exceeded
                 more = message.get("more_body", False)
-
-    def _upload_headers(self, info: Info) -> Headers:
-        return upload_headers(info, self._service.now(), self._service.limits.stream_bytes)
 
 
 @asynccontextmanager

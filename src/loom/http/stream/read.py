@@ -9,7 +9,7 @@ from starlette.types import Message
 
 from loom.access.auth import Action
 from loom.http.exchange import Exchange, body_part
-from loom.http.headers import NO_STORE, Headers
+from loom.http.headers import NO_STORE
 from loom.http.stream.conditions import NotModified
 from loom.http.stream.index import answer_index
 from loom.http.stream.response_headers import upload_headers
@@ -56,7 +56,7 @@ class Reads:
                 status, headers = selection.answer(await self._with_digest(info, selection), part)
                 # How far a producer has come must not be answered from a cache.
                 headers = [pair for pair in headers if pair[0] != NO_STORE[0]]
-                headers += [NO_STORE, *self._upload_headers(info)]
+                headers += [NO_STORE, *upload_headers(info, self._service)]
                 await exchange.respond(status, headers)
                 return
             async with attended:
@@ -78,15 +78,12 @@ class Reads:
         exchange.require(Action.WRITE, id)
         info = await self._service.info(id)
         await exchange.respond(
-            200, [*StreamHead(tag=info.key).headers, NO_STORE, *self._upload_headers(info)]
+            200, [*StreamHead(tag=info.key).headers, NO_STORE, *upload_headers(info, self._service)]
         )
 
     async def _with_digest(self, info: Info, selection: Selection) -> Info:
         """Return the stream with its digest if the response sends one."""
         return await self._service.digests.known(info) if selection.whole else info
-
-    def _upload_headers(self, info: Info) -> Headers:
-        return upload_headers(info, self._service.now(), self._service.limits.stream_bytes)
 
 
 def _message(piece: Piece) -> Message:

@@ -1,4 +1,4 @@
-"""The headers of responses about one stream. Pure."""
+"""The headers of responses about one stream."""
 
 from loom.http.headers import (
     EVENT_HEADERS,
@@ -17,6 +17,7 @@ from loom.http.stream.lifetime import lifetime_headers
 from loom.http.stream.ranges import PartialContent
 from loom.model import Info, State, quote_id
 from loom.streams.ranges import Part
+from loom.streams.service import Service
 from loom.wire.head import StreamHead
 
 
@@ -70,16 +71,13 @@ def event_headers(info: Info) -> Headers:
     return [*EVENT_HEADERS, VARY, *shown.headers, *lifetime_headers(info)]
 
 
-def upload_headers(info: Info, now: float, limit: int = 0) -> Headers:
-    """Return how much of a stream is stored, and for how long and up to which size it accepts more.
-
-    `limit` is the size that any stream may have, 0 for no limit.
-    """
+def upload_headers(info: Info, service: Service) -> Headers:
+    """Return how much of a stream is stored, and for how long and up to which size it accepts more."""
     complete = info.state is State.COMPLETE
     length = info.size if complete else info.length
     progress = StreamHead(size=info.size, complete=complete, length=length, epoch=info.epoch)
-    age = None if info.deadline is None else max(0, round(info.deadline - now))
-    return [*progress.headers, *limit_headers(0 if info.state.final else limit, age)]
+    age = None if info.deadline is None else max(0, round(info.deadline - service.now()))
+    return [*progress.headers, *limit_headers(0 if info.state.final else service.limits.stream_bytes, age)]
 
 
 def limit_headers(size: int, age: int | None = None) -> Headers:

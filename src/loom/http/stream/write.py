@@ -11,14 +11,13 @@ from loom.access.auth import Action
 from loom.access.quotas import Quotas
 from loom.errors import Conflict, StreamExists, StreamFinal, UnsupportedPatch
 from loom.http.exchange import Exchange
-from loom.http.headers import NO_STORE, Headers, content_length
+from loom.http.headers import NO_STORE, content_length
 from loom.http.problem import problem_of
 from loom.http.stream.body import Body
 from loom.http.stream.conditions import check_match
 from loom.http.stream.lifetime import lifetime
 from loom.http.stream.metadata import merge_metadata, parse_merge_patch, parse_metadata
-from loom.http.stream.response_headers import changed_headers, created_headers, upload_headers
-from loom.http.stream.upload_headers import (
+from loom.http.stream.request_headers import (
     Upload,
     answers_early,
     check_encoding,
@@ -26,6 +25,7 @@ from loom.http.stream.upload_headers import (
     idempotency_key,
     resume_window,
 )
+from loom.http.stream.response_headers import changed_headers, created_headers, upload_headers
 from loom.model import Info, NewStream, State, new_id, quote_id, repeats
 from loom.streams.service import Service
 from loom.wire.media import MERGE_PATCH, PARTIAL_UPLOAD
@@ -133,10 +133,10 @@ class Writes:
             unfinished = Conflict(
                 "The first request with this Idempotency-Key did not complete; resume with PATCH."
             )
-            await exchange.respond(*problem_of(unfinished, headers=self._upload_headers(info)))
+            await exchange.respond(*problem_of(unfinished, headers=upload_headers(info, self._service)))
             return
         exchange.record.state = info.state
-        headers = [*created_headers(info, replaced=False), *self._upload_headers(info)]
+        headers = [*created_headers(info, replaced=False), *upload_headers(info, self._service)]
         await exchange.respond(201, [*headers, content_length(0), (b"connection", b"close")])
 
     async def _append(self, exchange: Exchange, id: str) -> None:
@@ -163,9 +163,9 @@ class Writes:
         repeated = info.state is State.COMPLETE and upload.complete and upload.start == info.size and same
         if repeated and await _is_empty(exchange):
             exchange.record.state = info.state
-            await exchange.respond(204, [*changed_headers(info), *self._upload_headers(info)])
+            await exchange.respond(204, [*changed_headers(info), *upload_headers(info, self._service)])
         else:
-            await exchange.respond(*problem_of(error, headers=self._upload_headers(info)))
+            await exchange.respond(*problem_of(error, headers=upload_headers(info, self._service)))
 
     async def _amend(self, exchange: Exchange, id: str) -> None:
         """Change the metadata with a merge patch; a producer is not affected."""
@@ -181,9 +181,6 @@ class Writes:
         readable = exchange.principal.allowed(Action.READ, id)
         shown = [(b"x-stream-metadata", info.metadata.encode())] if readable else []
         await exchange.respond(204, [*changed_headers(info), *shown])
-
-    def _upload_headers(self, info: Info) -> Headers:
-        return upload_headers(info, self._service.now(), self._service.limits.stream_bytes)
 
 
 async def _is_empty(exchange: Exchange) -> bool:
