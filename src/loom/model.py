@@ -14,6 +14,8 @@ from urllib.parse import quote, unquote_to_bytes
 from loom.errors import InvalidId
 
 MAX_ID_CHARS = 255
+MAX_DIGITS = 4096
+"""Digits of an integer in metadata. Python refuses to parse more than 4,300."""
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 AMEND_WINDOW = 60.0
 """Seconds after a stream's end in which its metadata may change once more, to add an exit code say."""
@@ -210,7 +212,13 @@ def member_text(metadata: str, name: str) -> str | None:
     value = value[name]
     if isinstance(value, str):
         return str(value)
-    return json.dumps(json.loads(metadata)[name], ensure_ascii=False, separators=(",", ":"))
+    value = json.loads(metadata, parse_int=_integer)[name]
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _integer(text: str) -> int | str:
+    """Parse an integer. Return one with more digits, which only an older version stored, as text."""
+    return int(text) if len(text) <= MAX_DIGITS else text
 
 
 class _Literal(str):

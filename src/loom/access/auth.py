@@ -206,6 +206,8 @@ class Auth:
         try:
             claims = jwt.decode(token, key, algorithms=[ALGORITHM], issuer=ISSUER, options=options)
             only = {name: str(claims[name]) for name in ("id", "prefix") if name in claims}
+            # No id has half of a surrogate pair, and no look-up of streams can have one: UnicodeEncodeError.
+            "".join(only.values()).encode()
             actions = frozenset(map(Action, str(claims["scope"]).split()))
             owner = grants[claims["owner"]].principal
             return Principal(

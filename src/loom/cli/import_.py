@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -25,8 +25,9 @@ from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
 from loom.cli.running import write
 from loom.cli.terminal import printable
-from loom.errors import ConfigError, InvalidId, LoomError, StreamExists, StreamNotFound
+from loom.errors import ConfigError, InvalidId, InvalidMetadata, LoomError, StreamExists, StreamNotFound
 from loom.model import NewStream, Patch, State, check_id, repeats
+from loom.wire.metadata import check_metadata, check_size, dump, load
 
 if TYPE_CHECKING:
     from loom.store.base import Store, Writer
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 DONE, PARTLY, CANNOT = exit_codes.OK, exit_codes.REFUSED, exit_codes.USAGE
 MAX_METADATA = 32768
 """Bytes that fit into a response header; the highest value of the setting max_metadata_bytes."""
+
+NAMED = "The metadata"
 
 NAME = re.compile(r"stream-(.+)\.log", re.DOTALL)
 GZIP = b"\x1f\x8b"
@@ -135,8 +138,9 @@ class Import:
         )
         try:
             check_id(source.id)
-            if len(source.metadata) > MAX_METADATA:
-                raise ConfigError(f"its metadata is longer than {MAX_METADATA} bytes")
+            new = replace(
+                new, metadata=check_metadata(check_size(source.metadata, MAX_METADATA, NAMED), NAMED)
+            )
             self._clock.at = source.time
             writer = None if self._store is None else await self._create(self._store, new)
             damage = await self._copy(source, writer)
@@ -145,7 +149,7 @@ class Import:
                 await writer.close(Patch(state=state, reason=damage and f"imported: {damage}"))
         except StreamExists:
             await self._keep(new)
-        except (InvalidId, ConfigError, OSError) as error:
+        except (InvalidId, InvalidMetadata, OSError) as error:
             self.note("failed", source.id, str(error))
         else:
             if damage:
@@ -214,7 +218,7 @@ def sources(directory: Path, metadata: Path | None) -> tuple[list[Source], list[
         known = [Source(id, path, rows.get(id, "{}"), path.stat().st_mtime) for id, path in files.items()]
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ConfigError(
             f"{metadata} is not a JSON array, or JSON lines, of objects that have an id."
         ) from None
@@ -256,11 +260,11 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
 
 def _rows(text: str) -> Iterator[tuple[str, str]]:
     """Yield ids and metadata, the latter as JSON text in ASCII."""
-    rows: list[Any] = (
-        json.loads(text)
+    rows: Any = (
+        load(text)
         if text.lstrip().startswith("[")
-        else [json.loads(line) for line in text.splitlines() if line.strip()]
+        else [load(line) for line in text.splitlines() if line.strip()]
     )
     for row in rows:
         kept = row["meta"] if "meta" in row else {key: row[key] for key in row if key != "id"}
-        yield str(row["id"]), json.dumps({} if kept is None else kept)
+        yield str(row["id"]), dump({} if kept is None else kept)

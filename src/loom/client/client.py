@@ -21,6 +21,7 @@ from loom.client.session import Backoff, Session, Timeouts, foreign, head_of
 from loom.model import DEFAULT_CONTENT_TYPE
 from loom.wire.fields import tag_of
 from loom.wire.media import EVENTS
+from loom.wire.metadata import decode
 from loom.wire.sse import Decoder
 
 PAGE = 1000
@@ -243,7 +244,7 @@ class AsyncClient:
 def _member(response: aiohttp.ClientResponse, text: bytes | str, read: Callable[[Any], T]) -> T:
     """Return what `read` finds in the JSON of a response. Raise Refused if that is not Loom's."""
     try:
-        return read(json.loads(text))
+        return read(decode(text))
     except (LookupError, TypeError, ValueError, AttributeError):
         raise foreign(response, "with a body that Loom does not send") from None
 

@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loom.client.buffer import Buffer
-from loom.client.errors import ClientError, Fenced, Lost, Refused
+from loom.client.errors import ClientError, Fenced, InvalidRequest, Lost, Refused
 from loom.client.route import SHORT_BYTES, Request, Route
 from loom.client.session import Backoff
 from loom.client.uploads import STATE_MISMATCH, Uploads, UploadState
+from loom.errors import InvalidMetadata
 from loom.model import DEFAULT_CONTENT_TYPE
+from loom.wire.metadata import check_metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,13 @@ class Creation:
     resume_window: int = 86400
     ttl: int | None = None
     idempotency_key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    def __post_init__(self) -> None:
+        """Raise InvalidRequest if the metadata is not valid."""
+        try:
+            check_metadata(self.metadata, "The metadata")
+        except InvalidMetadata as error:
+            raise InvalidRequest(str(error)) from None
 
     @property
     def headers(self) -> dict[str, str]:

@@ -8,11 +8,12 @@ from typing import Any, Self
 
 from loom.model import Info, State
 from loom.wire.fields import digest_field
+from loom.wire.metadata import readable
 from loom.wire.times import rfc3339
 
 
 def encode_row(info: Info) -> str:
-    """Return the JSON object on one line, in ASCII. The metadata is copied as the producer wrote it."""
+    """Return the JSON object on one line, in ASCII. Valid metadata is copied as the producer wrote it."""
     members = {
         "id": info.id,
         "key": info.key,
@@ -25,7 +26,7 @@ def encode_row(info: Info) -> str:
         "expires": None if info.expires is None else rfc3339(info.expires),
         "digest": None if info.digest is None else digest_field(info.digest),
     }
-    return f'{json.dumps(members)[:-1]}, "metadata": {info.metadata}}}'
+    return f'{json.dumps(members)[:-1]}, "metadata": {readable(info.metadata)}}}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

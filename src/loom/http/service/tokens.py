@@ -48,6 +48,8 @@ class Tokens:
             raise BadRequest("Name the streams: send either id, or prefix, which is empty for all streams.")
         if not isinstance(name, str) or len(name) > 100:
             raise BadRequest("name must be a text of at most 100 characters.")
+        if any("\ud800" <= char <= "\udfff" for char in name + (prefix or "")):
+            raise BadRequest("The text has half of a surrogate pair, which is not a character.")
         return Principal(
             name=name,
             actions=frozenset(map(Action, scopes)),

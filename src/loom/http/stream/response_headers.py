@@ -19,6 +19,7 @@ from loom.model import Info, State, quote_id
 from loom.streams.ranges import Part
 from loom.streams.service import Service
 from loom.wire.head import StreamHead
+from loom.wire.metadata import readable
 
 
 def created_headers(info: Info, *, replaced: bool) -> Headers:
@@ -43,7 +44,7 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
         id=quote_id(info.id),
         key=info.key,
         state=info.state,
-        metadata=info.metadata,
+        metadata=readable(info.metadata),
         start=None if part.skip else part.start,
         digest=None if validators.etag is None else info.digest,
     )
@@ -67,7 +68,7 @@ def unchanged_headers(validators: Validators) -> Headers:
 
 def event_headers(info: Info) -> Headers:
     """Return the headers of a response that sends a stream as events."""
-    shown = StreamHead(id=quote_id(info.id), state=info.state, metadata=info.metadata)
+    shown = StreamHead(id=quote_id(info.id), state=info.state, metadata=readable(info.metadata))
     return [*EVENT_HEADERS, VARY, *shown.headers, *lifetime_headers(info)]
 
 
