@@ -7,9 +7,11 @@ import click
 import pytest
 from tests.support.program import run
 
+import loom.cli
 from loom.cli import exit_codes, target
 from loom.cli.main import MODULES
 
+SOURCE = Path(loom.cli.__file__).parent
 PROGRAMS = [["stream"], *(["loom", name] for name in MODULES)]
 
 
@@ -19,6 +21,11 @@ def test_each_command_is_declared_under_its_name_with_a_summary_that_fits(name):
     assert command.name == name
     with click.Context(command, max_content_width=80):
         assert not command.get_short_help_str(limit=78 - 8).endswith("...")
+
+
+def test_every_module_that_declares_a_command_is_listed():
+    found = {f"loom.cli.{path.stem}" for path in SOURCE.glob("*.py") if "\n@declare(" in path.read_text()}
+    assert found == {*MODULES.values(), "loom.cli.stream"}
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)

@@ -21,7 +21,6 @@ from loom.cli.running import with_client, write
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
 
-PIECE = os.urandom(1 << 20)
 LINE = b"x" * 99 + b"\n"
 MIB = 1 << 20
 
@@ -78,7 +77,6 @@ async def command(client: "AsyncClient", mib: int, lines: int, followers: int, a
     Reports the rate of upload and download, and the time from sending a line until its followers have it.
     Creates streams under loom-bench/ and deletes them: the token has to read, write and replace there.
     """
-
     prefix = f"loom-bench/{uuid.uuid4().hex}/"
     await client.count(prefix)  # fails early without a server or the right to delete
     try:
@@ -101,8 +99,9 @@ async def _bulk(client: "AsyncClient", id: str, mib: int) -> tuple[float, float]
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(mib):
-            yield PIECE
+            yield piece
 
+    piece = os.urandom(MIB)
     begun = time.perf_counter()
     await client.push(id, pieces())
     sent = time.perf_counter()

@@ -8,6 +8,7 @@ The import writes to the store directly, because a server cannot create a stream
 imported whole: a part that an interrupted run left is replaced by the next run.
 """
 
+import asyncio
 import json
 import re
 import time
@@ -71,8 +72,6 @@ def command(
     damaged is imported up to that byte, and its stream is aborted. Streams get the time of their file.
     The import may be repeated: streams that exist already are kept.
     """
-    import asyncio
-
     try:
         found, missing = sources(directory, metadata)
         done = asyncio.run(_run(found, data, plain=plain, dry=dry_run))

@@ -53,7 +53,6 @@ async def command(
     color: str,
 ) -> None:
     """List streams, newest first: state, size, age, id."""
-
     found = client.streams(
         prefix,
         states=[word for each in states for word in each.split(",")],

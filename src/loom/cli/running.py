@@ -1,5 +1,6 @@
 """What commands share while they run: a client, Ctrl-C, an output that may be closed, a progress bar."""
 
+import asyncio
 import functools
 import os
 import select
@@ -26,8 +27,6 @@ def with_client(function: Callable[..., Awaitable[int | None]]) -> Callable[...,
     @options.token
     @functools.wraps(function)
     def run(server: str | None, token: str | None, **arguments: Any) -> int | None:
-        import asyncio
-
         signal.signal(signal.SIGINT, _interrupted)
         return asyncio.run(_run(function, resolve(server, token), arguments))
 
@@ -100,8 +99,6 @@ def colored(choice: str) -> bool:
 
 def _watch_output() -> None:
     """Exit as soon as the reader of the output is gone, even with nothing to write: `tail x | head`."""
-    import asyncio
-
     with suppress(OSError):
         if stat.S_ISFIFO(os.fstat(STDOUT).st_mode):
             # A pipe's write end never becomes readable. The loop wakes up for the error of a closed read end.

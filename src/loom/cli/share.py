@@ -41,7 +41,6 @@ async def command(client: "AsyncClient", id: str, expires: int, name: str) -> No
     do not send. A single link cannot be revoked: a new signing key of the server revokes all of them. If the
     server needs no token, the link has none.
     """
-
     signed = await sign(client, {"scopes": ["read"], "id": id, "expires_in": expires, "name": name})
     page = client.session.url(f"/ui/stream/{quote_id(id)}").with_user(None)
     write((f"{page}\n" if signed is None else f"{page}#token={signed}\n").encode())
@@ -54,7 +53,7 @@ async def sign(client: "AsyncClient", wanted: Mapping[str, object]) -> str | Non
     session = client.session
     try:
         body = json.dumps(wanted).encode()
-        async with session.request("POST", session.url("/tokens"), data=body) as answer:
-            return str((await answer.json())["token"])
+        async with session.request("POST", session.url("/tokens"), data=body) as response:
+            return str((await response.json())["token"])
     except Conflict:
         return None

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 @with_client
 async def command(client: "AsyncClient", id: str, as_json: bool) -> None:
     """Show state, size, times and metadata of a stream."""
-
     info = await client.info(id)
     text = json.dumps(info.row) if as_json else "\n".join(_facts(info))
     write(f"{text}\n".encode())

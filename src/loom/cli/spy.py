@@ -21,7 +21,6 @@ async def command(client: "AsyncClient", color: str) -> None:
     All streams share one output, until you stop the command. After a disconnect it joins again and reports
     that; bytes sent in between are not shown.
     """
-
     from loom.client.errors import ClientError
     from loom.client.session import Backoff
 

@@ -4,6 +4,7 @@ The bytes of a single stream are written as they arrive. With --grep, and with s
 line; with several streams each line follows the name of its stream.
 """
 
+import asyncio
 import re
 from contextlib import aclosing
 from itertools import cycle
@@ -91,8 +92,6 @@ async def command(
         raise click.UsageError(f"--grep is not a regular expression: {error}.") from None
     start: _Start = {"since": since} if since else {"lines": LINES if lines is None else lines}
 
-    import asyncio
-
     weave = _Weave(pattern, names=prefix is not None or len(ids) > 1, color=colored(color), raw=raw)
     if prefix is not None:
         return await _follow_prefix(client, weave, prefix, start)
@@ -104,8 +103,6 @@ async def command(
 
 async def _follow_prefix(client: "AsyncClient", weave: "_Weave", prefix: str, start: _Start) -> int:
     """Show the unfinished streams from `start`, and each new stream from its first byte."""
-    import asyncio
-
     shown: set[str] = set()
     async with asyncio.TaskGroup() as tasks:
 
