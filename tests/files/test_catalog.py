@@ -1,9 +1,11 @@
 """The catalog: transactions, plans, and a million rows."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.files.disks import until, written
@@ -12,7 +14,7 @@ from loom.errors import Busy, ConfigError, StreamNotFound
 from loom.model import Info, NewStream, Query, State, number_of
 from loom.store.files.catalog import Catalog
 from loom.store.files.queries import PAGE, CatalogReader, after_prefix
-from loom.store.files.schema import COLUMNS, MIGRATIONS, SCHEMA, values
+from loom.store.files.schema import COLUMNS, MIGRATIONS, SCHEMA, connect, values
 from loom.store.files.testing import Inside
 from loom.testing.tools import COMPLETE, ids, stored
 
@@ -28,6 +30,28 @@ def catalog(folder):
     catalog = Catalog(folder / "catalog.sqlite")
     yield catalog
     catalog.close()
+
+
+@pytest.fixture
+def direct(catalog):
+    """A connection to the file of `catalog` that bypasses it."""
+    with contextlib.closing(sqlite3.connect(catalog.path, isolation_level=None)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Every statement of the catalogs and readers that the test opens."""
+    statements: list[str] = []
+
+    def tracing(path: Path, *, read_only: bool) -> sqlite3.Connection:
+        connection = connect(path, read_only=read_only)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    for module in ("catalog", "queries"):
+        monkeypatch.setattr(f"loom.store.files.{module}.connect", tracing)
+    return statements
 
 
 def test_one_transaction_deletes_a_stream_and_stores_another_of_its_id(catalog):
@@ -86,14 +110,12 @@ def test_pages_go_from_the_newest_to_the_oldest_without_gap(catalog):
     reader.close()
 
 
-def test_a_page_looks_at_few_rows_whatever_is_asked_for(catalog, monkeypatch):
+def test_a_page_looks_at_few_rows_whatever_is_asked_for(asked, catalog, direct, monkeypatch):
     monkeypatch.setattr("loom.store.files.queries.WINDOW", 100)
     count = 1000
     rows = [(n, replace(info(n, f"{'ab'[n > 950]}{n}"), created=float(n))) for n in range(1, count + 1)]
     catalog.store(rows, [], count)
     reader = CatalogReader(catalog.path)
-    asked: list[str] = []
-    reader._db.set_trace_callback(asked.append)
     some = range(count, 0, -1)
     for query, index, pages, expected in [
         (Query(prefix="b"), "sqlite_autoindex_streams_1", 1, [n for n in some if n > 950]),
@@ -110,7 +132,7 @@ def test_a_page_looks_at_few_rows_whatever_is_asked_for(catalog, monkeypatch):
             page = reader.page(query, below)
             found += [number for number, _ in page.rows]
             below, taken = page.least, taken + 1
-            plan = " ".join(row[3] for row in catalog._db.execute(f"EXPLAIN QUERY PLAN {asked[-1]}"))
+            plan = " ".join(row[3] for row in direct.execute(f"EXPLAIN QUERY PLAN {asked[-1]}"))
             assert f"SEARCH streams USING {'INTEGER ' * (index == 'PRIMARY KEY')}" in plan
             assert index in plan
         assert (found, taken) == ([*expected], pages)
@@ -125,12 +147,12 @@ def test_the_end_of_what_begins_with_a_prefix(prefix, end):
     assert after_prefix(prefix) == end
 
 
-def test_a_catalog_without_the_newest_columns_and_indexes_gets_them(catalog):
+def test_a_catalog_without_the_newest_columns_and_indexes_gets_them(catalog, direct):
     for what in [f"INDEX {name}" for name in ("created", "expiring")]:
-        catalog._db.execute(f"DROP {what}")
+        direct.execute(f"DROP {what}")
     for column in ("ttl", "expires", "digest"):
-        catalog._db.execute(f"ALTER TABLE streams DROP COLUMN {column}")
-    catalog._db.execute("PRAGMA user_version = 1")
+        direct.execute(f"ALTER TABLE streams DROP COLUMN {column}")
+    direct.execute("PRAGMA user_version = 1")
     again = Catalog(catalog.path)
     again.store([(1, replace(info(1), ttl=5.0, ended=1.0, expires=6.0))], [], 1)
     assert again.rows([1])[1].expires == 6.0
@@ -141,34 +163,28 @@ def test_a_catalog_without_the_newest_columns_and_indexes_gets_them(catalog):
     reader.close()
 
 
-def test_what_start_and_point_look_ups_ask_is_answered_by_indexes(catalog):
-    asked: list[str] = []
+def test_what_start_and_point_look_ups_ask_is_answered_by_indexes(asked, catalog, direct):
     reader = CatalogReader(catalog.path)
-    for connection in (catalog._db, reader._db):
-        connection.set_trace_callback(asked.append)
+    asked.clear()
     catalog.unfinished()
     catalog.rows([1])
     reader.by_id("a")
     reader.by_number(1)
     reader.expired(1.0, 10)
     catalog.store([(1, info(1))], [2], 1, checkpoint=1)
-    for connection in (catalog._db, reader._db):
-        connection.set_trace_callback(None)
     statements = [text for text in asked if text.split()[0] in ("SELECT", "INSERT", "DELETE", "UPDATE")]
     assert len(statements) >= 9
     for text in statements:
-        plans = [row[3] for row in catalog._db.execute(f"EXPLAIN QUERY PLAN {text}")]
+        plans = [row[3] for row in direct.execute(f"EXPLAIN QUERY PLAN {text}")]
         assert all(plan.startswith("SEARCH") or "USING INDEX unfinished" in plan for plan in plans), text
     reader.close()
 
 
-def test_a_later_schema_is_refused_in_a_sentence(folder):
-    catalog = Catalog(folder / "catalog.sqlite")
-    catalog._db.execute("PRAGMA user_version = 99")
-    catalog.close()
+def test_a_later_schema_is_refused_in_a_sentence(catalog, direct):
+    direct.execute("PRAGMA user_version = 99")
     sentence = f"written by a later version of Loom: it has schema 99, and .* knows schemas up to {SCHEMA}"
     with pytest.raises(ConfigError, match=sentence):
-        Catalog(folder / "catalog.sqlite")
+        Catalog(catalog.path)
 
 
 def schema(db: sqlite3.Connection) -> list[tuple[str, ...]]:
@@ -182,7 +198,7 @@ def schema(db: sqlite3.Connection) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("number", range(1, SCHEMA))
 @pytest.mark.parametrize("marked", [True, False], ids=["numbered", "as number 1"])
-def test_each_schema_is_migrated_to_the_newest_with_its_rows(folder, number, marked):
+def test_each_schema_is_migrated_to_the_newest_with_its_rows(folder, direct, number, marked):
     """The versions that made schemas 2 to 5 wrote number 1 into all of them."""
     old = sqlite3.connect(folder / "old.sqlite")
     for migration in MIGRATIONS[:number]:
@@ -204,12 +220,9 @@ def test_each_schema_is_migrated_to_the_newest_with_its_rows(folder, number, mar
         assert [catalog.fact(name) for name in ("seed", "checkpoint", "size")] == [5, 7, 1000]
         assert catalog.rows([1]) == {1: replace(info(1), size=1000)}
         catalog.close()
-    fresh = Catalog(folder / "fresh.sqlite")
-    with sqlite3.connect(folder / "old.sqlite") as migrated:
-        assert schema(migrated) == schema(fresh._db)
+    with contextlib.closing(sqlite3.connect(folder / "old.sqlite")) as migrated:
+        assert schema(migrated) == schema(direct)
         assert migrated.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
-    migrated.close()
-    fresh.close()
 
 
 def test_a_migration_that_fails_leaves_the_catalog_as_it_was(folder, monkeypatch):

@@ -107,9 +107,10 @@ async def test_nothing_is_kept_of_what_is_short_or_deleted(
 def test_lookups_are_answered_by_the_keys_of_the_tables(folder: Path):
     from loom.store.files import index
 
-    catalog = Catalog(folder / "catalog.sqlite")
+    Catalog(folder / "catalog.sqlite").close()
+    direct = sqlite3.connect(folder / "catalog.sqlite")
     for query, parameters in ((index.PLACE, (1, 2, 2)), (index.LAST, (1,)), (index.AROUND, (1, 2.0))):
-        plan = catalog._db.execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
+        plan = direct.execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
         assert all("SCAN" not in row[3] or "SCALAR" in row[3] for row in plan), plan
         assert not any("TEMP B-TREE" in row[3] for row in plan), plan
-    catalog.close()
+    direct.close()

@@ -20,7 +20,7 @@ from loom.model import Info, NewStream, Patch, Query, State
 from loom.store.files import FilesStore
 from loom.store.files.commit import most_bytes, records_of
 from loom.store.files.content import content_name
-from loom.store.files.listing import listing
+from loom.store.files.listing import Lists
 from loom.store.files.records import encode
 from loom.store.files.stream import Op
 from loom.store.files.testing import Inside
@@ -149,7 +149,7 @@ async def test_an_opening_given_up_leaves_nothing_open(disk, store, held):
     with pytest.raises(asyncio.CancelledError):
         await opening
     gate.open()
-    await until(lambda: not Inside(store).pinned)
+    await until(lambda: not Inside(store).parts.content.pinned)
     assert Inside(store).at_rest
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # the file itself, kept for the next
     assert await stored(store, "a") == b"first"
@@ -339,8 +339,8 @@ async def test_a_listing_shows_no_row_that_was_read_before_memory_forgot_the_str
         assert Inside(store).table.all() == []
 
     with ReadingLate(meanwhile) as threads:
-        listed = listing(Inside(store).table, Inside(store).parts.catalog.path, threads, Query())
-        assert [info.state async for info in listed] == [State.COMPLETE] * (change == "end")
+        lists = Lists(Inside(store).table, Inside(store).parts.catalog.path, threads)
+        assert [info.state async for info in lists.find(Query())] == [State.COMPLETE] * (change == "end")
 
 
 async def test_a_checkpoint_covers_no_commit_that_has_not_been_applied(disk, store):

@@ -163,6 +163,11 @@ class ContentFiles:
                 self.unpin(number)
                 raise
 
+    @property
+    def pinned(self) -> int:
+        """The number of files in use."""
+        return len(self._pins)
+
     def unpin(self, number: int) -> None:
         """End a `pin`: the file may be closed."""
         with self._lock:

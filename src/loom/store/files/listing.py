@@ -1,15 +1,12 @@
-"""Listing and counting streams: pages of the catalog, merged with the streams in memory. Reads only.
-
-Pages are read in threads. After each read the catalog may have caught up, and memory may have forgotten
-streams that the read rows do not show as they are: the read is then repeated.
-"""
+"""Listing and counting streams: rows of the catalog, merged with the streams in memory. Reads only."""
 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TypeVar
 
 from loom.model import FINAL_STATES, Info, Query, State
 from loom.store import rules
@@ -19,66 +16,79 @@ from loom.store.files.queries import CatalogReader, Page, Total, readable
 from loom.store.files.schema import Row
 from loom.store.files.table import Table
 
+T = TypeVar("T")
 
-async def listing(table: Table, path: Path, threads: Executor, query: Query) -> AsyncIterator[Info]:
-    """Yield the matching streams, newest first: memory and pages merge by falling numbers."""
-    loop = asyncio.get_running_loop()
-    below = table.number + 1
-    if query.below is not None:
-        below = min(below, query.below)
-    while below > 0:
+
+class Lists:
+    """Reads the catalog in threads, over a connection for each read. Every method raises Busy."""
+
+    def __init__(self, table: Table, path: Path, threads: Executor) -> None:
+        self._table = table
+        self._path = path
+        self._threads = threads
+
+    async def read(self, look: Callable[[CatalogReader], T]) -> T:
+        """Look into the catalog in a thread."""
+
+        def work() -> T:
+            with readable(), contextlib.closing(CatalogReader(self._path)) as reader:
+                return look(reader)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _read_current(self, prepare: Callable[[], Callable[[CatalogReader], T]]) -> T:
+        """Look into the catalog with what `prepare` returns, again if the catalog caught up meanwhile.
+
+        Memory may then have forgotten streams that the rows, read before, do not show as they are.
+        """
+        while True:
+            seen = self._table.caught_up_times
+            found = await self.read(prepare())
+            if seen == self._table.caught_up_times:
+                return found
+
+    async def find(self, query: Query) -> AsyncIterator[Info]:
+        """Yield the matching streams, newest first: memory and pages merge by falling numbers."""
+        table = self._table
+        below = table.number + 1
+        if query.below is not None:
+            below = min(below, query.below)
         in_catalog = not query.states or bool(query.states & FINAL_STATES)
-        page, least = Page([], 0)
-        seen = None
-        while in_catalog and seen != table.caught_up_times:
-            seen = table.caught_up_times
-            page, least = await loop.run_in_executor(threads, read_page, path, query, below)
-        rows = {number: info for number, info in page if not table.hidden(number)}
-        rows |= {number: row.view for number, row in table.loaded(query, range(least, below)).items()}
-        for number in sorted(rows, reverse=True):
-            yield rows[number]
-        below = least
+        while below > 0:
+            page = Page([], 0)
+            if in_catalog:
+                page = await self._read_current(lambda: lambda reader: reader.page(query, below))  # noqa: B023  # called in this turn
+            rows = {number: info for number, info in page.rows if not table.hidden(number)}
+            loaded = table.loaded(query, range(page.least, below))
+            rows |= {number: stream.view for number, stream in loaded.items()}
+            for number in sorted(rows, reverse=True):
+                yield rows[number]
+            below = page.least
 
+    async def expired(self, now: float) -> list[Info]:
+        """Return the final streams that have expired, the earliest first."""
 
-async def expired(table: Table, path: Path, threads: Executor, now: float) -> list[Info]:
-    """Return the final streams that have expired, the earliest first."""
+        def prepare() -> Callable[[CatalogReader], list[Row]]:
+            limit = rules.AT_ONCE + self._table.dropped
+            return lambda reader: reader.expired(now, limit)
 
-    def read(limit: int) -> list[Row]:
-        with readable(), contextlib.closing(CatalogReader(path)) as reader:
-            return reader.expired(now, limit)
+        at = rules.expires_at
+        rows = self._table.latest(await self._read_current(prepare))
+        found = [(at(info), number, info) for number, info in rows if at(info) <= now]
+        return [info for _, _, info in sorted(found)[: rules.AT_ONCE]]
 
-    rows: list[Row] = []
-    seen = None
-    while seen != table.caught_up_times:
-        seen = table.caught_up_times
-        rows = await asyncio.get_running_loop().run_in_executor(threads, read, rules.AT_ONCE + table.dropped)
-    at = rules.expires_at
-    found = [(at(info), number, info) for number, info in table.latest(rows) if at(info) <= now]
-    return [info for _, _, info in sorted(found)[: rules.AT_ONCE]]
+    async def count(self, disk: Disk) -> Usage:
+        """Count the streams in memory, and those of the catalog that are not in memory."""
+        streams, size = Counter[State](), 0
 
+        def prepare() -> Callable[[CatalogReader], tuple[list[Total], int]]:
+            nonlocal streams, size
+            streams, size = self._table.totals()
+            known = self._table.known()
+            return lambda reader: (reader.totals(known), disk.free()[0])
 
-def read_page(path: Path, query: Query, below: int) -> Page:
-    """Return one page, read over a connection of its own. For a thread. Raises Busy."""
-    with readable(), contextlib.closing(CatalogReader(path)) as reader:
-        return reader.page(query, below)
-
-
-async def count(table: Table, path: Path, threads: Executor, disk: Disk) -> Usage:
-    """Count the streams in memory, and those of the catalog that are not in memory."""
-    loop = asyncio.get_running_loop()
-    seen = None
-    streams, size, totals, free = Counter[State](), 0, list[Total](), 0
-    while seen != table.caught_up_times:
-        seen = table.caught_up_times
-        streams, size = table.totals()
-        totals, free = await loop.run_in_executor(threads, read_totals, path, table.known(), disk)
-    for state, number, total in totals:
-        streams[state] += number
-        size += total
-    return Usage({state: streams[state] for state in State}, size, free)
-
-
-def read_totals(path: Path, known: list[int], disk: Disk) -> tuple[list[Total], int]:
-    """Return the totals of all but the `known` streams, and the free bytes. For a thread. Raises Busy."""
-    with readable(), contextlib.closing(CatalogReader(path)) as reader:
-        return reader.totals(known), disk.free()[0]
+        totals, free = await self._read_current(prepare)
+        for state, number, total in totals:
+            streams[state] += number
+            size += total
+        return Usage({state: streams[state] for state in State}, size, free)

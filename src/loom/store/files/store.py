@@ -5,7 +5,6 @@ what it hands to them.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,11 +18,11 @@ from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.commit import Commits
 from loom.store.files.disk import Disk
 from loom.store.files.images import OUT_OF_FILES, Images
-from loom.store.files.listing import count, expired, listing
+from loom.store.files.listing import Lists
 from loom.store.files.log import SEGMENT_SIZE
 from loom.store.files.parts import Parts, open_parts
 from loom.store.files.publish import Publisher, unstored
-from loom.store.files.queries import CatalogReader, nearest
+from loom.store.files.queries import nearest
 from loom.store.files.reading import FilesContent
 from loom.store.files.stopping import StopState
 from loom.store.files.stream import Following, Stream
@@ -53,6 +52,7 @@ class FilesStore(Store):
         self._stop = StopState()
         self._checkpoints = Checkpoints(parts.recovered.lsn)
         self._table = Table(parts.reader, parts.recovered)
+        self._lists = Lists(self._table, parts.catalog.path, self._threads)
         self._images = Images(
             parts.disk,
             parts.content,
@@ -133,7 +133,7 @@ class FilesStore(Store):
 
     def find(self, query: Query) -> AsyncIterator[Info]:
         self._stop.check()
-        return listing(self._table, self._parts.catalog.path, self._threads, query)
+        return self._lists.find(query)
 
     async def due(self, now: float) -> list[Info]:
         self._stop.check()
@@ -146,7 +146,7 @@ class FilesStore(Store):
 
     async def expired(self, now: float) -> list[Info]:
         self._stop.check()
-        return await expired(self._table, self._parts.catalog.path, self._threads, now)
+        return await self._lists.expired(now)
 
     async def open(self, key: str) -> FilesContent:
         stream = self._changes.stream(key)
@@ -185,12 +185,8 @@ class FilesStore(Store):
         stream = self._changes.stream(key)
         recent = list(stream.marks)
         self._table.release(stream)
-
-        def find() -> list[LinePlace]:
-            with contextlib.closing(CatalogReader(self._parts.catalog.path)) as reader:
-                return reader.places(stream.number, recent, stream.info.created, lines, count)
-
-        return await asyncio.get_running_loop().run_in_executor(self._threads, find)
+        number, created = stream.number, stream.info.created
+        return await self._lists.read(lambda reader: reader.places(number, recent, created, lines, count))
 
     async def offset_at(self, key: str, when: float) -> int:
         stream = self._changes.stream(key)
@@ -221,7 +217,7 @@ class FilesStore(Store):
 
     async def usage(self) -> Usage:
         self._stop.check()
-        return await count(self._table, self._parts.catalog.path, self._threads, self._parts.disk)
+        return await self._lists.count(self._parts.disk)
 
     async def wait_stopped(self) -> LoomError:
         return await self._stop.wait_stopped()

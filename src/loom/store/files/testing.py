@@ -58,11 +58,6 @@ class Inside:
         return bool(self.table._changed or self.table._storing or self.table._dropped)
 
     @property
-    def pinned(self) -> bool:
-        """Whether a content file is in use."""
-        return bool(self.parts.content._pins)
-
-    @property
     def at_rest(self) -> bool:
         """Whether nothing is under way, and memory holds unfinished streams only."""
         streams = self.table.all()
@@ -72,7 +67,7 @@ class Inside:
             or self.in_flight
             or self.queued
             or self.catalog_lags
-            or self.pinned
+            or self.parts.content.pinned
             or any(each.info.state.final for each in streams)
             or any(each.recent or each.pending or each.ops or each.sinks or each.opened for each in streams)
         )
