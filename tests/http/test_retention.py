@@ -47,9 +47,10 @@ async def test_a_stream_is_deleted_a_time_after_its_end(loom: Loom):
 async def test_a_live_stream_outlives_its_expiry_and_is_deleted_at_its_end(loom: Loom):
     deleted = gone(loom, "a")
     expired = gone(loom, "b")
-    await loom.stored("/stream/b", b"", stream_expires_at=at(0.3))
-    producer = await loom.live("/stream/a", b"some", stream_expires_at=at(0.2))
-    await expired  # created later, so the sweeper has run since
+    first, second = at(2), at(2.1)
+    await loom.stored("/stream/b", b"", stream_expires_at=second)
+    producer = await loom.live("/stream/a", b"some", stream_expires_at=first)
+    await expired  # which it does later, so the sweeper has seen the other one expired
     await producer.chunk(b" and more")
     follower = await loom.get("/stream/a")
     assert await follower.take(13) == b"some and more"
@@ -59,9 +60,9 @@ async def test_a_live_stream_outlives_its_expiry_and_is_deleted_at_its_end(loom:
 
 
 async def test_a_stream_that_is_not_resumed_is_aborted_first(serve: Serve):
-    loom = await serve(resume_window=0.3)
+    loom = await serve(resume_window=2.3)
     deleted = gone(loom, "a")
-    producer = await loom.live("/stream/a", b"some", stream_expires_at=at(0.1))
+    producer = await loom.live("/stream/a", b"some", stream_expires_at=at(2))
     producer.reset()
     await loom.until("a", State.ABORTED)
     assert (await deleted).info.state is State.ABORTED
