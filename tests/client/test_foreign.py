@@ -107,7 +107,15 @@ async def test_a_header_that_is_missing_or_wrong_is_named(headers, request_, dif
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"{}", b'{"count": null, "streams": 5}', b'{"streams": [{}]}', b"\xff"]
+    "body",
+    [
+        b"[]",
+        b"{}",
+        b'{"count": null, "streams": 5}',
+        b'{"count": 1e999, "streams": [{}]}',
+        b"\xff",
+        pytest.param(b"[" * 100_000, id="nested"),
+    ],
 )
 @pytest.mark.parametrize("request_", ["info", "streams", "count"])
 async def test_json_of_another_form_is_refused(request_, body):
@@ -123,10 +131,13 @@ async def test_events_of_another_form_are_refused():
             await watched(client)
 
 
-async def test_progress_of_another_form_is_retried_until_patience_runs_out():
+@pytest.mark.parametrize(
+    "line", [b"[]\n", b'{"offset": "4"}\n', b"x" * (1 << 20)], ids=["list", "text", "long"]
+)
+async def test_progress_of_another_form_is_retried_until_patience_runs_out(line):
     (*others, _), _ = but("Upload-Offset", "0")
     headers = (*others, "Content-Type: application/x-ndjson")
-    async with server(headers, b"[]\n") as url, AsyncClient(url) as client:
+    async with server(headers, line) as url, AsyncClient(url) as client:
         with pytest.raises(Lost, match="not a report of progress"):
             await client.push("a", b"data", patience=0.1)
 
@@ -140,3 +151,13 @@ async def test_the_client_without_asyncio_raises_the_same():
 
         with pytest.raises(Refused, match="It is no Loom server"):
             await asyncio.to_thread(read)
+
+
+async def test_an_error_of_any_form_is_refused():
+    body = b"[" * 60_000
+    async with (
+        server((f"Content-Length: {len(body)}",), body, "418 Teapot") as url,
+        AsyncClient(url) as client,
+    ):
+        with pytest.raises(Refused, match="The server answered 418 Teapot"):
+            await client.info("a")

@@ -202,7 +202,7 @@ async def refusal(response: aiohttp.ClientResponse) -> Refused:
                     break
     try:
         problem = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if not isinstance(problem, dict):
         problem = {}

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 from yarl import URL
 
 from loom.client.errors import Lost, Refused
@@ -83,11 +84,15 @@ class Uploads:
             on_confirmed(reported)
             if response.content_type != PROGRESS:
                 return
-            async for line in response.content:
-                progress = _progress_of(line)
-                on_confirmed(replace(reported, offset=progress.offset))
-                if progress.state is not None:
-                    return
+            try:
+                async for line in response.content:
+                    progress = Progress.of(line)
+                    on_confirmed(replace(reported, offset=progress.offset))
+                    if progress.state is not None:
+                        return
+            except (ValueError, RecursionError, LineTooLong):
+                # A part of a line looks like this, too: a retry then asks for the offset.
+                raise Lost("The response is not a report of progress, or was cut.") from None
         raise Lost("The response ended before the server had confirmed everything.")
 
     async def close(self, state: UploadState, digest: str | None) -> UploadState:
@@ -134,11 +139,3 @@ def _state_of(response: aiohttp.ClientResponse) -> UploadState:
     assert head.epoch is not None
     assert head.key is not None
     return UploadState(head.size, head.key, head.epoch, bool(head.complete))
-
-
-def _progress_of(line: bytes) -> Progress:
-    try:
-        return Progress.of(line)
-    except ValueError:
-        # A part of a line looks like this, too: a retry then asks for the offset.
-        raise Lost("The response is not a report of progress, or was cut.") from None
