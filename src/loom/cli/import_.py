@@ -9,8 +9,12 @@ imported whole: a part that an interrupted run left is replaced by the next run.
 """
 
 import asyncio
+import errno
 import json
+import os
 import re
+import stat
+import sys
 import time
 import zlib
 from collections import Counter
@@ -38,10 +42,13 @@ MAX_METADATA = 32768
 """Bytes that fit into a response header; the highest value of the setting max_metadata_bytes."""
 
 NAMED = "The metadata"
+NOT_REGULAR = "it is a link or a special file; only regular files are imported"
 
 NAME = re.compile(r"stream-(.+)\.log", re.DOTALL)
 GZIP = b"\x1f\x8b"
 PIECE = 256 << 10
+RATIO_FREE = 16 << 20
+"""Bytes to which any file may decompress: short files of repeated lines have a high ratio."""
 WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 1952)
 
 
@@ -60,21 +67,43 @@ WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 19
     type=click.Path(path_type=Path),
     help="Import into this data directory.",
 )
+@click.option(
+    "--max-bytes",
+    metavar="BYTES",
+    type=options.size,
+    default="16G",
+    help="Import no more of one file, decompressed, such as 64M.",
+)
+@click.option(
+    "--max-ratio",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=500,
+    help="Stop at a file that decompresses to more than N times its size.",
+)
 @click.option("--plain", is_flag=True, help="Treat no file as compressed, even if it looks so.")
 @click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
 @options.json
 def command(
-    directory: Path, metadata: Path | None, data: Path, plain: bool, dry_run: bool, as_json: bool
+    directory: Path,
+    metadata: Path | None,
+    data: Path,
+    max_bytes: int,
+    max_ratio: int,
+    plain: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Import the streams of ProboCI's loom into a data directory.
 
-    DIR holds the files stream-<id>.log. No server may use the data directory. A file that is truncated or
-    damaged is imported up to that byte, and its stream is aborted. Streams get the time of their file.
-    The import may be repeated: streams that exist already are kept.
+    DIR holds the files stream-<id>.log. No server may use the data directory. A file that is truncated,
+    damaged or too large is imported up to that byte, and its stream is aborted. Links and special files are
+    refused. Streams get the time of their file. The import may be repeated: streams that exist already are
+    kept.
     """
     try:
         found, missing = sources(directory, metadata)
-        done = asyncio.run(_run(found, data, plain=plain, dry=dry_run))
+        done = asyncio.run(_run(found, data, Limits(max_bytes, max_ratio), plain=plain, dry=dry_run))
     except LoomError as error:
         raise Stop(CANNOT if isinstance(error, ConfigError) else PARTLY, str(error)) from None
     for id in missing:
@@ -106,7 +135,29 @@ class Clock:
 
 
 class Damage(Exception):
-    """The rest of a file cannot be read. The bytes before it are good."""
+    """The rest of a file cannot be read, or is too long. The bytes before it are good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most bytes of one file, decompressed, and their ratio to the size of the file."""
+
+    size: int = 16 << 30
+    ratio: int = 500
+
+    def bounded(self, pieces: Iterator[bytes], packed: int) -> Iterator[bytes]:
+        """Yield the pieces of a file of `packed` bytes up to the limits. Raises Damage after that."""
+        most = min(self.size, max(RATIO_FREE, self.ratio * packed))
+        left = most
+        for piece in pieces:
+            yield piece[:left]
+            left -= len(piece)
+            if left < 0:
+                option = "--max-bytes" if most == self.size else "--max-ratio"
+                raise Damage(f"the file has more than {most} bytes; {option} allows no more")
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +173,13 @@ class Source:
 class Import:
     """One run and what it did. Without a store it is a dry run."""
 
-    def __init__(self, store: "Store | None", clock: Clock, *, plain: bool) -> None:
+    def __init__(self, store: "Store | None", clock: Clock, limits: Limits, *, plain: bool) -> None:
         self.outcomes: Counter[str] = Counter()
         self.notes: list[dict[str, str]] = []
         self.size = 0
         self._store = store
         self._clock = clock
+        self._limits = limits
         self._plain = plain
 
     async def take(self, source: Source) -> None:
@@ -166,7 +218,7 @@ class Import:
     async def _copy(self, source: Source, writer: "Writer | None") -> str:
         """Read the file of a stream, and append it if there is a writer. Return its damage, if any."""
         try:
-            for piece in content(source.path, plain=self._plain):
+            for piece in content(source.path, plain=self._plain, limits=self._limits):
                 if writer is not None:
                     writer.append(piece)
                     await writer.wait_for_room()
@@ -191,7 +243,7 @@ class Import:
             self.note("failed", new.id, "another stream has this id; that stream is kept")
 
 
-async def _run(found: list[Source], data: Path, *, plain: bool, dry: bool) -> Import:
+async def _run(found: list[Source], data: Path, limits: Limits, *, plain: bool, dry: bool) -> Import:
     """Import these streams. Raises LoomError."""
     clock = Clock()
     store: Store | None = None
@@ -199,7 +251,7 @@ async def _run(found: list[Source], data: Path, *, plain: bool, dry: bool) -> Im
         from loom.store.files import FilesStore
 
         store = await FilesStore.start(data, clock=clock)
-    run = Import(store, clock, plain=plain)
+    run = Import(store, clock, limits, plain=plain)
     try:
         for source in found:
             await run.take(source)
@@ -214,7 +266,7 @@ def sources(directory: Path, metadata: Path | None) -> tuple[list[Source], list[
     try:
         rows = {} if metadata is None else dict(_rows(metadata.read_text("utf-8")))
         files = {found[1]: path for path in directory.iterdir() if (found := NAME.fullmatch(path.name))}
-        known = [Source(id, path, rows.get(id, "{}"), path.stat().st_mtime) for id, path in files.items()]
+        known = [Source(id, path, rows.get(id, "{}"), path.lstat().st_mtime) for id, path in files.items()]
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from None
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -224,12 +276,32 @@ def sources(directory: Path, metadata: Path | None) -> tuple[list[Source], list[
     return sorted(known, key=lambda each: (each.time, each.id)), sorted(rows.keys() - files.keys())
 
 
-def content(path: Path, *, plain: bool) -> Iterator[bytes]:
+def content(path: Path, *, plain: bool, limits: Limits = NO_LIMITS) -> Iterator[bytes]:
     """Yield the bytes of a stream in pieces. `plain`: do not decompress. Raises Damage, OSError."""
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_regular) as file:
         packed = not plain and file.read(len(GZIP)) == GZIP
         file.seek(0)
-        yield from _unpacked(file) if packed else _pieces(file)
+        size = os.fstat(file.fileno()).st_size
+        yield from (
+            limits.bounded(_unpacked(file), size) if packed else limits.bounded(_pieces(file), sys.maxsize)
+        )
+
+
+def _regular(path: str, flags: int) -> int:
+    """Open a regular file, never a link: its target could be a file that only this user may read.
+
+    The check is of the open file, since the directory may change meanwhile.
+    """
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise OSError(NOT_REGULAR) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(NOT_REGULAR)
+    return fd
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from loom.client.address import DEFAULT_SERVER
 from loom.errors import InvalidId
 from loom.model import DEFAULT_CONTENT_TYPE, check_id
 
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -25,6 +26,14 @@ def duration(text: str) -> int:
     if found := re.fullmatch(r"([0-9]{1,9})([smhdw])", text):
         return int(found[1]) * UNITS[found[2]]
     raise click.BadParameter(f"{text!r} is not a time like 90s, 30m, 24h, 7d or 4w.")
+
+
+def size(text: str) -> int:
+    """Return the bytes of a size such as 64M."""
+    found = re.fullmatch(r"([0-9]{1,18})([KMG]?)i?B?", text, re.IGNORECASE)
+    if found is None or not int(found[1]):
+        raise click.BadParameter(f"{text!r} is not a size such as 64M.")
+    return int(found[1]) * SIZES[found[2].upper()]
 
 
 def pair(text: str) -> tuple[str, str]:

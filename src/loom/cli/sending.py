@@ -2,7 +2,6 @@
 
 import functools
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +35,6 @@ class Arguments:
     spool: Path | None
     max_buffer: int
     patience: float
-
-
-def _size(text: str) -> int:
-    found = re.fullmatch(r"([0-9]+)([KMG]?)i?B?", text, re.IGNORECASE)
-    if found is None or not int(found[1]):
-        raise click.BadParameter(f"{text!r} is not a size such as 64M.")
-    return int(found[1]) * UNITS[found[2].upper()]
 
 
 def _ttl(text: str) -> int:
@@ -78,7 +69,7 @@ OPTIONS = (
     click.option(
         "--max-buffer",
         metavar="BYTES",
-        type=_size,
+        type=options.size,
         default="1G",
         help="Unconfirmed bytes to keep, in memory and then in a file, such as 64M.",
     ),
