@@ -37,6 +37,7 @@ FORBIDDEN = [
     ("loom.streams.service", "loom.store.files", "Only the assembly picks a store"),
     ("loom.store.memory", "loom.store.files", "Only the assembly picks a store"),
     ("loom.cli.serving", "loom.store.files", "Only the assembly picks a store"),
+    ("loom.store.files.writer", "loom.store.files.testing", "Only tests look inside the files store"),
     ("loom.http.app", "loom.assembly", "Imports go downwards"),
     ("loom.http.stream.read", "loom.config", "Settings are seen by"),
     ("loom.http.server", "loom.config", "Settings are seen by"),

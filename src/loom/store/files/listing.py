@@ -55,15 +55,16 @@ class Lists:
             below = min(below, query.below)
         in_catalog = not query.states or bool(query.states & FINAL_STATES)
         while below > 0:
-            page = Page([], 0)
-            if in_catalog:
-                page = await self._read_current(lambda: lambda reader: reader.page(query, below))  # noqa: B023  # called in this turn
+            page = await self._page(query, below) if in_catalog else Page([], 0)
             rows = {number: info for number, info in page.rows if not table.hidden(number)}
             loaded = table.loaded(query, range(page.least, below))
             rows |= {number: stream.view for number, stream in loaded.items()}
             for number in sorted(rows, reverse=True):
                 yield rows[number]
             below = page.least
+
+    async def _page(self, query: Query, below: int) -> Page:
+        return await self._read_current(lambda: lambda reader: reader.page(query, below))
 
     async def expired(self, now: float) -> list[Info]:
         """Return the final streams that have expired, the earliest first."""

@@ -29,7 +29,7 @@ class Op:
     drop: "Stream | None"
     done: asyncio.Future[None]
     size: int = 0
-    """The size of the stream at this place in the log."""
+    """The size of the stream at this point of the log."""
 
     def fail(self, error: LoomError) -> None:
         """Report to the caller that the change was not made."""
