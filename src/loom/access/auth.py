@@ -1,18 +1,21 @@
 """Tokens and what they allow. Does no I/O, and knows no HTTP but the Authorization header. Private.
 
-A token is either configured (a grant) or signed by this server: a JWT (RFC 7519, HS256) with rights and an
-expiry that never exceed those of the token it was signed for. Signed tokens are not stored. They end with the
-grant they come from, and all of them end when the signing key changes.
+A token is either configured (a grant) or signed by this server: a JWT (RFC 7519, HS256) whose rights and
+expiry never exceed those that its grant has at the time of a request. Signed tokens are not stored. They end
+with their grant, when they are revoked, and when their key is removed.
 """
 
 import hashlib
 import hmac
+import re
+import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
+from loom.access.ids import ALL_IDS, Ids
 from loom.errors import BadRequest, ConfigError, Conflict, Forbidden, Unauthorized
 from loom.model import Clock
 
@@ -21,6 +24,10 @@ UNKNOWN = "This server does not know the token."
 ALGORITHM, ISSUER = "HS256", "loom"
 MIN_KEY_CHARS = 32
 """RFC 7518 section 3.2: a key at least as long as the hash."""
+MAX_CHAIN = 4
+"""How many tokens may be signed, each with the one before; each makes the token longer."""
+TOKEN_ID = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{1,12})\.[0-9a-f]{16}")
+"""The id of a signed token: its owner, when it expires, and a random number."""
 
 
 class Action(StrEnum):
@@ -50,42 +57,35 @@ NO_QUOTA = Quota()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The holder of a token: may do `actions` to streams whose ids begin with `prefix`, or to one `id`.
+    """The holder of a token: may do `actions` to the streams `ids`.
 
-    `expires` is in seconds since the Unix epoch; None: never. `owner` names the grant; tokens signed
-    for a grant have its owner and share its `quota`.
+    `expires` is in seconds since the Unix epoch; None: never. `owner` identifies the grant and `owner_name`
+    is its name. A token signed for a grant has its owner and shares its `quota`; `signed` is the id of that
+    token, after those of the tokens that it was signed with.
     """
 
     name: str = ""
     actions: frozenset[Action] = ALL
-    prefix: str = ""
-    id: str | None = None
+    ids: Ids = ALL_IDS
     expires: float | None = None
     owner: str = ""
+    owner_name: str = ""
     quota: Quota = NO_QUOTA
+    signed: tuple[str, ...] = ()
 
     def may(self, action: Action) -> bool:
         """Return True if this principal may do `action` to at least some streams."""
         return action in self.actions or Action.ADMIN in self.actions
 
-    def covers(self, id: str) -> bool:
-        """Return True if this principal's rights extend to the stream `id`."""
-        return id == self.id if self.id is not None else id.startswith(self.prefix)
-
-    def covers_all(self, prefix: str) -> bool:
-        """Return True if they extend to every stream whose id begins with `prefix`."""
-        return self.id is None and prefix.startswith(self.prefix)
-
     def allowed(self, action: Action, id: str | None) -> bool:
         """Return True if this principal may do `action` to the stream `id`; None means every stream."""
-        return self.may(action) and (self.covers_all("") if id is None else self.covers(id))
+        return self.may(action) and (self.ids.contains_all("") if id is None else id in self.ids)
 
-    def within(self, prefix: str) -> str | None:
-        """Return the prefix of the covered streams among those of `prefix`; None if there are none."""
-        if self.id is not None:
-            return self.id if self.id.startswith(prefix) else None
-        longer = max(self.prefix, prefix, key=len)
-        return longer if longer.startswith(self.prefix) and longer.startswith(prefix) else None
+    def within(self, owner: "Principal") -> "Principal":
+        """Return this principal with no more than the rights that its owner has now."""
+        actions = frozenset(each for each in Action if self.may(each) and owner.may(each))
+        ends = [each.expires for each in (self, owner) if each.expires is not None]
+        return replace(self, actions=actions, ids=self.ids & owner.ids, expires=min(ends, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ class Grant:
     @classmethod
     def to(cls, digest: bytes, principal: Principal) -> "Grant":
         """Return a grant of the token with this SHA-256 to `principal`, as its owner."""
-        return cls(digest, replace(principal, owner=digest.hex()[:16]))
+        owner = digest.hex()[:16]
+        return cls(digest, replace(principal, owner=owner, owner_name=principal.name or owner))
 
     @classmethod
     def of(cls, token: str) -> "Grant":
@@ -106,18 +107,37 @@ class Grant:
         return cls.to(digest_of(token), Principal())
 
 
+class Revocations(Protocol):
+    """The signed tokens that were revoked, by their ids."""
+
+    def __contains__(self, id: str) -> bool:
+        """Return True if the token was revoked. Does not block."""
+
+    async def add(self, id: str, expires: float) -> None:
+        """Revoke a token that expires then; durable on return. Raises LoomError."""
+
+
 class Auth:
     """The tokens of this server. Without any, every request is allowed."""
 
-    def __init__(self, grants: Iterable[Grant] = (), key: str = "", clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        grants: Iterable[Grant] = (),
+        keys: Sequence[str] = (),
+        clock: Clock = time.time,
+        revoked: Revocations | None = None,
+    ) -> None:
         self._clock = clock
-        self._known: tuple[dict[str, Grant], str] = {}, ""
+        self._known: tuple[dict[str, Grant], Sequence[str]] = {}, ()
+        self._revoked = revoked
+        self.changes = 0
+        """How often tokens were loaded or revoked."""
         self.stale = False
         """True if the last reload failed, so that earlier tokens are in force."""
-        self.load(grants, key)
+        self.load(grants, keys)
 
-    def load(self, grants: Iterable[Grant], key: str = "") -> None:
-        """Replace the known tokens; accept and sign further ones with `key`, if it is not empty.
+    def load(self, grants: Iterable[Grant], keys: Sequence[str] = ()) -> None:
+        """Replace the known tokens; accept further ones signed with any of `keys`, sign with the last.
 
         May be called in any thread. Raises ConfigError, also if tokens would be replaced by none: a mistake
         in a file must not allow every request.
@@ -131,9 +151,10 @@ class Auth:
             raise ConfigError(
                 "A token is empty, and would allow every request; remove it or give it a value."
             )
-        if key and len(key) < MIN_KEY_CHARS:
+        if any(len(key) < MIN_KEY_CHARS for key in keys):
             raise ConfigError(f"The signing key is too short: use at least {MIN_KEY_CHARS} characters.")
-        self._known = {grant.principal.owner: grant for grant in grants}, key
+        self._known = {grant.principal.owner: grant for grant in grants}, keys
+        self.changes += 1
 
     @property
     def required(self) -> bool:
@@ -162,64 +183,110 @@ class Auth:
             raise Unauthorized("This token has expired.")
         return principal
 
-    def sign(self, holder: Principal, wanted: Principal) -> tuple[str, float]:
-        """Return a token for `wanted`, whose `expires` is set, and its expiry: at most that of `holder`.
+    def sign(self, holder: Principal, wanted: Principal) -> tuple[str, Principal]:
+        """Return a token for `wanted`, whose `expires` is set, and its holder, who expires with `holder`.
 
         Raises Forbidden if `wanted` exceeds the rights of `holder`, Conflict if this server has no tokens.
         """
-        grants, key = self._known
-        if not (grants and key):
+        grants, keys = self._known
+        if not (grants and keys):
             raise Conflict("This server has no tokens and allows every request, so it signs none.")
-        covered = holder.covers(wanted.id) if wanted.id is not None else holder.covers_all(wanted.prefix)
-        if not covered or not all(map(holder.may, wanted.actions)):
+        if wanted.ids & holder.ids != wanted.ids or not all(map(holder.may, wanted.actions)):
             raise Forbidden("A signed token cannot allow more than the token that it is signed for.")
+        if len(holder.signed) >= MAX_CHAIN:
+            raise Forbidden(f"A token that was signed with {MAX_CHAIN} others in a row signs no more.")
         if wanted.expires is None or not wanted.actions:
             raise BadRequest("A signed token needs a scope and an expiry.")
         expires = int(min(wanted.expires, holder.expires or wanted.expires))
-        only = {"id": wanted.id} if wanted.id is not None else {"prefix": wanted.prefix}
+        id = f"{holder.owner}.{expires:x}.{secrets.token_hex(8)}"
+        holder = replace(
+            wanted,
+            name=wanted.name or holder.name,
+            expires=float(expires),
+            owner=holder.owner,
+            owner_name=holder.owner_name,
+            quota=holder.quota,
+            signed=(*holder.signed, id),
+        )
+        prefix = wanted.ids.prefix
         claims = {
             "iss": ISSUER,
-            "sub": wanted.name or holder.name,
+            "jti": id,
+            "sub": holder.name,
             "owner": holder.owner,
+            "with": holder.signed[:-1],
             "iat": int(self._clock()),
             "exp": expires,
             "scope": " ".join(sorted(wanted.actions)),
-            **only,
+            **({"id": wanted.ids.exact} if prefix is None else {"prefix": prefix}),
         }
         import jwt  # slow to load, and most servers sign nothing
 
-        return jwt.encode(claims, key, ALGORITHM), float(expires)
+        return jwt.encode(claims, keys[-1], ALGORITHM), holder
+
+    async def revoke(self, holder: Principal, id: str) -> None:
+        """Revoke a signed token, and those signed with it; durable on return.
+
+        Raises Forbidden unless `holder` is that token, its owner, or may do everything. Raises BadRequest.
+        """
+        found = TOKEN_ID.fullmatch(id)
+        if found is None or self._revoked is None:
+            raise BadRequest("This is not the id of a signed token.")
+        own = holder.owner == found[1] if not holder.signed else holder.signed[-1] == id
+        if not (own or holder.allowed(Action.ADMIN, None)):
+            raise Forbidden("A token can be revoked by itself, by its owner, and by an admin of all streams.")
+        await self._revoked.add(id, float(int(found[2], 16)))
+        self.changes += 1
 
     def _signed(self, token: bytes) -> Principal:
         """Return the holder of a token signed by this server. Raises Unauthorized."""
-        grants, key = self._known
-        if not key or token.count(b".") != 2:
+        grants, keys = self._known
+        if not keys or token.count(b".") != 2:
             raise Unauthorized(UNKNOWN)
-        import jwt
-
-        # `principal` checks the expiry, with the clock of this server.
-        options: Any = {
-            "require": ["exp", "iss", "sub", "scope", "owner"],
-            "verify_exp": False,
-            "verify_iat": False,
-        }
         try:
-            claims = jwt.decode(token, key, algorithms=[ALGORITHM], issuer=ISSUER, options=options)
-            only = {name: str(claims[name]) for name in ("id", "prefix") if name in claims}
+            claims = _verified(token, keys)
+            id, prefix = claims.get("id"), claims.get("prefix")
             # No id has half of a surrogate pair, and no look-up of streams can have one: UnicodeEncodeError.
-            "".join(only.values()).encode()
-            actions = frozenset(map(Action, str(claims["scope"]).split()))
+            f"{id}{prefix}".encode()
             owner = grants[claims["owner"]].principal
-            return Principal(
+            signed = Principal(
                 name=str(claims["sub"]),
-                actions=actions,
+                actions=frozenset(map(Action, str(claims["scope"]).split())),
+                ids=Ids.of_prefix(str(prefix or "")) if id is None else Ids(str(id)),
                 expires=float(claims["exp"]),
                 owner=owner.owner,
+                owner_name=owner.owner_name,
                 quota=owner.quota,
-                **only,
+                signed=(*map(str, claims["with"]), str(claims["jti"])),
             )
-        except (jwt.InvalidTokenError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             raise Unauthorized(UNKNOWN) from None
+        if self._revoked is not None and any(each in self._revoked for each in signed.signed):
+            raise Unauthorized("This token was revoked.")
+        principal = signed.within(owner)
+        if not (principal.actions and principal.ids):
+            raise Unauthorized("The owner of this token has lost the rights that it gave.")
+        return principal
+
+
+def _verified(token: bytes, keys: Sequence[str]) -> dict[str, Any]:
+    """Return the claims of a token signed with one of `keys`. Raises ValueError."""
+    import jwt
+
+    # `principal` checks the expiry, with the clock of this server.
+    required = ["exp", "iss", "jti", "sub", "scope", "owner", "with"]
+    options: Any = {"require": required, "verify_exp": False, "verify_iat": False}
+    for key in reversed(keys):
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token, key, algorithms=[ALGORITHM], issuer=ISSUER, options=options
+            )
+        except jwt.InvalidSignatureError:
+            continue
+        except jwt.InvalidTokenError:
+            break
+        return claims
+    raise ValueError
 
 
 def digest_of(token: str) -> bytes:

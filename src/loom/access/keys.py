@@ -1,26 +1,32 @@
-"""Turn the settings into the tokens that open a server. Owns the file of the signing key. Private."""
+"""Turn the settings into the tokens that open a server. Owns the file of the signing keys. Private."""
 
-import os
 import secrets
 from collections.abc import Iterator
 
 from loom.access.auth import Action, Auth, Grant, Principal, Quota
+from loom.access.files import replace_file
+from loom.access.ids import Ids
+from loom.access.revocations import FILE as REVOKED_FILE
+from loom.access.revocations import FileRevocations
 from loom.config import Settings
 from loom.errors import ConfigError
 from loom.model import Clock
 
 KEY_FILE = "signing.key"
 """Its name in the data directory."""
+PROCESS_KEY = secrets.token_urlsafe(32)
+"""Signs where there is no data directory; a reload keeps it."""
 
 
 def open_auth(settings: Settings, clock: Clock) -> Auth:
     """Return the tokens that open this server. Raises ConfigError."""
-    return Auth(_grants(settings), _signing_key(settings), clock)
+    path = settings.directory and settings.directory / REVOKED_FILE
+    return Auth(_grants(settings), _signing_keys(settings), clock, FileRevocations(path, clock))
 
 
 def reload_auth(auth: Auth, settings: Settings) -> None:
-    """Replace the tokens and the signing key; requests that have begun continue. Raises ConfigError."""
-    auth.load(_grants(settings), _signing_key(settings))
+    """Replace the tokens and the signing keys. Raises ConfigError."""
+    auth.load(_grants(settings), _signing_keys(settings))
 
 
 def _grants(settings: Settings) -> Iterator[Grant]:
@@ -28,34 +34,33 @@ def _grants(settings: Settings) -> Iterator[Grant]:
         principal = Principal(
             name=entry.name,
             actions=frozenset(map(Action, entry.scopes)),
-            prefix=entry.prefix,
+            ids=Ids.of_prefix(entry.prefix),
             quota=Quota(entry.max_streams_live, entry.max_bytes_per_day),
             expires=None if entry.expires is None else entry.expires.timestamp(),
         )
         yield Grant.to(entry.digest, principal)
 
 
-def _signing_key(settings: Settings) -> str:
-    """Return the key in the settings, else the one in the data directory, else one for this process."""
+def _signing_keys(settings: Settings) -> list[str]:
+    """Return the keys in the settings, else those in the data directory, else one for this process.
+
+    The last one signs.
+    """
     if settings.signing_key or not settings.tokens:
         return settings.signing_key
     if settings.directory is None:
-        return secrets.token_urlsafe(32)
+        return [PROCESS_KEY]
     path = settings.directory / KEY_FILE
     try:
-        return path.read_text("ascii").strip() if path.exists() else _make(path)
+        if not path.exists():
+            replace_file(path, secrets.token_urlsafe(32))
+        keys = path.read_text("ascii").split()
     except OSError as error:
         raise ConfigError(f"The signing key {path} cannot be used: {error.strerror}.") from None
-
-
-def _make(path: os.PathLike[str]) -> str:
-    """Create the file with a new key, readable by its owner only, and return the key."""
-    key, draft = secrets.token_urlsafe(32), f"{os.fspath(path)}.new"
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "w", encoding="ascii") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(fd)
-    # Renamed when complete, so that a crash leaves either no key or a whole one.
-    os.replace(draft, path)
-    return key
+    except ValueError:
+        keys = []
+    if not keys:
+        raise ConfigError(
+            f"The file {path} has no key: write one a line, or remove the file to get a new key."
+        )
+    return keys

@@ -38,8 +38,7 @@ async def command(client: "AsyncClient", id: str, expires: int, name: str) -> No
     """Create a read-only link to one stream.
 
     The link opens the stream's page; the stream need not exist yet. The token follows the #, which browsers
-    do not send. A single link cannot be revoked: a new signing key of the server revokes all of them. If the
-    server needs no token, the link has none.
+    do not send; `loom token revoke LINK` revokes it. If the server needs no token, the link has none.
     """
     signed = await sign(client, {"scopes": ["read"], "id": id, "expires_in": expires, "name": name})
     page = client.session.url(f"/ui/stream/{quote_id(id)}").with_user(None)

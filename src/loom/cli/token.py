@@ -1,11 +1,14 @@
-"""The command `loom token`."""
+"""The commands `loom token` and `loom token revoke`."""
 
-from typing import TYPE_CHECKING
+import base64
+import json
+import re
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loom.cli import exit_codes, options
-from loom.cli.command import Stop, declare
+from loom.cli.command import Command, Stop, declare
 from loom.cli.running import with_client, write
 from loom.cli.share import limits, sign
 
@@ -13,7 +16,22 @@ if TYPE_CHECKING:
     from loom.client.client import AsyncClient
 
 
-@declare("token", "loom token --write --prefix build-42/ --expires 2h")
+TOKEN_ID = re.compile("[0-9a-f.]{20,60}")
+
+
+class Token(Command):
+    """The command. The word `revoke` after it makes it another one."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the arguments."""
+        if args[:1] == ["revoke"]:
+            return revoke.make_context(f"{info_name} revoke", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@declare("token", "loom token --write --prefix build-42/ --expires 2h", "loom token revoke TOKEN", cls=Token)
 @click.option("--write", "can_write", is_flag=True, help="Allow creating streams and appending to them.")
 @click.option("--read", "can_read", is_flag=True, help="Allow reading, listing and following.")
 @click.option("--replace", "can_replace", is_flag=True, help="Allow replacing and deleting.")
@@ -31,7 +49,7 @@ async def command(
     expires: int,
     name: str,
 ) -> None:
-    """Create a limited, expiring token.
+    """Create a limited, expiring token, or revoke one.
 
     For a job that is not trusted: with --write it writes its own streams, reads no others and deletes
     nothing. A token never allows more, nor lasts longer, than the token that creates it.
@@ -48,3 +66,35 @@ async def command(
     if signed is None:
         raise Stop(exit_codes.USAGE, "This server needs no tokens: it lets everyone in.")
     write(f"{signed}\n".encode())
+
+
+@declare(
+    "revoke",
+    "loom token revoke eyJhbGciOi...",
+    "loom token revoke 'http://127.0.0.1:3060/ui/stream/a#token=eyJ...'",
+)
+@click.argument("signed", metavar="TOKEN|LINK|ID")
+@with_client
+async def revoke(client: "AsyncClient", signed: str) -> None:
+    """Revoke a signed token, a link, or a token by its id.
+
+    It ends for good, as do the tokens that were signed with it and the readers that use them. Allowed to that
+    token itself, to the configured token that it was signed for, and to a token that allows everything.
+    """
+    async with client.session.request("DELETE", client.session.url(f"/tokens/{token_id(signed)}")):
+        pass
+
+
+def token_id(text: str) -> str:
+    """Return the id of a token, a link or an id. The error does not quote it."""
+    signed = text.rpartition("#token=")[2]
+    if TOKEN_ID.fullmatch(signed):
+        return signed
+    try:
+        claims = signed.split(".")[1]
+        id = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["jti"]
+        if TOKEN_ID.fullmatch(id):
+            return str(id)
+    except (ValueError, IndexError, KeyError, TypeError):
+        pass
+    raise click.BadParameter("is not a signed token, a link or the id of a token.", param_hint="TOKEN")

@@ -173,9 +173,9 @@ class ServerSettings(_Model):
     """Bearer tokens; with any, every request needs one. Keep them in a file: other users of the machine can
     see flags. There an entry may be a mapping with name, token or sha256, scopes, prefix, expires,
     max_streams_live and max_bytes_per_day."""
-    signing_key: str = Field("", repr=False)
-    """Key that signs the tokens of `loom share` and `loom token`, at least 32 characters; if none, a key is
-    created and stored as signing.key in the data directory. A new key revokes them all."""
+    signing_key: Strings = Field([], repr=False)
+    """Keys that verify the tokens of `loom share` and `loom token`, each at least 32 characters; the last one
+    signs. If none, the keys are the lines of signing.key in the data directory, which is created with one."""
     resume_window: Seconds = 30.0
     """Seconds an interrupted stream waits for its producer before it is aborted."""
     open_window: Seconds = 86400.0
@@ -242,5 +242,5 @@ class Settings(FilesSettings, ServerSettings):
     def secrets(self) -> Iterator[str]:
         """What no log line may show."""
         yield from (entry.token for entry in self.tokens if entry.token)
-        yield self.signing_key
+        yield from self.signing_key
         yield from (hook.secret for hook in self.webhooks)

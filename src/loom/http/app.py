@@ -57,6 +57,7 @@ def build_app(
         producer_idle_timeout=settings.producer_idle_timeout,
     )
     lists = Lists(service)
+    tokens = Tokens(auth)
     probes = Probes(service, auth)
     pages = Pages()
     routes = [
@@ -74,7 +75,8 @@ def build_app(
         ),
         Route("/streams", Resource(GET=lists.read, DELETE=lists.delete)),
         Route("/events", Resource(GET=ServiceEvents(service).read)),
-        Route("/tokens", Resource(POST=Tokens(auth).sign)),
+        Route("/tokens", Resource(POST=tokens.sign)),
+        Route("/tokens/{jti}", Resource(DELETE=tokens.revoke)),
         Route("/spy", Resource(GET=SpyOutput(spy, service).read)),
         Route("/metrics", Resource(GET=Scrape(service, traffic, metrics).read)),
         Route("/healthz", Resource(GET=probes.alive)),

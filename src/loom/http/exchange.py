@@ -83,7 +83,7 @@ class Exchange(HTTPConnection):
         """
         if self.principal.allowed(action, id):
             return
-        if id is not None and not self.principal.covers(id) and self.scope["method"] != "POST":
+        if id is not None and id not in self.principal.ids and self.scope["method"] != "POST":
             raise StreamNotFound(id)
         raise Forbidden(f"This token does not have the scope {action} for this request.")
 
@@ -92,7 +92,7 @@ class Exchange(HTTPConnection):
         principal = self.principal
         if not principal.may(Action.READ):
             raise Forbidden(f"This token does not have the scope {Action.READ}.")
-        return principal.covers
+        return principal.ids.__contains__
 
     async def body(self, limit: int) -> bytes:
         """Return the body of the request. Raises TooLarge if it has more than `limit` bytes, Disconnected."""

@@ -27,7 +27,7 @@ class Lists:
         """GET /streams: list the streams that match, newest first, one page."""
         visible = exchange.visible()
         query, limit = parse_query(exchange.query_params.multi_items())
-        prefix = exchange.principal.within(query.prefix)
+        prefix = exchange.principal.ids.within(query.prefix)
         infos: list[Info] = []
         below = None
         if prefix is not None:
@@ -46,7 +46,9 @@ class Lists:
         confirmed = _number(given, "confirm", least=0)
         if "prefix" not in given:
             raise BadRequest("Name the streams with prefix=...; an empty prefix means every stream.")
-        if not (exchange.principal.may(Action.REPLACE) and exchange.principal.covers_all(given["prefix"])):
+        if not (
+            exchange.principal.may(Action.REPLACE) and exchange.principal.ids.contains_all(given["prefix"])
+        ):
             raise Forbidden("This token may not delete all of these streams.")
         query = Query(prefix=given["prefix"])
         count, below = await self._service.listing.count(query)

@@ -1,11 +1,13 @@
-"""POST /tokens: sign a token that allows no more than the token of the request."""
+"""POST /tokens: sign a token that allows no more than that of the request. DELETE /tokens/{jti}: revoke."""
 
 import json
 from typing import Any
 
 from loom.access.auth import Action, Auth, Principal
+from loom.access.ids import Ids
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
+from loom.http.headers import NO_STORE
 from loom.model import check_id
 from loom.wire.times import rfc3339
 
@@ -15,7 +17,7 @@ MEMBERS = {"scopes", "id", "prefix", "expires_in", "name"}
 
 
 class Tokens:
-    """The handler of /tokens."""
+    """The handlers of /tokens and /tokens/{jti}."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -26,8 +28,14 @@ class Tokens:
         The body is a JSON object of `scopes`, `id` or `prefix`, `expires_in` in seconds, and `name`.
         """
         wanted = self._wanted(parse_object(await exchange.body(MAX_BODY)))
-        token, expires = self._auth.sign(exchange.principal, wanted)
-        await exchange.respond_json(json.dumps({"token": token, "expires": rfc3339(expires)}), status=201)
+        token, holder = self._auth.sign(exchange.principal, wanted)
+        signed = {"token": token, "jti": holder.signed[-1], "expires": rfc3339(holder.expires or 0)}
+        await exchange.respond_json(json.dumps(signed), status=201)
+
+    async def revoke(self, exchange: Exchange) -> None:
+        """DELETE /tokens/{jti}: end a signed token and those signed with it; answer once that is durable."""
+        await self._auth.revoke(exchange.principal, exchange.path_params["jti"])
+        await exchange.respond(204, [NO_STORE])
 
     def _wanted(self, given: dict[str, Any]) -> Principal:
         if unknown := given.keys() - MEMBERS:
@@ -53,8 +61,7 @@ class Tokens:
         return Principal(
             name=name,
             actions=frozenset(map(Action, scopes)),
-            prefix=prefix or "",
-            id=None if id is None else check_id(id),
+            ids=Ids.of_prefix(prefix or "") if id is None else Ids(check_id(id)),
             expires=self._auth.now() + seconds,
         )
 
