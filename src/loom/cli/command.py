@@ -15,6 +15,8 @@ from loom.errors import LoomError
 STDERR = 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 """Context settings of every command."""
+TOPICS = "Exit codes: loom help exit-codes. Variables: loom help environment."
+"""The end of every help text."""
 
 
 class Stop(Exception):
@@ -81,4 +83,4 @@ def tell(prog: str, sentence: str) -> None:
 def _epilog(examples: tuple[str, ...]) -> str:
     # A \b keeps click from wrapping the paragraph.
     shown = "\b\n" + "\n".join(["Examples:", *(f"  {each}" for each in examples)]) + "\n\n"
-    return f"{shown if examples else ''}Exit codes: loom help exit-codes. Variables: loom help environment."
+    return f"{shown if examples else ''}{TOPICS}"

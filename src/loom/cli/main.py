@@ -7,7 +7,7 @@ import click
 
 from loom import __version__
 from loom.cli import completion, exit_codes
-from loom.cli.command import SETTINGS, launch
+from loom.cli.command import SETTINGS, TOPICS, launch
 
 MODULES = {
     "serve": "loom.cli.serve",
@@ -55,7 +55,7 @@ class Commands(click.Group):
             raise click.exceptions.NoSuchCommand(args[0], possibilities=MODULES, ctx=ctx) from error
 
 
-@click.command(cls=Commands, invoke_without_command=True, context_settings=SETTINGS)
+@click.command(cls=Commands, invoke_without_command=True, epilog=TOPICS, context_settings=SETTINGS)
 @click.version_option(__version__, message="loom %(version)s", help="Print the version and exit.")
 @completion.options
 @click.pass_context
