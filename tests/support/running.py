@@ -13,6 +13,7 @@ import structlog
 from starlette.types import ASGIApp
 from tests.support.wire import Wire
 
+from loom.access.auth import Auth
 from loom.assembly import assemble, open_store
 from loom.config import Settings
 from loom.errors import LoomError
@@ -32,6 +33,7 @@ class Loom:
     app: ASGIApp
     service: Service
     store: Store
+    auth: Auth
     lines: "Lines"
     wires: list[Wire] = field(default_factory=list)
 
@@ -204,7 +206,7 @@ async def running(
     """Run a whole Loom in this process, its files store with a small log."""
     async with assemble(settings, opener=open_small, sleep=soon, spans=spans) as parts:
         async with host(parts.app, parts.drain) as url:
-            loom = Loom(url, parts.app, parts.service, parts.store, lines)
+            loom = Loom(url, parts.app, parts.service, parts.store, parts.auth, lines)
             yield loom
             for wire in loom.wires:
                 await wire.close()

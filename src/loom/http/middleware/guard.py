@@ -6,10 +6,9 @@ it: the Host header (DNS rebinding makes `evil.example` an address of this machi
 which no page can forge.
 """
 
-import asyncio
 import ipaddress
 import re
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection
 from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -20,9 +19,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom.access.auth import Auth
-from loom.errors import Forbidden, Misdirected, Unauthorized
-from loom.http.exchange import PRINCIPAL, interruptible
+from loom.errors import Forbidden, Misdirected
+from loom.http.exchange import PRINCIPAL
 from loom.http.headers import EXPOSED
+from loom.http.middleware.readers import Readers
 from loom.http.problem import problem
 from loom.http.record import RECORD
 
@@ -48,6 +48,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._auth = auth
+        self._readers = Readers(auth)
         self._hosts = {host_name(name) for name in allowed_hosts}
         self._local = is_loopback(host)
         self._origins = cors_origins
@@ -61,23 +62,15 @@ class Guard:
             free = scope["method"] == "OPTIONS" or scope["path"] in OPEN or scope["path"].startswith("/ui/")
             if not free:
                 # Two Authorization headers are joined, so that they match no token.
-                given = ",".join(headers.getlist("authorization"))
-                principal = scope[PRINCIPAL] = self._auth.principal(given.encode("latin-1"))
+                given = ",".join(headers.getlist("authorization")).encode("latin-1")
+                changes = self._auth.changes
+                principal = scope[PRINCIPAL] = self._auth.principal(given)
                 scope[RECORD].who = principal.name
-                if principal.expires is not None and scope["method"] == "GET":
-                    await self._until(principal.expires, self._app(scope, receive, send))
+                if scope["method"] == "GET":
+                    # A producer may finish what it has begun; a reader may not.
+                    await self._readers.attend(given, principal, changes, self._app(scope, receive, send))
                     return
         await self._app(scope, receive, send)
-
-    async def _until(self, expires: float, answering: Awaitable[None]) -> None:
-        """Cut a response to a reader when its token expires. A producer may finish what it has begun."""
-        async with interruptible() as interrupt:
-            expired = Unauthorized("This token has expired.")
-            timer = asyncio.get_running_loop().call_later(expires - self._auth.now(), interrupt, expired)
-            try:
-                await answering
-            finally:
-                timer.cancel()
 
     def _check_host(self, headers: Headers) -> None:
         # A request in HTTP/1.0 may have no Host. Every browser sends one.
