@@ -1,16 +1,20 @@
 """Power losses: a disk that remembers what was never flushed, and directories as a crash would leave them.
 
-A `CrashDisk` takes snapshots while a store works on it. `Snapshot.restore` builds from one a directory in
-which sectors, names and rows that were not flushed are there, missing, torn or out of order by chance.
+A `CrashDisk` takes snapshots while a store works on it, also while SQLite works on the catalog's files.
+`Snapshot.restore` builds from one a directory in which sectors and names that were not flushed are there,
+missing, torn or out of order by chance.
 """
 
 import os
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.files.sqlite_files import observed
 
 from loom.store.files.disk import Disk
 
@@ -60,14 +64,12 @@ class Snapshot:
     flushed_names: dict[str, Node]
     names: dict[str, Node]
     nodes: dict[Node, tuple[bytes, list[Write], list[Write]]]
-    catalog: dict[str, bytes]
-    log_behind_catalog: bool
     before: Any
     after: Any
 
-    def restore(self, root: Path, chance: random.Random) -> None:
-        """Write one of the possible directories."""
-        mood = chance.choice(["nothing", "everything", "chance", "chance", "chance"])
+    def restore(self, root: Path, chance: random.Random, *, mood: str | None = None) -> None:
+        """Write one of the possible directories; with the mood "nothing", nothing unflushed is there."""
+        mood = mood or chance.choice(["nothing", "everything", "chance", "chance", "chance"])
         share = {"nothing": 0.0, "everything": 1.0, "chance": chance.random()}[mood]
         for name in self.flushed_names.keys() | self.names.keys():
             names = self.names if chance.random() < share else self.flushed_names
@@ -75,10 +77,6 @@ class Snapshot:
                 path = root / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self._content(names[name], chance, share))
-        for name, data in self.catalog.items():
-            if name.endswith("-wal") and not self.log_behind_catalog:
-                data = data[: int(chance.choice([0, 1, chance.random()]) * len(data))]
-            (root / name).write_bytes(data)
 
     def _content(self, node: Node, chance: random.Random, share: float) -> bytes:
         durable, pending, begun = self.nodes[node]
@@ -102,42 +100,36 @@ class CrashDisk(Disk):
     ) -> None:
         super().__init__(root)
         self.snapshots: list[Snapshot] = []
-        self.starting = True
         self._chance = chance
         self._share = share
         self._promises = promises
         self._lies = lies
         self._lock = threading.RLock()
         self._descriptors: dict[int, tuple[str, Node | None]] = {}
-        self._catalog: dict[str, bytes] = {}
         self._names: dict[str, Node] = {}
         for path in root.rglob("*"):
             name = str(path.relative_to(root))
-            if path.is_file() and not name.startswith("catalog"):
+            if path.is_file() and not name.endswith("-shm"):
                 self._names[name] = Node(path.read_bytes())
         self._flushed_names = dict(self._names)
 
-    def started(self) -> None:
-        """Note that the start is over: from now on only the images thread changes the catalog."""
-        with self._lock:
-            self._catalog = self._read_catalog()
-            self.starting = False
-
-    def _read_catalog(self) -> dict[str, bytes]:
-        paths = [self.root / name for name in ("catalog.sqlite", "catalog.sqlite-wal")]
-        return {path.name: path.read_bytes() for path in paths if path.exists()}
+    def observe(self) -> AbstractContextManager[None]:
+        """Record what SQLite does in the block, too. The store starts and closes in it."""
+        return observed(self.root, self)
 
     def _moment(self) -> None:
         """Take a snapshot, by chance: the power may be lost here."""
-        if self._chance.random() >= self._share:
-            return
+        if self._chance.random() < self._share:
+            self.snapshots.append(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """Return what a crash now could leave."""
         before = self._promises()
         with self._lock:
-            catalog = self._read_catalog() if self.starting else self._catalog
             nodes = {*self._names.values(), *self._flushed_names.values()}
             copies = {node: (node.durable, list(node.pending), list(node.begun)) for node in nodes}
             names = dict(self._flushed_names), dict(self._names)
-        self.snapshots.append(Snapshot(*names, copies, catalog, self.starting, before, self._promises()))
+        return Snapshot(*names, copies, before, self._promises())
 
     def open(self, name: str, flags: int) -> int:
         self._moment()
@@ -159,11 +151,16 @@ class CrashDisk(Disk):
     def write(self, fd: int, parts: Sequence[bytes], offset: int) -> None:
         _, node = self._descriptors[fd]
         assert node is not None
-        write = (offset, b"".join(parts))
+        with self._changing(node, (offset, b"".join(parts))):
+            super().write(fd, parts, offset)
+
+    @contextmanager
+    def _changing(self, node: Node, write: Write) -> Iterator[None]:
+        """Record a change that the block makes. A crash keeps some, all or none of it until it is flushed."""
         with self._lock:
             node.begun.append(write)
         self._moment()
-        super().write(fd, parts, offset)
+        yield
         with self._lock:
             node.begun.remove(write)
             node.pending.append(write)
@@ -172,14 +169,16 @@ class CrashDisk(Disk):
     def truncate(self, fd: int, size: int) -> None:
         _, node = self._descriptors[fd]
         assert node is not None
-        super().truncate(fd, size)
-        with self._lock:
-            node.pending.append(size)
-        self._moment()
+        with self._changing(node, size):
+            super().truncate(fd, size)
 
     def sync(self, fd: int) -> None:
         self._moment()
         name, node = self._descriptors[fd]
+        self._flush(name, node)
+        self._moment()
+
+    def _flush(self, name: str, node: Node | None) -> None:
         if f"{name}/".startswith(self._lies):
             return
         with self._lock:
@@ -190,7 +189,6 @@ class CrashDisk(Disk):
                 for write in node.pending:
                     apply(content, write)
                 node.durable, node.pending = bytes(content), []
-        self._moment()
 
     def _flush_names(self, directory: str) -> None:
         for name in self._flushed_names.keys() | self._names.keys():
@@ -213,9 +211,33 @@ class CrashDisk(Disk):
         self._moment()
         return removed
 
-    def free(self) -> tuple[int, int | None]:
-        """Copy the catalog. Called at the end of each round of images, which alone changes it."""
+    def on_sqlite_open(self, name: str) -> None:
         with self._lock:
-            self._catalog = self._read_catalog()
+            self._names.setdefault(name, Node())
         self._moment()
-        return super().free()
+
+    def on_sqlite_write(self, name: str, offset: int, data: bytes, call: Callable[[], int]) -> int:
+        with self._changing(self._names[name], (offset, data)):
+            return call()
+
+    def on_sqlite_truncate(self, name: str, size: int, call: Callable[[], int]) -> int:
+        with self._changing(self._names[name], size):
+            return call()
+
+    def on_sqlite_sync(self, name: str, call: Callable[[], int]) -> int:
+        self._moment()
+        code = call()
+        with self._lock:
+            self._flush(name, self._names[name])
+            # The first flush of a log or journal that SQLite made flushes its directory too.
+            if name not in self._flushed_names and name != "catalog.sqlite" and self._lies != "catalog":
+                self._flush_names("")
+        self._moment()
+        return code
+
+    def on_sqlite_delete(self, name: str, call: Callable[[], int]) -> int:
+        with self._lock:
+            self._names.pop(name, None)
+            code = call()
+        self._moment()
+        return code

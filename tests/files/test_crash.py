@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from tests.files.disks import SEGMENT, QuickDisk, start
 from tests.files.history import History, Life, check
 
 from loom.errors import ConfigError, LoomError
-from loom.model import Info
+from loom.model import Info, State
+from loom.store.files.catalog import Catalog
 from loom.store.files.parts import Parts, open_parts
+from loom.store.files.schema import connect
 from loom.testing.tools import ManualClock
 
 
@@ -24,10 +27,10 @@ def recover(disk: QuickDisk | CrashDisk) -> Parts:
 async def lives(root: Path, history: History, seed: int, *, lies: str = "-", steps: int = 60) -> CrashDisk:
     """Run a load on this directory; return the disk with the snapshots of possible crashes."""
     disk = CrashDisk(root, chance=random.Random(seed), share=0.08, promises=history.promises, lies=lies)
-    store = await start(disk)
-    disk.started()
-    await Life(store, history, seed, steps=steps).live()
-    await store.close()
+    with disk.observe():
+        store = await start(disk)
+        await Life(store, history, seed, steps=steps).live()
+        await store.close()
     return disk
 
 
@@ -48,7 +51,8 @@ def crash(
             again.mkdir()
             shutil.copytree(root, again, dirs_exist_ok=True)
             disk = CrashDisk(again, chance=chance, share=0.2, promises=dict)
-            recover(disk).close()
+            with disk.observe():
+                recover(disk).close()
             for inner in chance.sample(disk.snapshots, min(5, len(disk.snapshots))):
                 shutil.rmtree(again)
                 again.mkdir()
@@ -92,7 +96,7 @@ async def test_every_crash_keeps_what_was_promised_and_the_store_lives_on(folder
         history.recovered(await asyncio.to_thread(rows, root))
 
 
-@pytest.mark.parametrize("lies", ["log/0", "content/000/000/", "content/000/000/0"])
+@pytest.mark.parametrize("lies", ["log/0", "content/000/000/", "content/000/000/0", "catalog"])
 async def test_the_crashes_find_a_flush_that_is_left_out(folder, lies):
     history = History()
     root = folder / "first"
@@ -123,3 +127,43 @@ async def test_the_crashes_find_a_check_that_recovery_leaves_out(folder, monkeyp
         monkeypatch.setattr(QuickDisk, "truncate", lambda *_: None)
     with pytest.raises((AssertionError, LoomError, ValueError, struct.error)):
         await asyncio.to_thread(crash, disk.snapshots, history, folder, random.Random(5), count=400)
+
+
+@pytest.fixture
+def quiet(folder):
+    """Return a disk without crashes by chance: the test takes the snapshots."""
+    (folder / "data").mkdir()
+    return CrashDisk(folder / "data", chance=random.Random(1), share=0, promises=dict)
+
+
+def left(disk: CrashDisk, path: Path) -> Catalog:
+    """Return the catalog after a crash now that loses everything unflushed."""
+    path.mkdir()
+    disk.snapshot().restore(path, random.Random(1), mood="nothing")
+    return Catalog(path / "catalog.sqlite")
+
+
+@pytest.mark.parametrize("reading", [True, False])
+def test_a_checkpoint_of_the_catalog_is_durable_even_if_a_reader_holds_it_up(quiet, folder, reading):
+    with quiet.observe(), closing(Catalog(quiet.root / "catalog.sqlite")) as catalog:
+        catalog.store([(1, Info(key="1-x", id="a", epoch=1, state=State.LIVE))], [], 1)
+        with closing(connect(catalog.path, read_only=True)) as reader:
+            if reading:
+                # SQLite cannot checkpoint what comes after this snapshot, so it does not flush it then.
+                reader.execute("BEGIN")
+                reader.execute("SELECT * FROM streams").fetchall()
+                catalog._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                catalog._db.execute("PRAGMA busy_timeout = 0")
+            catalog.store([(2, Info(key="2-x", id="b", epoch=1, state=State.LIVE))], [], 2, checkpoint=7)
+            with closing(left(quiet, folder / "left")) as found:
+                assert found.fact("checkpoint") == 7
+                assert found.rows([1, 2]).keys() == {1, 2}
+
+
+def test_a_new_catalog_and_a_fact_are_durable_on_return(quiet, folder):
+    with quiet.observe(), closing(Catalog(quiet.root / "catalog.sqlite")) as catalog:
+        with closing(left(quiet, folder / "new")) as found:
+            assert found.fact("seed") == catalog.fact("seed")
+        catalog.set_fact("flushed", 0)
+        with closing(left(quiet, folder / "changed")) as found:
+            assert found.fact("flushed") == 0
