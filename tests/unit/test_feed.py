@@ -16,7 +16,7 @@ async def store() -> TestStore:
 
 async def ids(feed: Feed, last: str) -> list[str] | None:
     found = await feed.join(last).next()
-    return None if found is None else [change.info.id for _, change in found]
+    return None if found is None else [entry.change.info.id for entry in found]
 
 
 async def test_the_store_is_watched_from_the_first_consumer_on(store):
@@ -27,8 +27,8 @@ async def test_the_store_is_watched_from_the_first_consumer_on(store):
     await created(store, "a")
     feed.join()
     assert store.watchings == 1
-    ((_, change),) = await position.next() or []
-    assert (change.kind, change.info.id) == (ChangeKind.CREATED, "a")
+    (entry,) = await position.next() or []
+    assert (entry.change.kind, entry.change.info.id) == (ChangeKind.CREATED, "a")
     feed.close(StoreStopped("over"))
     assert store.watchings == 0
 

@@ -12,12 +12,32 @@ from collections import deque
 from loom.errors import LoomError
 from loom.model import Change, Info
 from loom.store.base import Store, Subscription
+from loom.wire.rows import encode_row
+from loom.wire.sse import encode
 
 BUDGET = 16 << 20
-COST = 1 << 10
-"""Memory that a change needs besides its texts, in bytes."""
+COST = 2 << 10
+"""Memory that a change and its event need besides the texts in them, in bytes."""
 BATCH = 100
 """The most changes that a consumer takes at once."""
+
+
+class Entry:
+    """A change in the feed, and its id."""
+
+    __slots__ = ("_encoded", "change", "id")
+
+    def __init__(self, id: str, change: Change) -> None:
+        self.id = id
+        self.change = change
+        self._encoded: bytes | None = None
+
+    @property
+    def encoded(self) -> bytes:
+        """The change as an event: encoded once, when the first consumer takes it, for all of them."""
+        if self._encoded is None:
+            self._encoded = encode(encode_row(self.change.info), name=self.change.kind, id=self.id)
+        return self._encoded
 
 
 class Feed:
@@ -34,7 +54,7 @@ class Feed:
         self.latest = 0
         """The number of the newest change."""
         self._held = 0
-        self._changes: deque[Change] = deque()
+        self._entries: deque[Entry] = deque()
         self._next = asyncio.Event()  # set by the next change, which then puts a new event here
         self._watching: Subscription | None = None
         self._error: LoomError | None = None
@@ -71,13 +91,13 @@ class Feed:
             return None
         return int(number) if int(number) <= self.latest else None
 
-    def after(self, number: int | None) -> list[tuple[int, Change]] | None:
-        """Return the next changes with their numbers, or None if some have left the ring."""
-        first = self.latest - len(self._changes) + 1
+    def after(self, number: int | None) -> list[Entry] | None:
+        """Return the next changes, or None if some have left the ring."""
+        first = self.latest - len(self._entries) + 1
         if number is None or number + 1 < first:
             return None
-        numbers = range(number + 1, min(self.latest, number + BATCH) + 1)
-        return [(each, self._changes[each - first]) for each in numbers]
+        begin = number + 1 - first
+        return [self._entries[at] for at in range(begin, min(begin + BATCH, len(self._entries)))]
 
     async def wait_for_change(self) -> None:
         """Wait until the next change happens or the feed is closed."""
@@ -85,10 +105,10 @@ class Feed:
 
     def _on_change(self, change: Change) -> None:
         self.latest += 1
-        self._changes.append(change)
+        self._entries.append(Entry(self.id(self.latest), change))
         self._held += _cost(change.info)
         while self._held > self._budget:
-            self._held -= _cost(self._changes.popleft().info)
+            self._held -= _cost(self._entries.popleft().change.info)
         # Consumers that wait hold the old event. Those that come later wait for the next change.
         happened, self._next = self._next, asyncio.Event()
         happened.set()
@@ -110,8 +130,8 @@ class Position:
         """The id to resume from, None if unknown."""
         return None if self.number is None else self._feed.id(self.number)
 
-    async def next(self) -> list[tuple[str, Change]] | None:
-        """Wait for changes and return some with their ids.
+    async def next(self) -> list[Entry] | None:
+        """Wait for changes and return some.
 
         Returns None if the position is unknown or has left the ring. It is then moved to the newest change,
         from which the next call continues. Raises StoreStopped.
@@ -124,10 +144,12 @@ class Position:
                 self.number = self._feed.latest
                 return None
             if found:
-                self.number = found[-1][0]
-                return [(self._feed.id(number), change) for number, change in found]
+                assert self.number is not None
+                self.number += len(found)
+                return found
             await self._feed.wait_for_change()
 
 
 def _cost(info: Info) -> int:
-    return COST + len(info.id) + len(info.metadata) + len(info.reason) + len(info.content_type)
+    # Once for the row, once for its event.
+    return COST + 2 * (len(info.id) + len(info.metadata) + len(info.reason) + len(info.content_type))

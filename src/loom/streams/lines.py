@@ -26,10 +26,17 @@ async def find_line(
     return offset, missing
 
 
-async def find_last_lines(read: Read, count: int, size: int, piece: int = SCAN) -> int:
-    """Return the offset where the last `count` lines of the first `size` bytes begin, searching backwards."""
+async def find_last_lines(
+    read: Read, count: int, size: int, piece: int = SCAN, most: int | None = None
+) -> int | None:
+    """Return the offset where the last `count` lines of the first `size` bytes begin, searching backwards.
+
+    Returns None if they do not begin within the last `most` bytes.
+    """
     missing, offset = count, size
     while count and offset:
+        if most is not None and size - offset >= most:
+            return None
         start = max(0, offset - piece)
         data = await read(start, offset)
         if offset == size and data.endswith(b"\n"):

@@ -8,10 +8,13 @@ from collections.abc import Callable
 
 from loom.model import Info
 from loom.store.base import Content, Store
-from loom.store.places import ORIGIN
-from loom.streams.lines import find_last_lines, find_line
+from loom.store.places import MAX_LINE
+from loom.streams.lines import SCAN, Read, find_last_lines, find_line
 from loom.streams.ranges import LastLines, Lookup, Part, Since
 from loom.streams.reading import read_exactly
+
+NEAR = 256 << 10
+"""Bytes at the end of a stream in which its last lines are searched backwards, before the index is used."""
 
 
 class Finder:
@@ -35,7 +38,10 @@ class Finder:
         elif isinstance(by, LastLines):
             start = await self._last_lines(info, by.count)
         else:
-            start, skip = await self._line(info, by.number)
+            async with await self._store.open(info.key) as content:
+                start, skip = await self._line(
+                    info.key, info.size, by.number, lambda *span: self._read(content, *span)
+                )
         # The index may know of bytes that arrived after `info` was read.
         return Part(start, None, skip) if stop is None else Part(min(start, stop), stop)
 
@@ -43,16 +49,26 @@ class Finder:
         if not count or not info.size:
             return info.size
         async with await self._store.open(info.key) as content:
-            return await find_last_lines(lambda *span: self._read(content, *span), count, info.size)
 
-    async def _line(self, info: Info, number: int) -> tuple[int, int]:
-        known = await self._store.place(info.key, number)
-        if known.offset > info.size:
-            known = ORIGIN
-        if known.line == number or known.offset == info.size:
-            return known.offset, number - known.line
-        async with await self._store.open(info.key) as content:
-            return await find_line(lambda *span: self._read(content, *span), number, info.size, known)
+            async def read(start: int, stop: int) -> bytes:
+                return await self._read(content, start, stop)
+
+            start = await find_last_lines(read, count, info.size, most=NEAR)
+            if start is not None:
+                return start
+            # The index may know of lines that arrived after `info` was read: then they are the last ones.
+            last = await self._store.place(info.key, MAX_LINE)
+            size = max(info.size, last.offset)
+            ends, ended = last.line - 1, last.start
+            for at in range(last.offset, size, SCAN):
+                data = await read(at, min(at + SCAN, size))
+                ends, ended = ends + data.count(b"\n"), data.endswith(b"\n")
+            number = ends + (not ended) - count + 1
+            return (await self._line(info.key, size, number, read))[0] if number > 1 else 0
+
+    async def _line(self, key: str, size: int, number: int, read: Read) -> tuple[int, int]:
+        known = await self._store.place(key, number)
+        return await find_line(read, number, max(size, known.offset), known)
 
     async def _read(self, content: Content, start: int, stop: int) -> bytes:
         """Read one piece.

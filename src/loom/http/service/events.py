@@ -18,7 +18,6 @@ from loom.http.service.listing import once
 from loom.model import Info
 from loom.streams.feed import Position
 from loom.streams.service import Service
-from loom.wire.rows import encode_row
 from loom.wire.sse import encode, encode_id
 
 SKIPPED = 500
@@ -61,11 +60,10 @@ async def change_events(position: Position, wanted: Wanted) -> AsyncGenerator[by
             if changes is None:
                 yield encode("{}", name="reset", id=position.id or "")
                 continue
-            for id, change in changes:
-                skipped += 1
-                if wanted(change.info):
-                    skipped = 0
-                    yield encode(encode_row(change.info), name=change.kind, id=id)
+            events = [each.encoded for each in changes if wanted(each.change.info)]
+            skipped = 0 if events else skipped + len(changes)
+            if events:
+                yield b"".join(events)
             if skipped >= SKIPPED and position.id:
                 skipped = 0
                 yield encode_id(position.id)
