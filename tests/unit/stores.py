@@ -10,6 +10,7 @@ from loom.jobs.scrub import Scrub
 from loom.model import Clock, NewStream
 from loom.store.base import Content, Following, Sink, Store, Subscription, Writer
 from loom.store.memory import MemoryStore
+from loom.store.places import ORIGIN, LinePlace
 from loom.streams.hub import Hub
 from loom.streams.service import Service
 from loom.testing.tools import ManualClock
@@ -83,6 +84,8 @@ class TestStore(MemoryStore):
         self.bytes_read = 0
         self.watchings = 0
         self.filed = 0
+        self.indexed = True
+        """Whether the index of lines has any place; without, searches read all bytes."""
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
@@ -114,6 +117,9 @@ class TestStore(MemoryStore):
         await content.fill()
         self.contents.add(content)
         return content
+
+    async def place(self, key: str, line: int) -> LinePlace:
+        return await super().place(key, line) if self.indexed else ORIGIN
 
     def watch(self, callback: Any) -> Subscription:
         return _Watching(self, super().watch(callback))

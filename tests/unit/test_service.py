@@ -320,6 +320,7 @@ async def test_a_refused_choice_opens_nothing(service: Service, store: TestStore
 
 
 async def test_searches_take_turns_with_each_other_and_with_other_tasks(service: Service, store: TestStore):
+    store.indexed = False
     producer = await begun(service, b"first\n" + bytes(16 * SCAN) + b"\nlast")
     await producer.complete()
     turns = 0
@@ -340,6 +341,7 @@ async def test_searches_take_turns_with_each_other_and_with_other_tasks(service:
 
 
 async def test_a_search_ends_with_its_request_and_with_the_server(service: Service, store: TestStore):
+    store.indexed = False
     producer = await begun(service, bytes(64 * SCAN))
     await producer.complete()
     first = asyncio.create_task(service.read("a", chosen(LastLines(1))))
