@@ -227,7 +227,7 @@ class StreamFailed(WriterLost):
 
 
 class StreamAborted(LoomError):
-    """The stream ended without being complete. A follower's response is cut."""
+    """The stream ended without being complete. A response that promised its end is cut."""
 
     code = "aborted"
 

@@ -208,6 +208,27 @@ async def test_large_upload_over_a_slow_way_is_the_same_at_both_ends(proxy, serv
     assert got.digest() == sent.digest()
 
 
+@pytest.mark.parametrize("run", range(5))
+async def test_curl_through_a_haproxy_that_says_nothing_of_itself_loses_no_byte(
+    run: int, server: Server, tool, tmp_path: Path
+):
+    """HAProxy drops a body whose 100 and final response it reads together."""
+    (tmp_path / "body").write_bytes(data := os.urandom(30 * MIB))
+    way = ("haproxy", tool("haproxy"))
+    stock = {"    option forwardfor\n": ""}
+    async with slow_way(server.port) as slow, proxied(way, slow, tmp_path, stock) as port:
+        url = f"http://127.0.0.1:{port}/stream/large"
+        flags = ["-sS", "-f", "-X", "POST", "-H", "Expect: 100-continue", "-T", str(tmp_path / "body"), url]
+        curl = await asyncio.create_subprocess_exec(tool("curl"), *flags, stdout=DEVNULL)
+        assert await curl.wait() == 0
+    reader = await Wire.open("127.0.0.1", server.port)
+    await reader.request("GET", "/stream/large?notail")
+    await reader.answer()
+    assert reader.head["x-stream-state"] == "complete"
+    assert await reader.body() == data
+    await reader.close()
+
+
 async def some(wire: Wire) -> bytes:
     """The next bytes of the answer, however it is framed; empty at its end."""
     if "content-length" in wire.head:

@@ -71,6 +71,7 @@ class Reading:
         self._query = query
         self._stop = stop
         self._received = 0
+        self._ends_short = False
         self._persistent = persistent
         self._wait = wait and key is None
         self._hash = (hashed or hashlib.sha256()) if verify else None
@@ -130,6 +131,11 @@ class Reading:
                     continue
                 if not self._persistent:
                     raise
+                if error.temporary and self.state is State.ABORTED and not self._ends_short:
+                    # The server cuts the response at the end of an aborted stream. A response to `notail`
+                    # has a length, so that its end differs from a disconnect.
+                    self._ends_short = True
+                    continue
                 # A stream may be silent: a long connection without a byte was no failed attempt.
                 if asyncio.get_running_loop().time() - begun > STEADY:
                     backoff.reset()
@@ -157,7 +163,9 @@ class Reading:
 
     def _request(self) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         headers = self._condition()
-        query = self._query if self.offset is None else {"offset": str(self.offset)}
+        query = dict(self._query) if self.offset is None else {"offset": str(self.offset)}
+        if self._ends_short:
+            query["notail"] = ""
         if self._stop is not None:
             query, headers["Range"] = {}, f"bytes={self.offset}-{self._stop - 1}"
         url = self._session.stream_url(self.id, query)

@@ -48,6 +48,11 @@ class Exchange(HTTPConnection):
         """True for a HEAD request."""
         return bool(self.scope["method"] == "HEAD")
 
+    @property
+    def expects_continue(self) -> bool:
+        """True if the client sends the body only after a 100 (RFC 9110 section 10.1.1)."""
+        return any(value.lower() == b"100-continue" for value in self.all(b"expect"))
+
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of a header; its name is in lower case."""
         return [value for header, value in self.scope["headers"] if header == name]

@@ -81,11 +81,12 @@ class Reading:
         """True if the follower's next byte has left the ring of its tail."""
         return self._tail is not None and self._offset < self._tail.start
 
-    async def pieces(self, *, slices: bool = False) -> AsyncGenerator[Piece, None]:
+    async def pieces(self, *, slices: bool = False, to_end: bool = False) -> AsyncGenerator[Piece, None]:
         """Yield the bytes in order; with `slices`, yield stored bytes as slices of a descriptor.
 
         Ends at the part's `stop`, or when the stream is complete. Raises StreamAborted, StreamGone,
         StoreStopped, StreamDamaged or Busy if the response must be cut, after the bytes that are available.
+        With `to_end`, the bytes of a stream that was aborted earlier are followed by StreamAborted, too.
         """
         skip = self.part.skip
         while (piece := await self._next(slices and not skip)) is not None:
@@ -94,6 +95,8 @@ class Reading:
                 skip, piece = skip_lines(piece, skip)
             if piece:
                 yield piece
+        if to_end:
+            _check_not_aborted(self.info)
 
     async def prepare(self) -> None:
         """Open the content if the first piece needs it, so that errors are raised before any byte is sent."""
@@ -169,8 +172,13 @@ async def read_exactly(content: Content, start: int, stop: int) -> bytes:
 
 def _check_end(tail: Tail) -> None:
     """Raise unless the stream is complete. All its bytes have been returned."""
-    if tail.info.state is State.ABORTED:
-        raise StreamAborted(f"The stream was aborted: {tail.info.reason or 'no reason was given'}.")
+    _check_not_aborted(tail.info)
     if tail.info.state is not State.COMPLETE:
         assert tail.error is not None
         raise tail.error.with_traceback(None)
+
+
+def _check_not_aborted(info: Info) -> None:
+    """Raise StreamAborted if the stream was aborted."""
+    if info.state is State.ABORTED:
+        raise StreamAborted(f"The stream was aborted: {info.reason or 'no reason was given'}.")

@@ -79,15 +79,25 @@ class Channel:
     def cut(self, *, reset: bool) -> None:
         """Close before the response is complete; `reset` where a plain close would look like a complete one.
 
-        Bytes already written have a moment to leave: the last lines of a dying job matter.
+        Bytes already written leave as long as the client reads: the last lines of a dying job matter.
         """
         if self.gone:
             return
         if reset:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._transport.close()
-        self._loop.call_later(self._limits.cut_timeout, self._transport.abort)
         self.on_lost()
+        self._drop_if_stalled(None)
+
+    def _drop_if_stalled(self, before: bytes | None) -> None:
+        """Abort if the client acknowledged no byte since `before`; check again later while bytes are left."""
+        if not self._transport.get_write_buffer_size():
+            return
+        now = self.acknowledged()
+        if now == before:
+            self._transport.abort()
+        else:
+            self._loop.call_later(self._limits.cut_timeout, self._drop_if_stalled, now)
 
     def on_lost(self) -> None:
         """Note that nothing can be sent any more, and wake the waiting senders."""

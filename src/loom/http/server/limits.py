@@ -28,5 +28,5 @@ class Limits:
     """Interval of the checks for dead clients."""
     stalled_timeout: float = 2.0
     """Interval, during a shutdown, of the checks that a client still acknowledges bytes."""
-    cut_timeout: float = 1.0
-    """Time for bytes already written to leave before a cut drops them."""
+    cut_timeout: float = 30.0
+    """Time without an acknowledged byte after which a cut drops the bytes already written."""

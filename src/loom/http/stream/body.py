@@ -47,9 +47,12 @@ class Body:
             status = 200 if status == 204 else status
             kind = (b"content-type", PROGRESS.encode())
             headers = [*headers, *upload_headers(producer.info, self._service), kind, NOSNIFF]
-        begun = asyncio.Event()
+        begun, arrived = asyncio.Event(), asyncio.Event()
 
         async def answer() -> None:
+            if exchange.expects_continue:
+                # A proxy that reads the 100 and the final response together may drop the body.
+                await arrived.wait()
             try:
                 await exchange.begin(status, headers)
             finally:
@@ -59,7 +62,7 @@ class Body:
 
         try:
             async with _beside(answer if early else None):
-                await self._receive(exchange, producer, upload)
+                await self._receive(exchange, producer, upload, arrived)
                 upload.check(producer.offset, producer.info.length, ended=True)
                 # A stream of the announced length is complete, even if the client does not say so.
                 whole = upload.length if producer.info.length is None else producer.info.length
@@ -85,8 +88,13 @@ class Body:
             await exchange.send(body_part(Progress(info.size, info.state, info.digest).encode()))
         await exchange.end()
 
-    async def _receive(self, exchange: Exchange, producer: Producer, upload: Upload) -> None:
-        """Pass the body on to its end. Raises Disconnected, ProducerIdle, LoomError."""
+    async def _receive(
+        self, exchange: Exchange, producer: Producer, upload: Upload, arrived: asyncio.Event
+    ) -> None:
+        """Pass the body on to its end; set `arrived` at its first byte, or at the end of an empty body.
+
+        Raises Disconnected, ProducerIdle, LoomError.
+        """
         receive = _timed(exchange.receive, self._idle_timeout) if self._idle_timeout else exchange.receive
         # A takeover, a delete or a failed store ends this producer also while it awaits bytes.
         async with interruptible() as interrupt:
@@ -96,6 +104,9 @@ class Body:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Disconnected
+                more = message.get("more_body", False)
+                if message.get("body") or not more:
+                    arrived.set()
                 if data := message.get("body"):
                     exchange.record.received += len(data)
                     upload.check(producer.offset + len(data), producer.info.length)
@@ -104,7 +115,6 @@ class Body:
                     await producer.take(bytes(data[:size]))
                     if exceeded is not None:
                         raise exceeded
-                more = message.get("more_body", False)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from loom.http.stream.index import answer_index
 from loom.http.stream.response_headers import upload_headers
 from loom.http.stream.selection import Selection
 from loom.http.stream.sse import StreamEvents, accepts_events
-from loom.model import Info
+from loom.model import Info, State
 from loom.streams.reading import FileSlice, Piece
 from loom.streams.service import Service
 from loom.wire.head import StreamHead
@@ -67,11 +67,17 @@ class Reads:
         async with reading:
             exchange.record.state = reading.info.state
             info = await self._with_digest(reading.info, selection)
-            # With a known end, the head and the first bytes leave together.
-            begin = exchange.begin if reading.part.stop is None else exchange.start
-            await begin(*selection.answer(info, reading.part))
+            status, headers = selection.answer(info, reading.part)
+            to_end = selection.promises_end(reading.part)
+            ends_short = to_end and info.state is State.ABORTED
+            if ends_short:
+                # Without a length the response can be cut after its last byte, as that of a follower is.
+                headers = [pair for pair in headers if pair[0] != b"content-length"]
+            # With a known length, the head and the first bytes leave together.
+            begin = exchange.begin if reading.part.stop is None or ends_short else exchange.start
+            await begin(status, headers)
             slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
-            await exchange.relay(reading.pieces(slices=slices), _message)
+            await exchange.relay(reading.pieces(slices=slices, to_end=to_end), _message)
 
     async def _answer_producer(self, exchange: Exchange, id: str) -> None:
         """Answer HEAD for a client that may write but not read: only how much of the stream is stored."""

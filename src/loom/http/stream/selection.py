@@ -34,6 +34,10 @@ class Selection:
         """True if the response is the whole stream or a range of it, so that it can have validators."""
         return self._tail and self._start is None
 
+    def promises_end(self, part: Part) -> bool:
+        """Return True if the response promises the stream to its end, so that an aborted one must be cut."""
+        return self._tail and not isinstance(part, PartialContent)
+
     def choose(self, info: Info) -> Part | Lookup:
         """Choose the part to read.
 
