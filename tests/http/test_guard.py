@@ -38,9 +38,9 @@ async def test_listening_elsewhere_addresses_are_answered(serve: Serve):
     assert (await loom.ask("GET", "/healthz", host="10.0.0.1")).head.status == 200
 
 
-@pytest.mark.parametrize("tokens", [[], [TOKEN]])
+@pytest.mark.parametrize("tokens", [{}, {"tokens": [TOKEN]}])
 async def test_allowed_hosts_are_the_only_ones_besides_loopback(serve: Serve, tokens):
-    loom = await serve(allowed_hosts=["Loom.example:443"], tokens=tokens)
+    loom = await serve(allowed_hosts=["Loom.example:443"], **tokens)
     statuses = {
         host: (await loom.ask("GET", "/healthz", host=host)).head.status
         for host in ("loom.example:80", "localhost", "evil.example")

@@ -63,7 +63,7 @@ def test_directory_stands_for_its_yaml_files_in_name_order(write, tmp_path):
 def test_list_of_a_later_file_replaces_the_earlier_one(write):
     files = [write("1.yaml", "tokens: [one, two]"), write("2.yaml", "tokens: [three]")]
     assert load(files, {}, {}).tokens == [TokenEntry(token="three", scopes=["admin"])]
-    assert not load([*files, write("3.yaml", "tokens: []")], {}, {}).tokens
+    assert "empty list" in refused([*files, write("3.yaml", "tokens: []")])
     assert [each.token for each in load([*files, write("4.yaml", "# nothing")], {}, {}).tokens] == ["three"]
 
 

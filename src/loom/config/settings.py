@@ -52,6 +52,12 @@ def _check_token(token: str) -> str:
     return token
 
 
+def _check_tokens(tokens: "list[TokenEntry]") -> "list[TokenEntry]":
+    if not tokens:
+        raise ValueError("is an empty list; leave it out to run without authentication")
+    return tokens
+
+
 def _check_store(value: str) -> str:
     url = SHORT_STORES.get(value, value)
     if not STORE_URL.fullmatch(url):
@@ -137,7 +143,7 @@ class Webhook(_Model):
 
 
 Strings = Annotated[list[str], BeforeValidator(_split)]
-Tokens = Annotated[list[TokenEntry], BeforeValidator(_split)]
+Tokens = Annotated[list[TokenEntry], BeforeValidator(_split), AfterValidator(_check_tokens)]
 Webhooks = Annotated[list[Webhook], BeforeValidator(_split)]
 Seconds = Annotated[float, Field(ge=0, le=366 * 86400, allow_inf_nan=False)]
 

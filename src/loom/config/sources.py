@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from loom.errors import ConfigError
 
 PREFIX = "LOOM_"
 MIB = 1 << 20
+NO_TEXT = ("string_type", "list_type", "model_type", "model_attributes_type")
+"""Types of pydantic's errors about values that are no text, and no mapping either."""
 CLIENT_VARIABLES = frozenset({"LOOM_SERVER", "LOOM_TOKEN", "LOOM_PROXY", "LOOM_CLIENT_CONFIG"})
 """Read by the client commands, never by the server."""
 
@@ -115,7 +118,8 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             raise ConfigError(f"Unknown setting {key} in the environment{_hint(key, names)}")
         if not value:
             # A secret that failed to be set must not turn authentication off.
-            raise ConfigError(f"{key} is empty in the environment; unset it or give it a value.")
+            advice = " Unset it to run without authentication." if names[key] == "tokens" else ""
+            raise ConfigError(f"{key} is empty in the environment; unset it or give it a value.{advice}")
         yield names[key], value
 
 
@@ -129,6 +133,8 @@ def _explain(error: ErrorDetails, given: Mapping[str, _Given]) -> str:
     wrong = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not error["loc"]:
         return wrong  # about several settings
+    if error["type"] in NO_TEXT and isinstance(error["input"], bool | int | float | date):
+        wrong = "has a value that YAML reads as a number, a date or true; quote it"
     name = str(error["loc"][0])
     value, origin = given[name].value, given[name].origin
     quoted = "" if name in SECRET else f" {json.dumps(value, default=str)}"
