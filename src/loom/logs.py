@@ -1,10 +1,11 @@
 """Log lines: on standard error, for people if it is a terminal, else one JSON object a line.
 
 Owns the configuration of structlog and of the standard library's logging, whose records become such lines.
-A line never holds a token: known tokens are masked wherever they would appear.
+A line never holds a token: known tokens, and signed ones, are masked wherever they would appear.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import IO, Any
@@ -14,6 +15,10 @@ from structlog import dev
 from structlog.typing import EventDict, Processor
 
 MASK = "[token]"
+SIGNED = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+"""A JWT: Base64 of what begins with `{"`, twice, and of a signature."""
+MAX_PATH = 1024
+"""Characters of a path that are logged."""
 
 
 def configure(level: str, format: str, secrets: Iterable[str] = (), stream: IO[str] | None = None) -> None:
@@ -26,6 +31,7 @@ def configure(level: str, format: str, secrets: Iterable[str] = (), stream: IO[s
         processors=[
             structlog.processors.format_exc_info,
             mask(secrets),
+            _cut_path,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
             *([_human(colors=out.isatty())] if human else [_head_first, as_json]),
@@ -61,7 +67,7 @@ def printable(value: object) -> str:
 
 
 def mask(secrets: Iterable[str]) -> Processor:
-    """Return a processor that masks `secrets` in every value of a line, at any depth."""
+    """Return a processor that masks `secrets` and signed tokens in every value of a line, at any depth."""
     known = sorted(filter(None, secrets), key=len, reverse=True)
 
     def clean(value: Any) -> Any:
@@ -70,7 +76,7 @@ def mask(secrets: Iterable[str]) -> Processor:
         if isinstance(value, str):
             for secret in known:
                 value = value.replace(secret, MASK)
-            return value
+            return mask_signed(value)
         if isinstance(value, Mapping):
             return {key: clean(each) for key, each in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
@@ -80,7 +86,20 @@ def mask(secrets: Iterable[str]) -> Processor:
     def process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
         return {key: clean(value) for key, value in event.items()}
 
-    return process if known else lambda _logger, _method, event: event
+    return process
+
+
+def mask_signed(text: str) -> str:
+    """Return `text` with signed tokens masked."""
+    return SIGNED.sub(MASK, text) if "eyJ" in text else text
+
+
+def _cut_path(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
+    """Cut a path after it was masked: a part of a token would not be found."""
+    path = event.get("path")
+    if isinstance(path, str) and len(path) > MAX_PATH:
+        event["path"] = path[:MAX_PATH] + "..."
+    return event
 
 
 class _Lines:

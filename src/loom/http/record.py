@@ -12,7 +12,8 @@ CLIENT_LEFT = "the client left"
 @dataclass(slots=True, eq=False)
 class Record:
     """One request. `status` is None until the response begins, `cut` says why a response did not reach its
-    end, `code` why the request was refused; `who` is the name of the token."""
+    end, `code` why the request was refused; `owner` is the configured token, `who` the name of the holder,
+    which the holder of a signed token chose."""
 
     status: int | None = None
     received: int = 0
@@ -21,6 +22,7 @@ class Record:
     state: str = ""
     cut: str = ""
     code: str = ""
+    owner: str = ""
     who: str = ""
 
 

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -50,6 +51,16 @@ class Hook:
     url: str
     prefix: str = ""
     secret: bytes = field(default=b"", repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The URL as the log shows it: its path and its user often are a secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    def without_url(self, text: str) -> str:
+        """Return `text`, which may quote the URL, as the log shows it."""
+        return text.replace(self.url, self.shown)
 
 
 class Webhooks:
@@ -142,7 +153,7 @@ class Webhooks:
         delay, begun = FIRST_DELAY, self._clock()
         while not await self._post(hook, info, event):
             if self._clock() - begun > GIVE_UP:
-                logger.error("A webhook was given up after a day of retries.", url=hook.url, stream=info.id)
+                logger.error("A webhook was given up after a day of retries.", url=hook.shown, stream=info.id)
                 break
             await self._sleep(random.uniform(delay / 2, delay))
             delay = min(2 * delay, LONGEST_DELAY)
@@ -161,9 +172,9 @@ class Webhooks:
                     return True
                 reason = f"status {response.status}"
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = str(error) or "no response in time"
+            reason = hook.without_url(str(error)) or "no response in time"
         logger.warning(
-            "A webhook was not delivered; it will be retried.", url=hook.url, stream=info.id, reason=reason
+            "A webhook was not delivered; it will be retried.", url=hook.shown, stream=info.id, reason=reason
         )
         return False
 

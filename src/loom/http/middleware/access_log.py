@@ -56,7 +56,8 @@ class AccessLog:
 
 
 def _log(scope: Scope, record: Record, seconds: float) -> None:
-    optional = {"stream": record.stream, "state": record.state, "cut": record.cut, "who": record.who}
+    optional = {"stream": record.stream, "state": record.state, "cut": record.cut}
+    optional |= {"owner": record.owner, "who": record.who}
     structlog.get_logger("loom").info(
         "request",
         client=(scope.get("client") or ("",))[0],

@@ -65,7 +65,7 @@ class Guard:
                 given = ",".join(headers.getlist("authorization")).encode("latin-1")
                 changes = self._auth.changes
                 principal = scope[PRINCIPAL] = self._auth.principal(given)
-                scope[RECORD].who = principal.name
+                scope[RECORD].owner, scope[RECORD].who = principal.owner_name, principal.name
                 if scope["method"] == "GET":
                     # A producer may finish what it has begun; a reader may not.
                     await self._readers.attend(given, principal, changes, self._app(scope, receive, send))

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from loom import __version__
 from loom.errors import ConfigError
 from loom.http.record import CLIENT_LEFT, RECORD, Record
+from loom.logs import MAX_PATH, mask_signed
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as Exporting
@@ -82,7 +83,7 @@ class Tracing:
             return
         sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         carrier = {name: sent[name] for name in CONTEXT if name in sent}
-        method, path = scope["method"], scope["path"]
+        method, path = scope["method"], mask_signed(scope["path"])[:MAX_PATH]
         span = self._tracer.start_span(
             f"{method} /{path.split('/')[1]}",
             context=self._propagator.extract(carrier),
