@@ -23,5 +23,5 @@ async def test_a_server_is_measured_and_no_stream_is_left():
 
 async def test_a_lost_server_and_a_missing_token_have_their_exit_codes():
     assert (await run("loom", "bench", *SMALL, env={"LOOM_SERVER": "http://127.0.0.1:1"}))[0] == LOST
-    async with served(env={"LOOM_TOKENS": "root"}) as server:
+    async with served(env={"LOOM_TOKENS": "token-of-the-test"}) as server:
         assert (await run("loom", "bench", *SMALL, env={"LOOM_SERVER": server.url}))[0] == UNAUTHORIZED

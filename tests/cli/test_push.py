@@ -66,7 +66,7 @@ async def test_ttl_is_sent_at_creation_and_kept_in_the_spool(tmp_path):
 
 
 async def test_a_wrong_token_ends_it_at_once_though_input_stays_open():
-    async with served("--tokens", "right") as server:
+    async with served("--tokens", "right-token-of-the-test") as server:
         async with program(
             "loom", "push", "s", env={"LOOM_SERVER": server.url, "LOOM_TOKEN": "no"}
         ) as process:

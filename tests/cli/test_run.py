@@ -56,7 +56,7 @@ async def test_signals_reach_the_command():
 
 @pytest.mark.parametrize("why", ["no server", "refused"])
 async def test_a_stream_that_cannot_be_sent_changes_nothing_for_the_command(why):
-    async with served("--tokens", "t") as server:
+    async with served("--tokens", "token-of-the-test") as server:
         url = server.url if why == "refused" else "http://127.0.0.1:1"
         command = ["sh", "-c", "echo out; exit 4"]
         code, out, err = await run("loom", "run", "--server", url, "--patience", "0", "s", "--", *command)

@@ -109,8 +109,8 @@ async def test_large_binary_input_is_stored_whole_and_replaced_with_force():
 
 
 async def test_conflict_and_wrong_token_end_stream_although_its_input_stays_open():
-    async with served("--tokens", "right,other") as server:
-        right = {"LOOM_TOKEN": "right"}
+    async with served("--tokens", "right-token-of-the-test,other-token-of-the-test") as server:
+        right = {"LOOM_TOKEN": "right-token-of-the-test"}
         assert await push(server, "s", b"x", env=right) == (OK, "")
         async with program("stream", server.url, "s", env=right) as process:
             process.write(b"some")
@@ -198,16 +198,18 @@ async def test_wrong_settings_are_reported(tmp_path):
 
 
 async def test_files_environment_and_flags_are_combined(tmp_path):
-    (tmp_path / "1.yaml").write_text("tokens: [one]\nlog_level: error\n")
-    (tmp_path / "2.yaml").write_text("tokens: [two]\n")
+    (tmp_path / "1.yaml").write_text("tokens: [one-token-of-the-test]\nlog_level: error\n")
+    (tmp_path / "2.yaml").write_text("tokens: [two-token-of-the-test]\n")
     async with served("-c", tmp_path, env={"LOOM_LOG_FORMAT": "json"}) as server:
-        assert (await server.get("/stream/s", authorization="Bearer one"))[0].status == 401
-        assert (await server.get("/stream/s", authorization="Bearer two"))[0].status == 404
+        assert (await server.get("/stream/s", authorization="Bearer one-token-of-the-test"))[0].status == 401
+        assert (await server.get("/stream/s", authorization="Bearer two-token-of-the-test"))[0].status == 404
 
 
 async def test_log_is_json_with_one_line_a_request_and_no_token():
-    async with served("--tokens", "hidden") as server:
-        await server.get("/stream/hidden?x=hidden", authorization="Bearer hidden")
+    async with served("--tokens", "hidden-token-of-the-test") as server:
+        await server.get(
+            "/stream/hidden-token-of-the-test?x=hidden", authorization="Bearer hidden-token-of-the-test"
+        )
         line = json.loads(await server.process.log_line())
         assert (line["event"], line["status"]) == ("request", 404)
         server.process.signal(signal.SIGTERM)
@@ -219,7 +221,7 @@ async def test_log_is_json_with_one_line_a_request_and_no_token():
     ("arguments", "warned"),
     [
         (["--host", "0.0.0.0"], True),
-        (["--host", "0.0.0.0", "--tokens", "t"], False),
+        (["--host", "0.0.0.0", "--tokens", "token-of-the-test"], False),
         ([], False),
     ],
 )
@@ -317,34 +319,46 @@ async def test_commands_import_nothing_they_do_not_need():
 
 async def test_sighup_reloads_the_tokens_and_an_invalid_file_changes_nothing(tmp_path):
     file = tmp_path / "loom.yaml"
-    file.write_text("tokens: [old]\n")
+    file.write_text("tokens: [old-token-of-the-test]\n")
 
     async def opens(server, token):
         head, _ = await server.get("/streams", authorization=f"Bearer {token}")
         return head.status == 200
 
     async with served("-c", file, "--log-format", "json") as server:
-        assert await opens(server, "old")
+        assert await opens(server, "old-token-of-the-test")
         for text, event, known in [
-            ("tokens: [old, new]\n", "The tokens were reloaded.", "new"),
-            ("tokens: [new\n", "The tokens were not reloaded.", "new"),
-            ("tokens: [{token: new, sha256: x}]\n", "The tokens were not reloaded.", "new"),
-            ("tokens: [{token: last, scopes: [read]}]\n", "The tokens were reloaded.", "last"),
+            (
+                "tokens: [old-token-of-the-test, new-token-of-the-test]\n",
+                "The tokens were reloaded.",
+                "new-token-of-the-test",
+            ),
+            ("tokens: [new-token-of-the-test\n", "The tokens were not reloaded.", "new-token-of-the-test"),
+            (
+                "tokens: [{token: new-token-of-the-test, sha256: x}]\n",
+                "The tokens were not reloaded.",
+                "new-token-of-the-test",
+            ),
+            (
+                "tokens: [{token: last-token-of-the-test, scopes: [read]}]\n",
+                "The tokens were reloaded.",
+                "last-token-of-the-test",
+            ),
         ]:
             file.write_text(text)
             server.process.signal(signal.SIGHUP)
             while json.loads(await server.process.log_line())["event"] != event:
                 pass
             assert await opens(server, known)
-        assert not await opens(server, "new")
+        assert not await opens(server, "new-token-of-the-test")
 
 
 async def test_signed_tokens_survive_a_restart_but_not_a_new_key(tmp_path):
-    root = {"LOOM_TOKENS": "root"}
+    root = {"LOOM_TOKENS": "root-token-of-the-test"}
     wanted = json.dumps({"scopes": ["read"], "prefix": "", "expires_in": 600}).encode()
     async with served("--data", tmp_path / "d", store="files", env=root) as server:
         wire = await server.wire()
-        await wire.request("POST", "/tokens", wanted, authorization="Bearer root")
+        await wire.request("POST", "/tokens", wanted, authorization="Bearer root-token-of-the-test")
         assert (await wire.answer()).status == 201
         token = json.loads(await wire.body())["token"]
         await wire.close()
@@ -373,8 +387,8 @@ async def test_a_sighup_during_the_start_is_handled(tmp_path):
 
         await until("SIGHUP is blocked", blocked)
         process.signal(signal.SIGHUP)
-        await asyncio.to_thread(file.write_text, "tokens: [one]\n")
+        await asyncio.to_thread(file.write_text, "tokens: [one-token-of-the-test]\n")
         assert LISTENS.fullmatch(await process.line())
-        await asyncio.to_thread(file.write_text, "tokens: [two]\n")
+        await asyncio.to_thread(file.write_text, "tokens: [two-token-of-the-test]\n")
         while json.loads(await process.log_line())["event"] != "The tokens were reloaded.":
             pass

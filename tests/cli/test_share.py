@@ -8,10 +8,10 @@ from tests.support.program import run
 
 from loom.cli.exit_codes import LOST, OK, UNAUTHORIZED, USAGE
 
-ROOT = {"LOOM_TOKENS": "root"}
+ROOT = {"LOOM_TOKENS": "root-token-of-the-test"}
 
 
-async def loom(server, *arguments, token="root"):
+async def loom(server, *arguments, token="root-token-of-the-test"):
     env = {"LOOM_SERVER": server.url, "LOOM_TOKEN": token}
     return await run("loom", *arguments, env=env)
 
@@ -26,7 +26,7 @@ async def status(server, target, token, method="GET"):
 
 async def test_a_link_reads_one_stream(tmp_path):
     async with served(env=ROOT) as server:
-        assert await status(server, "/stream/a%20b", "root", "POST") == 201
+        assert await status(server, "/stream/a%20b", "root-token-of-the-test", "POST") == 201
         code, out, _ = await loom(server, "share", "a b", "--expires", "1h")
         assert code == OK
         found = re.fullmatch(rf"{server.url}/ui/stream/a%20b#token=(\S+)\n", out)

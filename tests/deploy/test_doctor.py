@@ -132,8 +132,10 @@ async def test_a_server_that_cannot_be_reached_is_reported_in_a_sentence(tmp_pat
 
 
 async def test_a_missing_token_has_its_own_exit_code(tmp_path: Path):
-    server = await Server.start(tmp_path / "data", tmp_path / "log", durability="os", tokens="secret-token")
+    server = await Server.start(
+        tmp_path / "data", tmp_path / "log", durability="os", tokens="secret-token-of-the-test"
+    )
     code, _ = await doctor(server.port)
-    good, _ = await doctor(server.port, "--token", "secret-token", "--silence", "0")
+    good, _ = await doctor(server.port, "--token", "secret-token-of-the-test", "--silence", "0")
     await server.kill()
     assert (code, good) == (4, 0)

@@ -78,7 +78,7 @@ async def test_bytes_in_hex(reader: Reader, faults, scheme):
 
 
 async def test_the_token_dialog(start: Start, faults, scheme):
-    reader = await start(tokens="secret-token")
+    reader = await start(tokens="secret-token-of-the-test")
     page = await reader.open("/ui/", color_scheme=scheme)
     await expect(page.locator("dialog input")).to_be_visible()
     assert await faults(page) == []

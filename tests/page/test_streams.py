@@ -48,8 +48,8 @@ async def test_filters_and_pages(reader: Reader):
 
 
 async def test_a_token_is_asked_for_once_and_only_sent_as_a_header(start: Start):
-    reader = await start(tokens="secret-token")
-    await reader.stored("guarded", b"inside\n", Authorization="Bearer secret-token")
+    reader = await start(tokens="secret-token-of-the-test")
+    await reader.stored("guarded", b"inside\n", Authorization="Bearer secret-token-of-the-test")
     context = await reader.browser.new_context()
     page = await reader.visit(await context.new_page(), "/ui/stream/guarded")
     asked: list[str] = []
@@ -57,7 +57,7 @@ async def test_a_token_is_asked_for_once_and_only_sent_as_a_header(start: Start)
     await page.locator("dialog input").fill("wrong")
     await page.keyboard.press("Enter")
     await expect(page.locator("dialog")).to_contain_text("does not know that token")
-    await page.locator("dialog input").fill("secret-token")
+    await page.locator("dialog input").fill("secret-token-of-the-test")
     await page.keyboard.press("Enter")
     await expect(page.locator(".row .x")).to_have_text("inside")
     await page.reload()
@@ -68,9 +68,9 @@ async def test_a_token_is_asked_for_once_and_only_sent_as_a_header(start: Start)
 
 
 async def test_the_token_of_a_share_link_is_removed_from_the_address_at_once(start: Start):
-    reader = await start(tokens="secret-token")
-    await reader.stored("shared", b"one\ntwo\n", Authorization="Bearer secret-token")
-    page = await reader.open("/ui/stream/shared#token=secret-token&L2")
+    reader = await start(tokens="secret-token-of-the-test")
+    await reader.stored("shared", b"one\ntwo\n", Authorization="Bearer secret-token-of-the-test")
+    page = await reader.open("/ui/stream/shared#token=secret-token-of-the-test&L2")
     await expect(page.locator(".row.picked .x")).to_have_text("two")
     await expect(page).to_have_url(f"{reader.server.url}/ui/stream/shared#L2")
 

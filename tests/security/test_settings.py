@@ -1,5 +1,7 @@
 """Settings of tokens that would mean something else than their author meant are refused at the start."""
 
+import hashlib
+
 import pytest
 from tests.unit.test_config import refused
 
@@ -58,3 +60,16 @@ def test_a_number_as_a_token_is_accepted_in_quotes_and_in_the_environment(write)
         load([], {"LOOM_TOKENS": "12345678901234567890"}, {}),
     ):
         assert [each.token for each in settings.tokens] == ["12345678901234567890"]
+
+
+@pytest.mark.parametrize("value", ["hidden-15-chars", ["hidden"], [{"token": "hidden-15-chars"}]])
+def test_a_short_token_is_refused_with_what_to_do_and_without_being_quoted(value):
+    sentence = refused(flags={"tokens": value})
+    assert "fewer than 16 characters" in sentence
+    assert "hidden" not in sentence
+
+
+def test_a_short_token_is_accepted_by_its_sha_256(write):
+    digest = hashlib.sha256(b"short").hexdigest()
+    [token] = load([write(f"tokens: [{{sha256: {digest!r}}}]")], {}, {}).tokens
+    assert token.digest.hex() == digest

@@ -48,7 +48,7 @@ async def test_files_store_is_named_by_url_or_by_its_directory(given, tmp_path):
 @pytest.mark.parametrize("store", ["memory", "memory:"])
 async def test_memory_store_needs_no_directory(store, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    async with assemble(Settings(store=store, tokens=["t"])) as loom:
+    async with assemble(Settings(store=store, tokens=["token-of-the-test"])) as loom:
         assert loom.store.health().store == "memory"
     assert list(tmp_path.iterdir()) == []
 
@@ -63,7 +63,7 @@ async def test_unknown_kind_of_store_is_refused_with_the_known_ones():
 
 
 async def test_a_start_that_fails_closes_the_store(tmp_path):
-    settings = Settings(data=tmp_path, tokens=["t"], signing_key="too short")
+    settings = Settings(data=tmp_path, tokens=["token-of-the-test"], signing_key="too short")
     for _ in range(2):  # the second one would find the directory locked
         with pytest.raises(ConfigError, match="signing key"):
             await start(settings)

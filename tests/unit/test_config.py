@@ -61,10 +61,15 @@ def test_directory_stands_for_its_yaml_files_in_name_order(write, tmp_path):
 
 
 def test_list_of_a_later_file_replaces_the_earlier_one(write):
-    files = [write("1.yaml", "tokens: [one, two]"), write("2.yaml", "tokens: [three]")]
-    assert load(files, {}, {}).tokens == [TokenEntry(token="three", scopes=["admin"])]
+    files = [
+        write("1.yaml", "tokens: [one-token-of-the-test, two-token-of-the-test]"),
+        write("2.yaml", "tokens: [three-token-of-the-test]"),
+    ]
+    assert load(files, {}, {}).tokens == [TokenEntry(token="three-token-of-the-test", scopes=["admin"])]
     assert "empty list" in refused([*files, write("3.yaml", "tokens: []")])
-    assert [each.token for each in load([*files, write("4.yaml", "# nothing")], {}, {}).tokens] == ["three"]
+    assert [each.token for each in load([*files, write("4.yaml", "# nothing")], {}, {}).tokens] == [
+        "three-token-of-the-test"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +187,7 @@ def test_wrong_token_is_refused_without_being_quoted(value, write):
 
 
 def test_repr_of_settings_shows_no_token():
-    assert "hidden" not in repr(Settings(tokens=["hidden"]))
+    assert "hidden" not in repr(Settings(tokens=["hidden-token-of-the-test"]))
 
 
 @pytest.mark.parametrize("text", ["tokens: [hidden", "\ttokens: hidden", "tokens: hidden: x", "\x00"])
@@ -213,7 +218,7 @@ def test_an_entry_of_tokens_may_be_a_mapping(write):
     digest = hashlib.sha256(b"hidden").hexdigest()
     text = f"""
 tokens:
-  - everything
+  - token-for-everything
   - name: job
     sha256: {digest}
     scopes: [write]
@@ -225,19 +230,21 @@ tokens:
     assert (second.name, second.scopes, second.prefix) == ("job", frozenset({"write"}), "build-42/")
     assert second.digest == hashlib.sha256(b"hidden").digest()
     assert second.expires == datetime(2030, 1, 1, tzinfo=UTC)
-    assert load([], {"LOOM_TOKENS": '[{"token": "t", "scopes": ["read"]}]'}, {}).tokens[0].scopes == {"read"}
+    assert load([], {"LOOM_TOKENS": '[{"token": "token-of-the-test", "scopes": ["read"]}]'}, {}).tokens[
+        0
+    ].scopes == {"read"}
 
 
 @pytest.mark.parametrize(
     "entry",
     [
         {},
-        {"token": "hidden", "sha256": "0" * 64},
-        {"token": "hidden token"},
-        {"token": "hidden", "scope": ["read"]},
-        {"token": "hidden", "scopes": ["fly"]},
-        {"token": "hidden", "scopes": []},
-        {"token": "hidden", "expires": "2030-01-01T00:00:00"},
+        {"token": "hidden-token-of-the-test", "sha256": "0" * 64},
+        {"token": "hidden token of the test"},
+        {"token": "hidden-token-of-the-test", "scope": ["read"]},
+        {"token": "hidden-token-of-the-test", "scopes": ["fly"]},
+        {"token": "hidden-token-of-the-test", "scopes": []},
+        {"token": "hidden-token-of-the-test", "expires": "2030-01-01T00:00:00"},
         {"sha256": "hidden"},
         7,
     ],

@@ -29,6 +29,9 @@ BASE64_MARK = "whsec_"
 TOKEN = re.compile(r"[!-~]+")
 """What a header can carry; RFC 6750 section 2.1 allows a little less."""
 
+MIN_TOKEN_CHARS = 16
+"""The least characters of a token. Of one given by its SHA-256 the length is unknown."""
+
 STORE_URL = re.compile(r"[a-z][a-z0-9+.-]*:.*")
 SHORT_STORES = {"files": "file:", "memory": "memory:"}
 """Names of stores that are accepted in place of a URL."""
@@ -49,6 +52,11 @@ def _split(value: object) -> object:
 def _check_token(token: str) -> str:
     if not TOKEN.fullmatch(token):
         raise ValueError("has a token that is empty or has spaces or characters outside ASCII")
+    if len(token) < MIN_TOKEN_CHARS:
+        # A signed token shows the start of its owner's SHA-256, with which short ones can be guessed.
+        raise ValueError(
+            f"has a token of fewer than {MIN_TOKEN_CHARS} characters, which can be guessed; use a longer one"
+        )
     return token
 
 
@@ -79,7 +87,7 @@ class TokenEntry(_Model):
     name: str = Field("", max_length=100)
     """The holder, as the log names it."""
     token: Annotated[str, AfterValidator(_check_token)] | None = Field(None, repr=False)
-    """The token itself."""
+    """The token itself, at least 16 characters."""
     sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$")
     """Its SHA-256 in hex, instead of the token."""
     scopes: frozenset[Literal["read", "write", "replace", "admin"]] = Field(
