@@ -1,57 +1,166 @@
 """Replace secrets by `***` in bytes that arrive in chunks, however a secret is split. Pure.
 
 The result is the same as for all bytes at once: at each position, the longest secret is replaced. Bytes that
-may be the beginning of a secret are held back until that is decided.
+may be the beginning of a secret are held back until that is decided. Time is linear in the bytes, whatever
+they are: an automaton (Aho and Corasick, 1975) looks at each byte once. Memory is linear in the secrets.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 HIDDEN = b"***"
 MIN_LINE = 4
 """Characters of the shortest line of a secret to replace on its own: shorter ones occur in any output."""
+MIN_CUT = 4
+"""Bytes of the shortest beginning of a secret to replace where the bytes end within the secret."""
+PIECE = 64 << 10
+
+_BARE = re.compile(r"""([\s!"$&'()*,;<>?\[\\\]^`{|}]|\A[#~])""")
+_IN_DOUBLE_QUOTES = re.compile(r'(["$`\\])')
+_NAMED = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 27: "E", 39: "'", 92: "\\"}
+"""Bytes that bash escapes within $'…'. Other control characters are written in octal."""
+
+
+class Automaton:
+    """All secrets at once. A state stands for the longest beginning of a secret that the bytes end with."""
+
+    def __init__(self, secrets: Iterable[bytes]) -> None:
+        self.depth = [0]
+        """The length of the beginning that each state stands for."""
+        self.shorter = [0]
+        """The state of the next shorter beginning that the bytes end with as well."""
+        self.found: list[tuple[int, ...]] = [()]
+        """The lengths of the secrets that end in each state, longest first."""
+        self.after: dict[int, int] = {}
+        """The state after a state and a byte, as `state << 8 | byte`, where the beginning grows."""
+        for secret in secrets:
+            self._add(secret)
+        self._link()
+        self.inner = {key >> 8 for key in self.after}
+        """The states that a further byte can extend."""
+        first = [re.escape(bytes([key])) for key in self.after if key < 256]
+        self.start = re.compile(b"|".join(first)) if first else None
+        """Matches the first byte of any secret."""
+
+    def _add(self, secret: bytes) -> None:
+        state = 0
+        for byte in secret:
+            following = self.after.setdefault(state << 8 | byte, len(self.depth))
+            if following == len(self.depth):
+                self.depth.append(self.depth[state] + 1)
+                self.shorter.append(0)
+                self.found.append(())
+            state = following
+        if secret:
+            self.found[state] = (len(secret),)
+
+    def _link(self) -> None:
+        for key, state in sorted(self.after.items(), key=lambda item: self.depth[item[1]]):
+            if key >= 256:
+                self.shorter[state] = self.step(self.shorter[key >> 8], key & 255)
+                self.found[state] += self.found[self.shorter[state]]
+
+    def step(self, state: int, byte: int) -> int:
+        """Return the state after one more byte."""
+        while (following := self.after.get(state << 8 | byte)) is None:
+            if not state:
+                return 0
+            state = self.shorter[state]
+        return following
 
 
 class Mask:
     """Replace secrets in one sequence of bytes."""
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-        self._pattern = re.compile(b"|".join(map(re.escape, self._secrets))) if self._secrets else None
-        self._prefixes = {secret[:size] for secret in self._secrets for size in range(1, len(secret))}
-        self._longest = len(self._secrets[0]) if self._secrets else 0
+        self._automaton = Automaton(secrets)
+        self._state = 0
         self._held = b""
+        self._ends: dict[int, int] = {}
+        """Where in the held bytes a secret begins, and where the longest one from there ends."""
 
     def feed(self, data: bytes) -> bytes:
         """Add bytes, and return those that are decided."""
-        if self._pattern is None:
+        if self._automaton.start is None:
             return data
-        data, shown, at = self._held + data, bytearray(), 0
-        while True:
-            undecided = self._undecided(data, at)
-            found = self._pattern.search(data, at)
-            if found is None or found.start() >= undecided:
-                shown += data[at:undecided]
-                self._held = data[undecided:]
-                return bytes(shown)
-            shown += data[at : found.start()] + HIDDEN
-            at = found.end()
+        return b"".join(self._feed(data[at : at + PIECE]) for at in range(0, len(data), PIECE))
 
     def end(self) -> bytes:
-        """Return the rest, at the end of the bytes."""
-        held, self._held = self._held, b""
-        return held if self._pattern is None else self._pattern.sub(HIDDEN, held)
+        """Return the rest, at the end of the bytes. The beginning of a secret is replaced, too."""
+        shown = self._decided(self._held)
+        if self._automaton.depth[self._state] >= MIN_CUT:
+            shown, self._held = shown + HIDDEN, b""
+        self._state = 0
+        return shown + self._decided(self._held)
 
-    def _undecided(self, data: bytes, at: int) -> int:
-        """Return the first position from `at` at which a longer secret may begin and not end in `data`."""
-        for position in range(max(at, len(data) - self._longest + 1), len(data)):
-            if data[position:] in self._prefixes:
-                return position
-        return len(data)
+    def _feed(self, data: bytes) -> bytes:
+        """Take one piece: note each secret in it, then return what no longer one can change."""
+        automaton, state, at = self._automaton, self._state, 0
+        before = len(self._held)
+        assert automaton.start
+        while at < len(data):
+            if not state:
+                begin = automaton.start.search(data, at)
+                if begin is None:
+                    break
+                at = begin.start()
+            state = automaton.step(state, data[at])
+            at += 1
+            for length in automaton.found[state]:
+                # A secret that ends later and begins at the same position is longer.
+                self._ends[before + at - length] = before + at
+        self._state = state
+        return self._decided(self._held + data)
+
+    def _decided(self, data: bytes) -> bytes:
+        """Return the bytes before the beginning of a secret that may still be completed; hold the rest."""
+        shown, at, automaton = bytearray(), 0, self._automaton
+        while self._state and self._state not in automaton.inner:
+            self._state = automaton.shorter[self._state]
+        undecided = len(data) - automaton.depth[self._state]
+        for start in sorted(self._ends):
+            if start >= undecided:
+                break
+            end = self._ends.pop(start)
+            if start >= at:
+                shown += data[at:start] + HIDDEN
+                at = end
+                # A secret cannot begin in what is replaced.
+                while len(data) - automaton.depth[self._state] < at:
+                    self._state = automaton.shorter[self._state]
+                undecided = len(data) - automaton.depth[self._state]
+        shown += data[at:undecided]
+        self._held = data[undecided:]
+        self._ends = {start - undecided: end - undecided for start, end in self._ends.items()}
+        return bytes(shown)
 
 
 def secrets_in(value: str) -> set[bytes]:
-    """Return the secrets in the value of a variable: all of it, as a terminal prints it, and each line."""
-    lines = {line for line in value.splitlines() if len(line) >= MIN_LINE}
-    forms = {value, value.replace("\n", "\r\n"), *lines}
-    return {form.encode("utf-8", "surrogateescape") for form in forms if form.strip()}
+    """Return the secrets in the value of a variable: all of it, and each line, in each form that is printed.
+
+    The forms are those of a terminal, without spaces around them, and quoted for a shell.
+    """
+    lines = {line for line in value.splitlines() if len(line.strip()) >= MIN_LINE}
+    plain = {value, *lines}
+    texts = {text for each in plain for text in (each, each.strip()) if text.strip()}
+    return {form.encode("utf-8", "surrogateescape") for text in texts for form in _forms(text)}
+
+
+def _forms(text: str) -> Iterator[str]:
+    """Yield a text, with the line ends of a terminal, and as it is written inside the quotes of a shell."""
+    yield text
+    yield text.replace("\n", "\r\n")
+    yield text.replace("'", "'\"'\"'")  # shlex.quote
+    yield text.replace("'", "'\\''")  # sh -x
+    yield _IN_DOUBLE_QUOTES.sub(r"\\\1", text)
+    yield _BARE.sub(r"\\\1", text)  # printf %q
+    # Bash writes $'…' around control characters. Some locales have octal for all bytes that are not ASCII.
+    raw = text.encode("utf-8", "surrogateescape")
+    for plain in (128, 256):
+        yield b"".join(_in_dollar_quotes(byte, plain) for byte in raw).decode("utf-8", "surrogateescape")
+
+
+def _in_dollar_quotes(byte: int, plain: int) -> bytes:
+    if byte in _NAMED:
+        return f"\\{_NAMED[byte]}".encode()
+    return bytes([byte]) if 32 <= byte < 127 or byte >= plain else b"\\%03o" % byte
