@@ -27,6 +27,15 @@ async def test_without_tokens_addresses_and_loopback_names_are_served_on_every_a
     assert (await loom.ask("POST", "/stream/a", b"", host=host)).head.status == 201
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+async def test_without_tokens_an_empty_or_malformed_host_is_refused(serve: Serve, host):
+    loom = await serve(host=host)
+    statuses = {
+        given: (await loom.get("/streams", host=given)).head.status for given in ("", "a:b", "@", ":80")
+    }
+    assert set(statuses.values()) <= {400, 421}, statuses
+
+
 async def test_without_tokens_allowed_hosts_are_served_on_every_address(serve: Serve):
     loom = await serve(host="0.0.0.0", allowed_hosts=["loom.example"])
     assert (await loom.get("/streams", host="loom.example")).head.status == 200

@@ -121,6 +121,12 @@ async def test_a_token_is_revoked_by_itself_its_owner_and_an_admin_and_by_no_oth
 
 
 @ONE_STORE
+async def test_a_server_without_tokens_revokes_none(loom: Loom):
+    wire = await loom.ask("DELETE", f"/tokens/{'0' * 16}.ffffffff.{'0' * 16}")
+    assert wire.head.status == 409
+
+
+@ONE_STORE
 async def test_a_chain_of_signed_tokens_is_bounded(serve: Serve):
     loom = await serve(tokens=[ROOT])
     token, wanted = ROOT, {"scopes": ["read"], "prefix": "", "expires_in": 60}

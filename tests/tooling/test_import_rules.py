@@ -23,6 +23,8 @@ FORBIDDEN = [
     ),
     ("loom.wire.times", "loom.wire.rows", "No module or package imports another in a circle"),
     ("loom.model", "asyncio", "Values and rules do no I/O"),
+    ("loom.access.auth", "loom.access.revocations", "Values and rules do no I/O"),
+    ("loom.access.ids", "asyncio", "Values and rules do no I/O"),
     ("loom.store.files", "loom.config", "Stores know their contract"),
     ("loom.store.rules", "asyncio", "Values and rules do no I/O"),
     ("loom.store.base", "loom.store.memory", "The store contract knows no store"),

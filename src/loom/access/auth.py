@@ -227,8 +227,11 @@ class Auth:
     async def revoke(self, holder: Principal, id: str) -> None:
         """Revoke a signed token, and those signed with it; durable on return.
 
-        Raises Forbidden unless `holder` is that token, its owner, or may do everything. Raises BadRequest.
+        Raises Forbidden unless `holder` is that token, its owner, or may do everything. Raises BadRequest,
+        and Conflict if this server has no tokens.
         """
+        if not self.required:
+            raise Conflict("This server has no tokens and allows every request, so it revokes none.")
         found = TOKEN_ID.fullmatch(id)
         if found is None or self._revoked is None:
             raise BadRequest("This is not the id of a signed token.")
