@@ -102,4 +102,4 @@ async def test_a_masked_run_sends_no_form_of_the_secret():
     command = json.loads(head["x-stream-metadata"])["command"]
     assert command.endswith(" bash '***'")
     assert b"hush" not in body
-    assert body.endswith(b"the end is ***")
+    assert body.endswith(b"the end is***"), "the value begins with the space"
