@@ -369,3 +369,34 @@ def test_of_two_threads_that_need_one_flush_both_hear_that_it_failed(tmp_path, d
     with pytest.raises(FlushFailed):
         files.sync(2)
     files.close()
+
+
+class SlowFlush(FlushingDisk):
+    """Holds a flush up after it has taken the bytes that it makes durable."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def sync(self, fd: int) -> None:
+        super().sync(fd)
+        if not os.path.isdir(f"/proc/self/fd/{fd}"):
+            self.begun.set()
+            assert self.go_on.wait(10)
+
+
+def test_bytes_written_during_a_flush_need_another_one(tmp_path):
+    (tmp_path / "content").mkdir()
+    disk = SlowFlush(tmp_path)
+    files = ContentFiles(disk, max_open=10)
+    files.write(1, 0, [b"before"])
+    flushing = threading.Thread(target=files.sync, args=(1,))
+    flushing.start()
+    assert disk.begun.wait(10)
+    files.write(1, 6, [b", during"])
+    disk.go_on.set()
+    flushing.join(10)
+    assert disk.durable(1) == b"before"
+    files.sync_all()
+    assert disk.durable(1) == b"before, during"
+    files.close()

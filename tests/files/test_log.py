@@ -283,3 +283,34 @@ def test_a_segment_that_is_shorter_or_of_another_store_is_refused(logs, tmp_path
 def test_a_log_that_was_being_made_is_made(logs):
     logs.path(3).rename(logs.disk.root / "log" / "003.new")
     assert logs.read(0, fresh=True) == []
+
+
+def test_a_frame_that_no_checkpoint_covers_is_never_overwritten(logs):
+    log = begun(logs)
+    first = log.lsn + 1
+    payload = bytes(SIZE // 5)
+    while log.room(len(payload)):
+        log.append([payload])
+    with pytest.raises(ValueError, match="no room"):
+        log.append([payload])
+    ends = [lsn for lsn, _ in logs.read(first - 1)]
+    assert ends == list(range(first, log.lsn + 1))
+    # The first segment is released with its last frame, not with the one before that.
+    per_segment = len(ends) // SEGMENTS
+    log.release(first + per_segment - 2)
+    assert not log.room(len(payload))
+    log.release(first + per_segment - 1)
+    assert log.room(len(payload))
+    log.append([payload])
+    assert [lsn for lsn, _ in logs.read(first + per_segment - 1)][-1] == log.lsn
+
+
+def test_a_release_of_every_frame_leaves_the_log_usable_from_each_later_checkpoint(logs):
+    log = begun(logs)
+    payload = bytes(SIZE // 5)
+    kept = []
+    for _ in range(40):
+        log.release(log.lsn)
+        assert log.usage() == 0
+        kept = [log.append([payload]), log.append([payload])]
+        assert [lsn for lsn, _ in logs.read(kept[0] - 1)] == kept

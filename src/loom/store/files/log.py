@@ -182,8 +182,6 @@ class Log:
                 return
             expected = lsn + 1
             if lsn > after:
-                if lsn != self.lsn + 1:
-                    return
                 self.lsn = lsn
                 yield lsn, payload
             window.offset += HEADER.size + len(payload)
@@ -250,9 +248,9 @@ class Log:
 
     def release(self, upto: int) -> None:
         """Let segments be reused in which no frame is after `upto`: a checkpoint covers them."""
-        for index, segment in enumerate(self._segments):
-            # The current segment is still appended to, so it is not released before the next one is current.
-            if segment.last <= upto and index != self._current:
+        # The current one too: `append` sets its `last` again, and only what comes next has to be free.
+        for segment in self._segments:
+            if segment.last <= upto:
                 segment.last = 0
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ def replay(log: Log, after: int, content: ContentFiles) -> tuple[dict[int, Repla
         stream = streams.setdefault(record.number, Replayed())
         match record:
             case Put(_, info):
-                stream.info, stream.size = info, info.size
+                stream.info = info  # its size is that of the bytes recorded before it
             case Append(number, offset, data):
                 assert isinstance(data, memoryview)
                 stream.size = offset + len(data)

@@ -28,6 +28,15 @@ class Inside:
         while checkpoints.reached < lsn:
             await checkpoints.wait_round()
 
+    async def wait_round(self) -> None:
+        """Wait until a round of images ends."""
+        await self._store._checkpoints.wait_round()
+
+    @property
+    def reached(self) -> int:
+        """The newest commit that a checkpoint covers."""
+        return self._store._checkpoints.reached
+
     async def wait_changes(self) -> None:
         """Wait until no change is under way, those included whose callers were cancelled."""
         await self._store._changes.wait_idle()
