@@ -272,6 +272,9 @@ async def test_tail_of_several_streams_shows_their_names(loom: Loom, env, termin
     code, out, err = await run("loom", "tail", "a", "b", "none", env=env)
     assert sorted(out.splitlines()) == ["a | error", "a | one", "b | end", "b | error", "b | two"]
     assert (code, err) == (exit_codes.NOT_FOUND, "loom tail: none: The stream with ID none does not exist\n")
+    # The worst of all, not that of the last one.
+    code, _, _ = await run("loom", "tail", "a", "none", "b", env=env)
+    assert code == exit_codes.NOT_FOUND
     _, out, _ = await run("loom", "tail", "--grep", "^e.d|one", "a", "b", env=env)
     assert sorted(out.splitlines()) == ["a | one", "b | end"]
     text, _ = await shown(terminal("tail", "a", "b"))

@@ -425,3 +425,46 @@ async def test_every_request_that_writes_has_the_key_of_the_stream():
         with pytest.raises(Replaced):
             await pushing
     await listener.close()
+
+
+class Scripted(Uploads):
+    """Responses of a server, one for each `locate`; an append fails."""
+
+    def __init__(self, *states: UploadState) -> None:
+        self.states = list(states)
+
+    async def create(self, headers, *, force):
+        return UploadState(0, "1-a", 1)
+
+    async def locate(self):
+        return self.states.pop(0)
+
+    async def append(self, state, body, on_progress, *, length=None):
+        async for _ in body:
+            break
+        raise Lost("The connection was lost.")
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "says"),
+    [
+        (UploadState(5, "1-a", 2), Fenced, "bytes that this producer did not send"),
+        (UploadState(0, "1-a", 3), Fenced, "taken the stream over"),
+        (UploadState(0, "2-b", 1), Fenced, "was replaced"),
+    ],
+)
+async def test_a_state_that_this_producer_cannot_have_caused_ends_the_push(state, error, says):
+    buffer = Buffer()
+    await buffer.append(b"four")
+    buffer.finish()
+    with pytest.raises(error, match=says):
+        await Push(Scripted(state), buffer, Creation(), pace=QUICK).run()
+
+
+async def test_a_server_that_lost_confirmed_bytes_ends_the_push():
+    buffer = Buffer(start=4)
+    await buffer.append(b"more")
+    buffer.finish()
+    resumed = UploadState(4, "1-a", 1)
+    with pytest.raises(Refused, match="has 3 of 4 confirmed bytes"):
+        await Push(Scripted(UploadState(3, "1-a", 1)), buffer, Creation(), pace=QUICK, state=resumed).run()

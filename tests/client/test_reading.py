@@ -209,3 +209,12 @@ async def test_a_page_of_another_server_is_not_a_stream(listener):
         with pytest.raises(Refused, match="no Loom server"):
             await whole(client.follow("a"))
     await playing
+
+
+async def test_an_end_that_may_be_a_cut_is_not_taken_for_the_end(listener):
+    """Without a length and without chunks, only the end of the connection ends the response."""
+    cut = answer(body=b"0123").replace(b"Content-Length: 4\r\n", b"")
+    playing = asyncio.create_task(played(listener, cut, answer(offset=4, body=b"456789")))
+    async with AsyncClient(listener.url, timeouts=QUICK) as client:
+        assert await whole(client.follow("a")) == b"0123456789"
+    assert (await playing)[1].startswith("GET /stream/a?offset=4 ")

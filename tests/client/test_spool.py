@@ -1,8 +1,10 @@
 """The files with the bytes that a push could not send."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +81,25 @@ async def test_a_damaged_spool_file_is_refused(tmp_path, how):
         path.write_bytes(damaged[how])
     with pytest.raises(spool.SpoolError):
         await asyncio.to_thread(spool.open_file, path)
+
+
+async def test_a_spool_file_is_flushed_before_it_gets_its_name_and_the_name_after(tmp_path, monkeypatch):
+    calls: list[tuple[object, ...]] = []
+    sync, rename = os.fsync, os.rename
+
+    def flushed(fd):
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        calls.append(("flush", path.name, path.stat().st_size if path.is_file() else None))
+        sync(fd)
+
+    def renamed(old, new):
+        calls.append(("rename", Path(old).name, Path(new).name))
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "rename", renamed)
+    path = await spool.save(tmp_path, REMAINDER, rest())
+    part = path.with_suffix(".part").name
+    size = (await asyncio.to_thread(path.stat)).st_size
+    assert calls == [("flush", part, size), ("rename", part, path.name), ("flush", tmp_path.name, None)]
+    assert (await asyncio.to_thread(path.stat)).st_mode & 0o777 == 0o600

@@ -20,7 +20,8 @@ async def test_loopback_names_are_answered(loom: Loom, host):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:3060", "localhost.evil.example", "10.0.0.1", "0.0.0.0"]
+    "host",
+    ["", ":3060", "evil.example", "evil.example:3060", "localhost.evil.example", "10.0.0.1", "0.0.0.0"],
 )
 @pytest.mark.parametrize("target", ["/healthz", "/stream/a", "/spy"])
 async def test_on_loopback_without_tokens_no_other_host_is_answered(loom: Loom, host, target):

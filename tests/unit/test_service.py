@@ -143,6 +143,17 @@ async def test_lost_producer_keeps_every_byte_and_its_resume_window(service: Ser
     assert info.deadline == clock.time + 20
 
 
+async def test_windows_begin_when_the_producer_leaves_not_when_the_stream_began(
+    service: Service, clock: ManualClock
+):
+    lost, left = await begun(service, b"1", "lost"), await begun(service, b"2", "left")
+    clock.time += 1_000
+    await lost.lose("the connection was lost")
+    await left.leave_open()
+    assert (await service.info("lost")).deadline == clock.time + 20
+    assert (await service.info("left")).deadline == clock.time + 86_400
+
+
 async def test_disconnect_during_completion_does_not_interrupt(service: Service, store: TestStore):
     producer = await begun(service, b"all")
     with store.held():

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,12 +30,17 @@ class Peer:
         self.taken: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
         self.refused: asyncio.Queue[bytes] = asyncio.Queue()
         self.url = ""
+        self.redirected = False
+
+    async def redirect(self, request: web.Request) -> web.Response:
+        self.redirected = True
+        return web.Response(status=204)
 
     async def receive(self, request: web.Request) -> web.Response:
         body = await request.read()
         if self.answers:
             self.refused.put_nowait(body)
-            return web.Response(status=self.answers.pop(0))
+            return web.Response(status=self.answers.pop(0), headers={"Location": "/elsewhere"})
         self.taken.put_nowait(({name.lower(): value for name, value in request.headers.items()}, body))
         return web.Response(status=204)
 
@@ -49,6 +55,7 @@ async def peer() -> AsyncIterator[Peer]:
     peer = Peer()
     app = web.Application()
     app.router.add_post("/hook", peer.receive)
+    app.router.add_route("*", "/elsewhere", peer.redirect)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -74,6 +81,7 @@ class Sleeper:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.pass_time = False
+        self.forever = False
         self.called = False
         self._slept = asyncio.Condition()
 
@@ -83,6 +91,8 @@ class Sleeper:
             self.clock.time += seconds
         async with self._slept:
             self._slept.notify_all()
+        if self.forever:
+            await asyncio.Event().wait()
         await asyncio.sleep(0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -136,11 +146,12 @@ async def test_each_hook_receives_streams_of_its_prefix(store: MemoryStore, cloc
 
 
 async def test_a_failed_delivery_is_retried(store: MemoryStore, clock: ManualClock, peer: Peer):
-    peer.answers = [500, 302, 404, 429]
+    peer.answers = [500, 302, 307, 308, 404, 429]
     async with delivering(store, clock, Hook(peer.url)):
         await end(store, clock, "a")
         headers, body = await peer.taken.get()
-    assert [await peer.refused.get() for _ in range(4)] == [body] * 4
+    assert [await peer.refused.get() for _ in range(6)] == [body] * 6
+    assert not peer.redirected
     assert headers["webhook-id"].endswith(".complete")
 
 
@@ -193,3 +204,45 @@ async def test_more_ends_than_memory_may_hold_are_all_delivered(
         for number in range(9):
             await end(store, clock, str(number))
         assert sorted([await peer.received() for _ in range(9)]) == [str(number) for number in range(9)]
+
+
+async def test_ends_that_did_not_fit_are_delivered_after_a_restart(
+    store: MemoryStore, clock: ManualClock, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("loom.jobs.webhooks.QUEUED", 2)
+    path = tmp_path / "webhooks.json"
+    await asyncio.to_thread(path.write_text, '{"told_until": 0}')
+    for id in ("other/1", "other/2", "other/3", "build/1"):
+        await end(store, clock, id)
+    hook = Hook(peer.url, prefix="build/")
+    sleep = Sleeper(clock)
+    sleep.forever = True
+    async with delivering(store, clock, hook, path=path, sleep=sleep):
+        pass  # stopped after the time was stored, before it looked again
+    assert peer.taken.empty()
+    async with delivering(store, clock, hook, path=path):
+        assert await peer.received() == "build/1"
+
+
+async def test_the_time_is_flushed_before_it_replaces_the_one_before(
+    store: MemoryStore, clock: ManualClock, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "webhooks.json"
+    calls: list[tuple[str, str]] = []
+    sync, replace = os.fsync, os.replace
+
+    def flushed(fd: int) -> None:
+        calls.append(("flush", Path(f"/proc/self/fd/{fd}").read_text()))
+        sync(fd)
+
+    def replaced(old: Path, new: Path) -> None:
+        calls.append(("replace", old.read_text()))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", replaced)
+    async with delivering(store, clock, Hook(peer.url), path=path):
+        pass
+    text = await asyncio.to_thread(path.read_text)
+    assert json.loads(text) == {"told_until": clock.time}
+    assert calls == [("flush", text), ("replace", text)]
