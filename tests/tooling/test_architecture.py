@@ -5,9 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "loom"
-ELSEWHERE = re.compile(
-    r"cli/(?!main|command|options|exit_codes)|testing/store/|.*/__init__|__init__|__main__|pages/assets/"
-)
+NAMED = "main|command|options|exit_codes|target|running|sending|child|serving|terminal"
+ELSEWHERE = re.compile(rf"cli/(?!{NAMED})|testing/store/|.*/__init__|__init__|__main__|pages/assets/")
 """Modules that the tree covers with one line for many."""
 
 
