@@ -24,7 +24,7 @@ from loom.http.stream.request_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
 from loom.model import MAX_ID_CHARS, ChangeKind, State
 
 SOURCE = Path(package.__file__).parent / "http"
-PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "content-type"}
+PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "content-type", "expect"}
 """Headers that OpenAPI has other words for, or whose parameters it has ignored (section 4.8.12)."""
 
 
