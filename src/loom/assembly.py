@@ -1,4 +1,4 @@
-"""Build a whole Loom from its settings: store, streams, background jobs, access and the ASGI app. Public.
+"""Build Loom from its settings: store, streams, background jobs, access and the ASGI app. Public.
 
 The only place that picks a store. Embed Loom in a program of your own like this::
 
@@ -10,7 +10,7 @@ The only place that picks a store. Embed Loom in a program of your own like this
         async with assemble(Settings(store="file:./data")) as loom:
             async with serving(loom.app, port=3060, on_stop=loom.drain) as url:
                 print(f"Loom listens on {url}")
-                await loom.store.wait_stopped()  # or whatever else this program does
+                await loom.store.wait_stopped()  # or other work of this program
 
 Any other ASGI server may run `loom.app`. Owns the order in which the parts start and stop. Knows nothing of
 the process: signals, exit codes and output belong to `loom.cli.serving`.
@@ -112,7 +112,7 @@ async def assemble(
     sleep: Sleep = asyncio.sleep,
     spans: "TracerProvider | None" = None,
 ) -> AsyncIterator[Assembly]:
-    """Open the store and start all that runs beside requests; at the end stop the jobs and close the store.
+    """Open the store and start the background jobs; at the end stop the jobs and close the store.
 
     The caller serves `app` inside the block and drains it before its server stops. `opener` opens the store,
     `clock` is the time of deadlines, `sleep` is the pause between two runs of the sweeper, and requests are
@@ -164,7 +164,7 @@ def _service(
 def _jobs(
     settings: Settings, store: Store, service: Service, clock: Clock, sleep: Sleep
 ) -> Iterator[Coroutine[Any, Any, None]]:
-    """Yield what runs beside requests, each until cancelled."""
+    """Yield the background jobs; each runs until cancelled."""
     yield Sweeper(store, clock, sleep=sleep).run()
     yield service.digests.run()
     if settings.scrub_interval:

@@ -3,7 +3,7 @@
 This module knows nothing of HTTP: `http/problem.py` maps each class to a status.
 
 LoomError
-├── BadRequest                malformed, or not allowed as it stands
+├── BadRequest                malformed or contradictory
 │   ├── InvalidId
 │   ├── InvalidMetadata
 │   ├── InconsistentLength    the announced length does not match
@@ -270,7 +270,7 @@ class TooMany(Busy):
 
 
 class QuotaExceeded(LoomError):
-    """A token used up its quota for now."""
+    """A token has used up its quota."""
 
     code = "quota_exceeded"
 
@@ -280,7 +280,7 @@ class QuotaExceeded(LoomError):
 
 
 class StoreStopped(LoomError):
-    """The store serves nothing more: it was closed, or a flush failed."""
+    """The store has stopped: it was closed, or a flush failed."""
 
     code = "stopped"
     retry_after = 1.0

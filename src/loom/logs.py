@@ -61,7 +61,7 @@ def _human(*, colors: bool) -> Processor:
 
 
 def printable(value: object) -> str:
-    """Return `value` as one line, with what a terminal would obey escaped."""
+    """Return `value` as one line, with the control characters of a terminal escaped."""
     text = str(value)
     return text if text.isprintable() else ascii(text)
 
@@ -103,7 +103,9 @@ def _cut_path(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Ev
 
 
 class _Lines:
-    """What structlog writes to, with one write for each line. Ignores a log whose reader has gone."""
+    """The output of structlog, with one write for each line. Ignores errors after the reader has closed
+    it.
+    """
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out

@@ -18,7 +18,7 @@ MAX_DIGITS = 4096
 """Digits of an integer in metadata. Python refuses to parse more than 4,300."""
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 AMEND_WINDOW = 60.0
-"""Seconds after a stream's end in which its metadata may change once more, to add an exit code say."""
+"""Seconds after a stream's end in which its metadata may change once, for example to add an exit code."""
 
 Clock = Callable[[], float]
 """Returns seconds since the Unix epoch; never goes back or jumps during the life of the process."""
@@ -54,7 +54,7 @@ class NewStream:
     """The parameters of a creation. `metadata` is JSON text in ASCII; `resume_window` is in seconds.
 
     `idempotency_key` names the creating request: a request with the same key means the same stream. `length`
-    is the announced number of bytes in all. `ttl` is in seconds from the stream's end, 0 to keep the stream;
+    is the announced total number of bytes. `ttl` is in seconds from the stream's end, 0 to keep the stream;
     `expires` is a time. Without both the service decides how long the stream is kept.
     """
 
@@ -70,7 +70,7 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """One stream as it durably is. Times are seconds since the Unix epoch.
+    """One stream, as stored durably. Times are seconds since the Unix epoch.
 
     `size` is the durable size in bytes. `version` rises with every change except growth, `epoch` with every
     producer. `deadline` is when the sweeper acts on a stream without a producer. `amended` means that the
@@ -192,7 +192,7 @@ def new_key(number: int) -> str:
 
 
 def number_of(key: str) -> int:
-    """Return the number in a key, 0 if this is no key of Loom's."""
+    """Return the number in a key, 0 if it is not a key of Loom."""
     number, _, chance = key.partition("-")
     try:
         return int(number, 16) if chance and len(number) < 16 else 0

@@ -347,7 +347,7 @@ async def test_rm_deletes_ids_or_a_prefix(loom: Loom, env, terminal):
         "2 streams begin with 'b/'.\n",
     )
     child = terminal("rm", "--prefix", "b/")
-    await expect(child, "Delete 2 streams that begin with 'b/', for good")
+    await expect(child, "Delete 2 streams that begin with 'b/' permanently")
     child.sendline("n")
     assert (await shown(child))[1] == exit_codes.REFUSED
     assert (await run("loom", "rm", "--prefix", "b/", "--yes", env=env))[:2] == (0, "2 streams deleted.\n")

@@ -1,1 +1,1 @@
-"""The commands. Here alone are concrete parts picked and put together; nothing imports this package."""
+"""The commands of the programs `loom` and `stream`. No other package imports this one."""

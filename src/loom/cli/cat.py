@@ -32,7 +32,7 @@ BAR_AFTER = 1.0
     "loom cat -o core -c core             the bytes that the file core lacks, then compare all",
     "loom cat -n build/42 | grep error    the bytes stored so far",
     "loom cat --range 0-99 core           the first 100 bytes",
-    "loom cat --offset -1000 build/42     the last 1000 bytes, and what follows",
+    "loom cat --offset -1000 build/42     the last 1000 bytes, then new ones",
 )
 @options.stream
 @click.option(

@@ -194,7 +194,7 @@ def _make_raw() -> None:
 
 
 def _in_foreground() -> bool:
-    """Return whether the keys of a terminal send signals to this process."""
+    """Return True if the keys of a terminal send signals to this process."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:
@@ -225,5 +225,5 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def on_terminal() -> bool:
-    """Return whether our output is a terminal."""
+    """Return True if our output is a terminal."""
     return sys.stdout is not None and os.isatty(1)

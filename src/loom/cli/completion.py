@@ -14,7 +14,7 @@ FILES = {
     "zsh": (".zfunc/_loom", ".zshrc", "fpath+=~/.zfunc; autoload -Uz compinit; compinit"),
     "fish": (".config/fish/completions/loom.fish", None, ""),
 }
-"""By shell, below the home directory: the script, the file that loads it, and the line that does."""
+"""By shell, below the home directory: the script, the file that loads it, and the line that loads it."""
 
 
 def show(context: click.Context, option: click.Parameter, wanted: bool) -> None:

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     "rm",
     "loom rm build/42",
     "loom rm --prefix build/ --dry-run    how many would be deleted",
-    "loom rm --prefix build/ --yes        delete them without a question",
+    "loom rm --prefix build/ --yes        delete them without confirmation",
 )
 @options.streams
 @click.option("--prefix", metavar="PREFIX", help="Delete all streams with this prefix.")
-@click.option("--yes", "-y", is_flag=True, help="Delete the streams of a prefix without a question.")
+@click.option("--yes", "-y", is_flag=True, help="Delete the streams of a prefix without confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only print how many streams have the prefix.")
 @with_client
 async def command(
     client: "AsyncClient", ids: tuple[str, ...], prefix: str | None, yes: bool, dry_run: bool
 ) -> None:
-    """Delete streams for good.
+    """Delete streams permanently.
 
     A live stream is deleted too: its producer and its readers are disconnected.
     """
@@ -45,7 +45,7 @@ async def command(
     which = f"streams that begin with {printable(prefix)!r}"
     if dry_run or not count:
         write(f"{count} streams begin with {printable(prefix)!r}.\n".encode())
-    elif yes or _confirmed(f"Delete {count} {which}, for good? [y/N] "):
+    elif yes or _confirmed(f"Delete {count} {which} permanently? [y/N] "):
         deleted = await client.delete_all(prefix, confirm=count)
         write(f"{deleted} streams deleted.\n".encode())
     else:
@@ -55,7 +55,7 @@ async def command(
 def _confirmed(question: str) -> bool:
     if not is_terminal(0):
         raise Stop(
-            exit_codes.USAGE, "Standard input is not a terminal: give --yes to delete without a question."
+            exit_codes.USAGE, "Standard input is not a terminal: give --yes to delete without confirmation."
         )
     sys.stderr.write(question)
     sys.stderr.flush()

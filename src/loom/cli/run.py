@@ -1,6 +1,6 @@
 """The command `loom run`: run a command as usual, and send its output as a stream while it is printed.
 
-Owns that the stream never affects the command: whatever happens to the server, the command runs to its end,
+Ensures that the stream never affects the command: if the server fails, the command still runs to its end,
 and its exit code is that of `loom run`.
 """
 

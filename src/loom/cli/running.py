@@ -67,7 +67,7 @@ def output_errors() -> Iterator[None]:
 
 
 def is_terminal(fd: int) -> bool:
-    """Return whether `fd` is a terminal."""
+    """Return True if `fd` is a terminal."""
     try:
         return os.isatty(fd)
     except OSError:
@@ -91,7 +91,7 @@ def progress_bar() -> "Progress":
 
 
 def colored(choice: str) -> bool:
-    """Return whether to write colours: auto, always or never (https://no-color.org)."""
+    """Return True if colours are to be written: `choice` is auto, always or never (https://no-color.org)."""
     if choice == "auto":
         return is_terminal(STDOUT) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return choice == "always"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 async def command(client: "AsyncClient", color: str) -> None:
     """Show everything that is sent to the server.
 
-    All streams share one output, until you stop the command. After a disconnect it joins again and reports
-    that; bytes sent in between are not shown.
+    All streams share one output, until you stop the command. After a disconnect the command reconnects and
+    reports it; bytes sent in between are not shown.
     """
     from loom.client.errors import ClientError
     from loom.client.session import Backoff
@@ -37,5 +37,5 @@ async def command(client: "AsyncClient", color: str) -> None:
         except ClientError as error:
             if not joined:
                 raise
-            tell("loom spy", f"{error} Joining again.")
+            tell("loom spy", f"{error} Reconnecting.")
             await backoff.wait(error)

@@ -37,7 +37,7 @@ class _Start(TypedDict, total=False):
 
 @declare(
     "tail",
-    "loom tail build/42                   the last 10 lines, and what follows, to the end",
+    "loom tail build/42                   the last 10 lines, then new ones, to the end",
     "loom tail -n 100 build/42 test/42    two streams, each line after the name of its stream",
     "loom tail --prefix build/            all unfinished streams, and each new one",
     "loom tail --since 10m --grep ERROR build/42",
@@ -83,7 +83,7 @@ async def command(
     if bool(ids) == (prefix is not None):
         raise click.UsageError("Name streams, or give --prefix.")
     if wait and prefix is not None:
-        raise click.UsageError("--prefix waits anyway: give one of them.")
+        raise click.UsageError("--prefix includes streams that do not exist yet: give --prefix or --wait.")
     if lines is not None and since is not None:
         raise click.UsageError("Give --lines or --since, not both.")
     try:

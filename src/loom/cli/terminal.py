@@ -1,4 +1,4 @@
-"""Makes text from streams and servers safe for a terminal. Owns which control sequences pass.
+"""Make text from streams and servers safe for a terminal. Owns which control sequences pass.
 
 A stream holds whatever a job printed: its bytes could set the title, write to the clipboard, or overwrite
 earlier output. Colours pass, and so do CR, backspace and erase-in-line, which progress bars use. Any other
@@ -47,7 +47,7 @@ def printable(text: str) -> str:
 
 
 def is_binary(data: bytes) -> bool:
-    """Return whether the start of a stream is not text."""
+    """Return True if the start of a stream is not text."""
     if b"\0" in data:
         return True
     try:

@@ -51,8 +51,8 @@ async def command(
 ) -> None:
     """Create a limited, expiring token, or revoke one.
 
-    For a job that is not trusted: with --write it writes its own streams, reads no others and deletes
-    nothing. A token never allows more, nor lasts longer, than the token that creates it.
+    Use --write alone for a job that is not trusted: the job can write streams, but not read or delete any. A
+    token never allows more, nor lasts longer, than the token that creates it.
     """
     granted = {"read": can_read, "write": can_write, "replace": can_replace}
     scopes = [scope for scope, given in granted.items() if given]
@@ -64,7 +64,7 @@ async def command(
 
     signed = await sign(client, {"scopes": scopes, **only, "expires_in": expires, "name": name})
     if signed is None:
-        raise Stop(exit_codes.USAGE, "This server needs no tokens: it lets everyone in.")
+        raise Stop(exit_codes.USAGE, "This server has no tokens: it allows every request.")
     write(f"{signed}\n".encode())
 
 
@@ -78,8 +78,9 @@ async def command(
 async def revoke(client: "AsyncClient", signed: str) -> None:
     """Revoke a signed token, a link, or a token by its id.
 
-    It ends for good, as do the tokens that were signed with it and the readers that use them. Allowed to that
-    token itself, to the configured token that it was signed for, and to a token that allows everything.
+    The tokens that were signed with it are revoked, too, and the readers that use them are disconnected. A
+    token can be revoked with itself, with the configured token that it was signed for, and with one that
+    allows everything.
     """
     async with client.session.request("DELETE", client.session.url(f"/tokens/{token_id(signed)}")):
         pass

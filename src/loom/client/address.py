@@ -26,5 +26,5 @@ def token_fault(text: str) -> str:
 
 
 def has_user(server: str) -> bool:
-    """Return whether a URL has a user, who is authenticated instead of a token."""
+    """Return True if a URL has a user, who is authenticated instead of a token."""
     return "@" in urlsplit(server).netloc

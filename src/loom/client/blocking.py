@@ -96,7 +96,7 @@ class Items(Generic[T]):
 
 
 class Following(Items[bytes]):
-    """The bytes of one stream, or its `lines`. `reading` says how far it is."""
+    """The bytes of one stream, or its `lines`. `reading` has the position and the state."""
 
     def __init__(self, client: "Client", reading: Reading) -> None:
         super().__init__(client, aiter(reading))

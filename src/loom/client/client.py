@@ -33,7 +33,7 @@ class AsyncClient:
     """Talk to a Loom server. Use as `async with`, in one event loop.
 
     `server` is an http or https URL and may have a path. `token` is sent as a bearer token; `proxy` is the
-    URL of an HTTP proxy. Every method raises ClientError for all that can go wrong with a request, and
+    URL of an HTTP proxy. Every method raises ClientError for every failure of a request, and
     Refused for a response that is not Loom's.
     """
 
@@ -191,7 +191,7 @@ class AsyncClient:
         return await self._delete({"prefix": prefix, "dry_run": ""}, "count")
 
     async def delete_all(self, prefix: str, *, confirm: int) -> int:
-        """Delete every stream whose id begins with `prefix`, and return how many these were.
+        """Delete every stream whose id begins with `prefix`, and return their number.
 
         Raises Conflict, and deletes nothing, if their number is not `confirm`.
         """

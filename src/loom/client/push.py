@@ -254,8 +254,8 @@ class Push:
             raise Lost("The server did not answer in time.")
         sent, confirmed = request.checked
         request.checked = (request.sent, self._buffer.start)
-        # A short request is confirmed at its end only. A long one is well if bytes were confirmed since the
-        # last check, or if all bytes sent before that check are confirmed.
+        # A short request is confirmed at its end only. A long one is healthy if bytes were confirmed since
+        # the last check, or if all bytes sent before that check are confirmed.
         if request.length is not None or self._buffer.start > confirmed or self._buffer.start >= sent:
             return
         # No report of progress. Ask on another connection whether the bytes arrive: if not, the path holds

@@ -172,7 +172,7 @@ class Reading:
         return self._session.request("GET", url, headers=headers, follow=True)
 
     def _begin(self, head: StreamHead, length: int | None) -> int:
-        """Take over what the headers say. Return how many bytes to skip until the next byte wanted."""
+        """Adopt the state in the headers. Return how many bytes to skip until the next byte wanted."""
         self.key = head.key or self.key
         self.state = head.state
         self.metadata = head.metadata or "{}"

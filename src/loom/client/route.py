@@ -62,11 +62,12 @@ class Route:
             return
         age = asyncio.get_running_loop().time() - request.begun
         if request.sent > request.start and not arrived:
-            # Once is chance. Several times in a row, a proxy keeps the body and is cut off before its end.
+            # One loss may be chance. After several in a row, a proxy is assumed to hold the body until it is
+            # cut.
             self._fruitless += 1
             self.short = self._fruitless >= FRUITLESS
         elif age > self._stall:
-            # Two losses at the same age are a time limit: end the next requests a good deal earlier.
+            # Two losses at the same age are a time limit: end the next requests well before it.
             before, self._lost_at_age = self._lost_at_age, age
             if before is not None and abs(age - before) < SAME_AGE * age:
                 self.lifetime = (1 - 2 * SAME_AGE) * min(age, before)

@@ -231,7 +231,7 @@ def head_of(response: aiohttp.ClientResponse, *needed: str) -> StreamHead:
 
 
 def foreign(response: aiohttp.ClientResponse, difference: str) -> Refused:
-    """Return the error for a response that is not Loom's: `difference` says what shows it."""
+    """Return the error for a response that is not Loom's: `difference` describes it."""
     url = response.url.with_user(None).with_query(None)
     return Refused(
         response.status,
@@ -241,7 +241,7 @@ def foreign(response: aiohttp.ClientResponse, difference: str) -> Refused:
 
 
 def check_end(response: aiohttp.ClientResponse) -> None:
-    """Raise Lost if the end of a body that was read cannot be told from a cut."""
+    """Raise Lost if the end of a body that was read cannot be distinguished from a cut."""
     coding = response.headers.get("Transfer-Encoding", "").lower()
     if response.content_length is None and "chunked" not in coding:
         raise Lost(f"{response.url.origin()} answered without a length: the response may be cut.")

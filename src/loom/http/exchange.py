@@ -170,7 +170,7 @@ class Exchange(HTTPConnection):
                 watching.cancel()
 
     async def end(self) -> None:
-        """Send the end of a response, which says that it is whole."""
+        """Send the end of a response, which marks it as complete."""
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:

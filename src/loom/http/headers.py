@@ -22,7 +22,7 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 SANDBOX = (b"content-security-policy", b"sandbox; default-src 'none'")
 """A producer may have stored HTML: a browser that shows it runs no script and gives it no origin."""
 SAME_ORIGIN = (b"cross-origin-resource-policy", b"same-origin")
-"""A page of another origin cannot load an answer as a script, a style or an image."""
+"""A page of another origin cannot load a response as a script, a style or an image."""
 VARY = (b"vary", b"Accept")
 """A stream is sent as bytes or, to a client that accepts them, as events."""
 UNBUFFERED = (b"x-accel-buffering", b"no")

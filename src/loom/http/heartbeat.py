@@ -37,7 +37,7 @@ async def with_heartbeat(events: AsyncGenerator[bytes, None], interval: float) -
 
 
 def reconnect_later() -> bytes:
-    """Encode when a client of a server that stops reconnects: at random, so that not all come at once."""
+    """Encode a random delay for reconnects, so that the clients of a stopping server spread out."""
     return encode_retry(random.randint(*_RECONNECT))
 
 

@@ -1,1 +1,1 @@
-"""Work that runs beside requests: deadlines, digests, integrity checks, webhooks. Private."""
+"""Background jobs: deadlines, digests, integrity checks, webhooks. Private."""

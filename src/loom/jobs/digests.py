@@ -63,7 +63,7 @@ class Digests:
         self._closed = False
 
     def on_durable(self, key: str, durable: int) -> None:
-        """Hash a growing stream in the background, once a step of its durable bytes is not hashed yet."""
+        """Hash a growing stream in the background once a step of durable bytes is not hashed yet."""
         # Called after every append: most streams end before their first step and need no entry here.
         if durable < STEP:
             return
@@ -87,7 +87,9 @@ class Digests:
         return text_of(hashing.sha.digest())
 
     async def known(self, info: Info) -> Info:
-        """Return the stream with its digest, or as it is if it is not complete or hashing would take long."""
+        """Return the stream with its digest, or unchanged if it is not complete or hashing would take
+        long.
+        """
         if info.state is not State.COMPLETE or info.digest is not None:
             return info
         hashing = self._hashings.get(info.key)
@@ -235,5 +237,5 @@ def _hash_file(sha: "hashlib._Hash", fd: int, start: int, stop: int) -> None:
 
 
 def text_of(digest: bytes) -> str:
-    """Return a SHA-256 as it is stored: in base64."""
+    """Return a SHA-256 as stored: in base64."""
     return b64encode(digest).decode("ascii")

@@ -37,7 +37,7 @@ AT_ONCE = 8
 QUEUED = 10_000
 """The most deliveries held in memory. Further ends are looked up in the store once these are delivered."""
 FIRST_DELAY, LONGEST_DELAY, GIVE_UP = 2.0, 3600.0, 86400.0
-"""Seconds before the first retry, between two retries at most, and until an end is given up."""
+"""Seconds before the first retry, between two retries at most, and until a delivery is given up."""
 TIMEOUT = aiohttp.ClientTimeout(total=15)
 SAVE_INTERVAL = 1.0
 JUST_BEFORE = 1e-6
@@ -184,7 +184,7 @@ class Webhooks:
         return min(self._latest, first - JUST_BEFORE, self._missed - JUST_BEFORE)
 
     def _load(self) -> float:
-        """Return the stored time; at the first start, the present."""
+        """Return the stored time; at the first start, the current time."""
         with suppress(FileNotFoundError):
             if self._path is not None:
                 self._saved = float(json.loads(self._path.read_bytes())["told_until"])

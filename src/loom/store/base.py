@@ -10,9 +10,9 @@ Order: the changes of one stream take effect one after the other, each after the
 before it. Every caller, follower and watcher sees them in this order.
 
 Errors: every method may raise StoreStopped, once the store is closed or a flush has failed. The methods of a
-Store may raise Busy while a limit of the machine is reached, open files for one. The docstrings name what a
-method raises besides. What a change does to a stream's row, and when
-it is refused, stands in `loom.store.rules`.
+Store may raise Busy while a limit of the machine is reached, such as open files. The docstrings
+name the other errors of each method. `loom.store.rules` defines what a change does to a stream's row, and
+when it is refused.
 """
 
 from abc import ABC, abstractmethod
@@ -131,7 +131,7 @@ class Writer(ABC):
 
     @abstractmethod
     async def close(self, patch: Patch) -> Info:
-        """Store all accepted bytes, then `patch`, and return the stream as it then durably is.
+        """Store all accepted bytes, then `patch`, and return the stream as stored.
 
         The patch needs a `state` other than `live`. The writer cannot be used after this. Raises WriterLost;
         RuntimeError if `close` was called before; ValueError for a patch without such a state.
@@ -158,7 +158,7 @@ class Content(ABC):
     def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """Yield bytes [start, stop) in pieces of at most 256 KiB. `stop` is within the durable size.
 
-        Raises StreamDamaged where stored bytes are missing; it never makes any up.
+        Raises StreamDamaged where stored bytes are missing, and never yields others in their place.
         """
 
     def fileno(self) -> int | None:
@@ -195,7 +195,7 @@ class Store(ABC):
         `interrupted`.
 
         Raises StorageFull. Raises StreamExists if the id is taken; with `replace` only if the existing stream
-        came of the same creation (`model.repeats`).
+        was created by the same request (`model.repeats`).
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What every store is built with: the right of a producer to append, and lists of subscribers."""
+"""Parts that every store shares: the right of a producer to append, and lists of subscribers."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class ProducerWriter(Writer):
-    """A Writer without its bytes: it knows when it is lost and when it is closed, and refuses then.
+    """A Writer without storage: it refuses bytes once it is lost or closed.
 
     A store's writer stores what `_accept` gets, and ends the stream in `_end`.
     """
@@ -55,7 +55,7 @@ class ProducerWriter(Writer):
             self._callbacks.append(callback)
 
     def lose(self, error: LoomError) -> None:
-        """Take the right to append away. The first error stays."""
+        """Revoke the right to append. Only the first error is kept."""
         if not self.lost:
             self.lost = error
             callbacks, self._callbacks = self._callbacks, []

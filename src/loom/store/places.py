@@ -122,7 +122,7 @@ def thinned(moments: Sequence[Moment], grain: float) -> list[Moment]:
 class Dates:
     """Decides which moments of one stream to keep as its bytes arrive.
 
-    `since` is the creation of the stream, or None if its earlier moments are not at hand.
+    `since` is the creation of the stream, or None if its earlier moments are not loaded.
     """
 
     __slots__ = ("_kept", "_until", "grain")

@@ -99,7 +99,7 @@ def change(info: Info, patch: Patch, version: int, now: float) -> Info:
 
 
 def takes(info: Info, patch: Patch, now: float) -> bool:
-    """Return True unless `info` is too final for `patch`.
+    """Return True if the state of `info` permits `patch`.
 
     After the end the metadata may change once, within AMEND_WINDOW, and a complete stream that has no digest
     may get one.
@@ -115,7 +115,7 @@ def takes(info: Info, patch: Patch, now: float) -> bool:
 
 
 def apply(info: Info, patch: Patch, now: float) -> Info:
-    """Return the row after `patch`, which has been checked. Everything the patch does not name stays."""
+    """Return the row after `patch`, which has been checked. Fields that the patch does not set are kept."""
     row = replace(
         info,
         metadata=info.metadata if patch.metadata is None else patch.metadata,
@@ -132,7 +132,9 @@ def apply(info: Info, patch: Patch, now: float) -> Info:
 
 
 def lost(info: Info, reason: str, now: float) -> Patch:
-    """Return the patch for a stream that has lost its producer: another may come within its resume window."""
+    """Return the patch for a stream that has lost its producer: another may resume within its resume
+    window.
+    """
     return Patch(state=State.INTERRUPTED, reason=reason, deadline=now + info.resume_window)
 
 
@@ -202,5 +204,5 @@ def cancelled(info: Info) -> WriterLost:
 
 
 def closed() -> StoreStopped:
-    """Return the error for everyone who still uses a store that was closed."""
+    """Return the error for all users of a closed store."""
     return StoreStopped("The store is closed.")

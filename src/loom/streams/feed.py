@@ -1,7 +1,7 @@
 """The feed of changes: which streams were created, closed and deleted, for consumers that reconnect.
 
 Owns a ring of the newest changes, bounded in bytes, and their ids. Nothing is queued for a consumer: it holds
-a position and takes changes from the ring. A consumer whose position has left the ring is notified of that.
+a position and takes changes from the ring. A consumer whose position has left the ring is notified.
 Knows the store by its contract.
 """
 

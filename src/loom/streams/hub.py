@@ -1,7 +1,7 @@
 """Tails: the newest durable bytes of each followed stream, shared by all its followers.
 
 Owns the only buffer of visible bytes and the wake-up of followers. `Store.follow` alone feeds it. Knows no
-concrete store, no HTTP, and nothing of who follows or why. Nothing is queued for a follower: it holds an
+concrete store, no HTTP, and no follower. Nothing is queued for a follower: it holds an
 offset and takes bytes from there, so a stuck follower costs no memory.
 """
 

@@ -140,7 +140,7 @@ class Reading:
         # The follower lags: its byte has left the ring. The content of a stream that is gone may be gone too.
         if tail.error is not None:
             raise tail.error.with_traceback(None)
-        # Read what lies before the ring. While that happens the ring may move on; the next step checks again.
+        # Read the bytes before the ring. Meanwhile the ring may move; the next step checks again.
         # There is neither gap nor repeat, because both sources are read from the same offset.
         return await self._stored(tail.start, slices)
 

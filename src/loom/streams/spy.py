@@ -24,7 +24,7 @@ from loom.wire.text import Whole
 RUN = 64 << 10
 """After about this many bytes of one stream it is the next stream's turn."""
 PENDING = 10_000
-"""The most streams whose START or END a spy may have to write still. A slower spy is disconnected."""
+"""The most streams whose START or END a spy may still have to write. A slower spy is disconnected."""
 
 UNFINISHED = Query(states=frozenset(State) - FINAL_STATES)
 COLORS = 32, 33, 34, 35, 36, 92, 93, 94, 95, 96

@@ -1,4 +1,4 @@
-"""What the headers of a response say of a stream. The server writes a StreamHead; clients read it. Pure."""
+"""The headers of a response that describe a stream. The server writes a StreamHead; clients read it. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

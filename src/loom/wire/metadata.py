@@ -1,4 +1,4 @@
-"""What is valid metadata, for every way in, and what readers get of invalid metadata in a store. Pure.
+"""The rules for valid metadata, and what readers get in place of stored metadata that is invalid. Pure.
 
 Metadata is JSON text in ASCII. It is stored as the producer wrote it, so that number formats, the order of
 keys and spaces are kept. Only characters that a header cannot have are escaped, inside JSON strings, where
@@ -62,7 +62,7 @@ def readable(text: str) -> str:
 
     An older version may have stored what `check_metadata` refuses. A number that is too long, NaN and the
     infinities become strings. Half of a surrogate pair becomes U+FFFD. Text that is nested too deeply or is
-    no JSON becomes one string.
+    not JSON becomes one string.
     """
     # Nearly all metadata is valid and recognized by this, at a fraction of the cost of parsing.
     if (

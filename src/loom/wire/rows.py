@@ -31,7 +31,7 @@ def encode_row(info: Info) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamInfo:
-    """One stream as it durably was when the server answered.
+    """One stream, as stored durably when the server responded.
 
     `size` is in bytes, `key` identifies this creation of the id, `reason` says why an aborted stream is not
     complete. `row` is the JSON object itself, with the members that only newer servers send.

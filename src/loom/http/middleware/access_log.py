@@ -1,6 +1,6 @@
 """The log line of each request, written at its end.
 
-Owns what a line says: no query, no header, no token.
+Owns what a line contains: no query, no header, no token.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from loom.http.record import CLIENT_LEFT, RECORD, Record
 
 class Errors:
     """Middleware: answer an error with a problem, or re-raise it if a response has begun, which cuts the
-    answer.
+    response.
 
     A client sees no more than the sentence of a LoomError. Any other error is a bug of Loom: it is logged
     with its traceback.

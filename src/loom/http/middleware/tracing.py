@@ -1,7 +1,7 @@
 """Traces: a span for each request, where OpenTelemetry is installed and has an endpoint.
 
-Owns what a span says: method, path without query, status, the stream, its bytes; no header and no token. The
-caller's `traceparent` (W3C Trace Context) makes the span its child. OpenTelemetry is imported only when
+Owns what a span contains: method, path without query, status, the stream, its bytes; no header and no token.
+The caller's `traceparent` (W3C Trace Context) makes the span its child. OpenTelemetry is imported only when
 `provider` or `Tracing` is called.
 """
 

@@ -7,7 +7,7 @@ API.
 Only these scripts run: the policy names each by its hash and never `'self'`, since streams share the origin
 of the page. A browser admits a script by hash only if its element has the hash too. So the head preloads each
 module that the page imports, with its hash, and the imports find it loaded. The style is in the head, with a
-hash of its own. Trusted Types without any policy prevent that a string becomes markup or script.
+hash of its own. Trusted Types without any policy prevent a string from becoming markup or script.
 """
 
 import base64
@@ -41,7 +41,7 @@ class Pages:
     def __init__(self, texts: dict[str, str] | None = None) -> None:
         texts = TEXTS if texts is None else texts
         release = hashlib.sha256("\0".join(f"{name}\0{texts[name]}" for name in sorted(texts)).encode())
-        # Named by its content: a browser may cache it for ever, and a page gets modules of its own release.
+        # Named by its content: a browser may cache it forever, and a page gets modules of its own release.
         self._folder = release.hexdigest()[:16]
         kept = (b"cache-control", b"public, max-age=31536000, immutable")
         self._assets = {

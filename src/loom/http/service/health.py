@@ -1,4 +1,4 @@
-"""GET /healthz and /readyz, for operators. Neither needs a token, so both say little."""
+"""GET /healthz and /readyz, for operators. Neither needs a token, so both reveal little."""
 
 import json
 from typing import Any

@@ -1,5 +1,5 @@
-"""The body of a POST or PATCH that carries bytes of a stream. Owns the way of bytes from a connection to a
-producer, how that ends, and when the request is answered.
+"""The body of a POST or PATCH that carries bytes of a stream. Owns the path of bytes from a connection to a
+producer, how it ends, and when the request is answered.
 """
 
 import asyncio

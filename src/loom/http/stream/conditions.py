@@ -55,7 +55,7 @@ def check_conditions(request: Fields, info: Info, validators: Validators) -> Non
     if request.all(b"if-match"):
         check_match(request, info)
     elif _newer(validators, request.all(b"if-unmodified-since")) is True:
-        raise PreconditionFailed("The stream ended later than If-Unmodified-Since says.")
+        raise PreconditionFailed("The stream ended after the time in If-Unmodified-Since.")
     if tags := request.all(b"if-none-match"):
         if _matches(tags, validators.etag, weakly=True):
             raise NotModified(info)
@@ -99,7 +99,7 @@ def _matches(values: Sequence[bytes], etag: bytes | None, *, weakly: bool) -> bo
 
 
 def _newer(validators: Validators, values: Sequence[bytes]) -> bool | None:
-    """Return whether the last change came after a date; None without a date or a change to compare."""
+    """Return True if the last change came after a date; None without a date or a change to compare."""
     date = _date(values)
     if date is None or validators.modified is None:
         return None

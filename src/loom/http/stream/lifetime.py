@@ -1,4 +1,4 @@
-"""How long a stream is kept: what a creation requests, and what responses say. Pure.
+"""How long a stream is kept: what a creation requests, and what responses report. Pure.
 
 Stream-TTL: 86400                           seconds from the stream's end; 0: it is kept until deleted
 Stream-Expires-At: 2027-01-31T12:00:00Z     a time (RFC 3339); a stream that ends later is deleted at its end

@@ -1,4 +1,4 @@
-"""GET and HEAD of /stream/{id}. Owns the way of bytes from the service to a connection.
+"""GET and HEAD of /stream/{id}. Owns the path of bytes from the service to a connection.
 
 Knows nothing of how streams are stored or followed.
 """
@@ -30,7 +30,9 @@ class Reads:
         self._events = StreamEvents(service)
 
     async def read(self, exchange: Exchange) -> None:
-        """GET and HEAD /stream/{id}: send what is stored, or a part of it, then what arrives, to the end."""
+        """GET and HEAD /stream/{id}: send stored bytes, or a part of them, then new bytes, until the stream
+        ends.
+        """
         id = exchange.stream_id
         if exchange.head and not exchange.principal.allowed(Action.READ, id):
             await self._answer_producer(exchange, id)
@@ -54,7 +56,7 @@ class Reads:
                 async with attended:
                     info, part = await self._service.locate(id, selection.choose)
                 status, headers = selection.answer(await self._with_digest(info, selection), part)
-                # How far a producer has come must not be answered from a cache.
+                # A cache must not answer how much of a stream is stored.
                 headers = [pair for pair in headers if pair[0] != NO_STORE[0]]
                 headers += [NO_STORE, *upload_headers(info, self._service)]
                 await exchange.respond(status, headers)

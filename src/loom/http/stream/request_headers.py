@@ -1,8 +1,8 @@
-"""What a producer says in the headers of a request. Pure.
+"""The headers of a producer's request. Pure.
 
 Resumable uploads follow draft-ietf-httpbis-resumable-upload, interop version 8. Older versions differ little:
-in version 5 a PATCH has no Content-Type. No interim response 104 is sent: the final response and HEAD say the
-same, and some clients take a 104 for the final response.
+in version 5 a PATCH has no Content-Type. No interim response 104 is sent: the final response and HEAD report
+the same, and some clients take a 104 for the final response.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,12 +26,12 @@ _FORWARDED = (b"via", b"forwarded", b"x-real-ip")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What a request says of the bytes in its body.
+    """What the headers of a request state about the bytes in its body.
 
-    `offset` is where they begin in the stream, `length` the size of the stream in the end. `complete` says
+    `offset` is where they begin in the stream, `length` the final size of the stream. `complete` states
     whether the stream ends with this request. `progress` asks for lines of progress. `digest` is the SHA-256
     in base64 that the complete stream must have. `epoch` is the one that the stream must have before the
-    takeover. None stands for what the request does not say.
+    takeover. None stands for an absent header.
     """
 
     offset: int | None
@@ -61,7 +61,7 @@ class Upload:
 
     @property
     def start(self) -> int:
-        """The offset at which a PATCH appends. Raises BadRequest if the offset or the end is not said."""
+        """The offset at which a PATCH appends. Raises BadRequest without Upload-Offset or Upload-Complete."""
         if self.offset is None:
             raise BadRequest("A PATCH needs Upload-Offset: the offset in the stream where its bytes begin.")
         if self.complete is None:
@@ -106,7 +106,7 @@ def resume_window(fields: Fields) -> float | None:
 def content_type_of(values: Sequence[bytes]) -> str:
     """Return the content type to store with a stream, as it was sent. Raises BadRequest.
 
-    Two types say nothing of the bytes: that of a form, which curl sends by default, and that of a part of an
+    Two types do not describe the bytes: that of a form, which curl sends by default, and that of a part of an
     upload. The default type takes their place.
     """
     if len(values) > 1:

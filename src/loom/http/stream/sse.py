@@ -1,4 +1,4 @@
-"""The bytes of a stream as Server-Sent Events. Owns what the events say.
+"""The bytes of a stream as Server-Sent Events. Owns the content of the events.
 
 Each event has the id from which a client that reconnects resumes.
 
@@ -44,7 +44,7 @@ class StreamEvents:
         self._heartbeat = heartbeat
 
     async def read(self, exchange: Exchange, id: str) -> None:
-        """Send the stream, or a part of it, then what arrives.
+        """Send stored bytes, or a part of them, then new bytes as they arrive.
 
         Range and conditions do not apply to events.
         """
@@ -73,7 +73,7 @@ class StreamEvents:
 
 
 class EventStart:
-    """Where events begin: after Last-Event-ID, or without one as `start` says. Raises BadRequest."""
+    """Where events begin: after Last-Event-ID, or without one at `start`. Raises BadRequest."""
 
     def __init__(self, last_event_ids: Iterable[bytes], start: Selector, *, tail: bool) -> None:
         self._start = start
@@ -132,7 +132,7 @@ async def stream_events(reading: Reading, kind: str) -> AsyncGenerator[bytes, No
             for event in encoder.feed(reading.offset - len(piece), piece):
                 yield event
     except StreamAborted:
-        pass  # the event `end` says so
+        pass  # reported by the event `end`
     except StreamGone as error:
         for event in encoder.rest():
             yield event

@@ -64,7 +64,7 @@ class Writes:
         await self._create(exchange, exchange.stream_id)
 
     async def patch(self, exchange: Exchange) -> None:
-        """PATCH /stream/{id}: append to the stream or change its metadata, as the content type says."""
+        """PATCH /stream/{id}: append to the stream or change its metadata, depending on the content type."""
         id = exchange.stream_id
         exchange.require(Action.WRITE, id)
         exchange.record.stream = quote_id(id)
@@ -123,7 +123,7 @@ class Writes:
     async def _repeat(self, exchange: Exchange, new: NewStream, upload: Upload, error: StreamExists) -> None:
         """Answer a repeated creation like the first one, or raise `error` if this is another creation.
 
-        Its body is not read: the response says how much is stored, which is the offset to resume from.
+        Its body is not read: the response reports how much is stored, which is the offset to resume from.
         """
         info = await self._service.info(new.id)
         if not repeats(new, info):

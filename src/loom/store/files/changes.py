@@ -1,5 +1,5 @@
-"""Changes to streams: create, resume, close, change, delete, abort. Owns their order; what they make of a
-row is in `rules`.
+"""Changes to streams: create, resume, close, change, delete, abort. Owns their order; `rules` defines their
+effect on a row.
 
 Each change runs in a task of its own, so that a cancelled caller leaves nothing half-done. The lock of a
 stream orders its changes, and creations of one id wait for each other.
@@ -95,7 +95,7 @@ class Changes:
             self._table.release(stream)
 
     async def _take_over(self, stream: Stream, offset: int, epoch: int | None) -> FilesWriter:
-        # Refuse what can be refused without harm.
+        # Refuse before anything is changed.
         self._check_there(stream)
         rules.check_takeover(stream.info, epoch)
         if self._checkpoints.full:
@@ -241,7 +241,7 @@ class Changes:
         return stream
 
     def _check_there(self, stream: Stream) -> None:
-        """Raise if the stream or the store went while the stream's lock was awaited."""
+        """Raise if the stream was deleted or the store stopped while the stream's lock was awaited."""
         self._stop.check()
         if stream.error:
             raise StreamNotFound(stream.info.id)

@@ -1,4 +1,4 @@
-"""What the commit cycles and the images need to know of each other: how far the log has been applied, how
+"""The state that commit cycles and images share: how far the log has been applied, how
 much of it is no longer needed, and whether the disk has space. Belongs to the event loop.
 """
 
@@ -23,7 +23,7 @@ class Checkpoints:
         self._ended = asyncio.Event()
 
     def request(self) -> None:
-        """Ask for a checkpoint soon."""
+        """Request a checkpoint."""
         self.requested = True
         self.work.set()
 

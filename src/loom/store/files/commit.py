@@ -1,7 +1,7 @@
 """Commit cycles: everything that changed since the last one becomes durable by one write and one flush.
 
 Owns the queue of what is to be committed and the committer thread, the only one that writes the log. The
-event loop puts a batch together, the thread makes it durable, the event loop applies it: in between the batch
+event loop assembles a batch, the thread makes it durable, the event loop applies it: in between the batch
 belongs to the thread, so there is no lock.
 
     append, submit -> pending bytes and ops of a stream, the stream is marked
@@ -9,8 +9,8 @@ belongs to the thread, so there is no lock.
     _commit        -> one frame of the log, flushed    (committer thread)
     _apply         -> what readers and callers see     (event loop)
 
-A stream with much to write takes a way around: its bytes go to its content file, flushed by a thread of its
-own while cycles continue, and only their range and checksum are committed. So no line waits for an upload.
+A large write bypasses the log: its bytes go to the content file, flushed by a thread of its own while cycles
+continue, and only their range and checksum are committed. So no short append waits for an upload.
 """
 
 import asyncio
@@ -171,7 +171,7 @@ class Commits:
         return True
 
     def _take(self, *, room: bool) -> Batch:
-        """Put the next batch together. Without `room`, bytes are taken only to fail."""
+        """Assemble the next batch. Without `room`, bytes are taken only to fail."""
         # Large writes whose bytes are durable in their files: their records come first.
         batch = Batch(self._filed)
         self._filed = []
@@ -234,7 +234,7 @@ class Commits:
         task.add_done_callback(self._tasks.discard)
 
     async def _record(self, write: Write) -> None:
-        """Write to the content file, then hand the record of it to the next cycle."""
+        """Write to the content file, then queue its record for the next cycle."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._filer, self._write_content, write)
         except Exception as error:
@@ -263,7 +263,7 @@ class Commits:
                 self._content.cut(number, write.offset)
 
     def _apply(self, batch: Batch) -> None:
-        """Show what has become durable. Nobody outside learned of it before."""
+        """Show what has become durable. Nothing outside has seen it before."""
         self._checkpoints.applied = batch.lsn or self._checkpoints.applied
         for write in batch.writes:
             self.in_flight -= write.size

@@ -1,4 +1,4 @@
-"""The data directory as a whole: it exists, is locked for this process, and its disk keeps promises."""
+"""The data directory as a whole: it exists, it is locked for this process, and it is on a local disk."""
 
 import errno
 import fcntl

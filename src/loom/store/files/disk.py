@@ -25,7 +25,7 @@ class Disk:
         self.root = root
 
     def _path(self, name: str) -> str:
-        return f"{self.root}/{name}"  # pathlib would keep every part of every name in memory for good
+        return f"{self.root}/{name}"  # pathlib would keep every part of every name in memory forever
 
     def open(self, name: str, flags: int) -> int:
         """Open a file, close-on-exec; return the descriptor. Raises OSError."""

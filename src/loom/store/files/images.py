@@ -3,8 +3,8 @@ acknowledged by the log alone.
 
 Owns the thread that writes the catalog. A round writes what the log has made durable, once a second or
 sooner. A checkpoint is a round that also flushes: everything up to its commit is then durable without the
-log, whose segments may be reused. What cannot be written for want of space stays in memory and in the log,
-and is tried again. What cannot be flushed stops the store.
+log, whose segments may be reused. What cannot be written for lack of space stays in memory and in the log,
+and the next round retries. A failed flush stops the store.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ logger = logging.getLogger("loom.store")
 
 @dataclass(slots=True, eq=False)
 class Image:
-    """One round: what to write, as the event loop took it, then how the thread fared.
+    """One round: what to write, as the event loop took it, then the results of the thread.
 
     `lsn` is the newest commit that the image covers, `due` requests a checkpoint. Lines of `uncounted`
     streams are counted up to what their files held when the image was taken.
@@ -273,7 +273,7 @@ class Images:
         image.full = image.exhausted or short
 
     def _apply(self, image: Image) -> None:
-        """Let go of what the image holds, and report the round."""
+        """Release what the image holds, and report the round."""
         for stream, (count, places) in image.counts.items():
             self._add_count(stream, count, places)
         self._checkpoints.full, self._checkpoints.exhausted = image.full, image.exhausted
@@ -300,7 +300,7 @@ class Images:
         self._checkpoints.wake()
 
     def _report_unwritten(self, stream: Stream, error: OSError) -> None:
-        """Abort a stream whose durable bytes cannot be written. For want of descriptors, only try again."""
+        """Abort a stream whose durable bytes cannot be written. For lack of descriptors, only retry."""
         if isinstance(error, ContentLost):
             logger.error("stored bytes of stream %r (key %s) are missing", stream.info.id, stream.info.key)
             stream.lose_content()
@@ -312,7 +312,7 @@ class Images:
         stream.add_count(count, places)
         if stream.error is None and stream.marks:
             self._table.changed(stream)
-        # Let go of it once there is nothing to count, or nothing that can be read.
+        # Release it once there is nothing to count, or nothing that can be read.
         if stream in self._uncounted and (
             stream.error is not None or not stream.uncounted or stream.count == before
         ):

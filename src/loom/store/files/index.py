@@ -1,7 +1,7 @@
 """The index of lines and times: two tables of the catalog. Functions that write need a transaction.
 
-Like the rest of the catalog it is an image of the log, never ahead of what is durable. What a crash takes of
-it costs accuracy and nothing else.
+Like the rest of the catalog it is an image of the log, never ahead of what is durable. If a crash loses a
+part of the index, look-ups become less exact, and nothing else changes.
 """
 
 import sqlite3

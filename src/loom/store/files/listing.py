@@ -28,7 +28,7 @@ class Lists:
         self._threads = threads
 
     async def read(self, look: Callable[[CatalogReader], T]) -> T:
-        """Look into the catalog in a thread."""
+        """Query the catalog in a thread."""
 
         def work() -> T:
             with readable(), contextlib.closing(CatalogReader(self._path)) as reader:
@@ -37,7 +37,7 @@ class Lists:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _read_current(self, prepare: Callable[[], Callable[[CatalogReader], T]]) -> T:
-        """Look into the catalog with what `prepare` returns, again if the catalog caught up meanwhile.
+        """Query the catalog with what `prepare` returns; repeat if the catalog caught up meanwhile.
 
         Memory may then have forgotten streams that the rows, read before, do not show as they are.
         """

@@ -115,7 +115,7 @@ class Log:
         self.segment_size = min(self._size(segment) for segment in self._segments)
 
     def _make(self, name: str) -> int:
-        # Under another name until it is whole: a segment that exists is never half made.
+        # Written under another name first: a segment that exists is complete.
         self._disk.reserve(f"{name}.new", self.segment_size)
         fd = self._disk.open(f"{name}.new", os.O_RDWR)
         self._disk.write(fd, [SEGMENT_HEADER.pack(SEGMENT_MAGIC, self._seed, self.segment_size)], 0)

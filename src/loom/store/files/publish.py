@@ -1,4 +1,4 @@
-"""What the world sees of a commit: the table, writers, followers and watchers, in that order.
+"""Make a commit visible: to the table, to writers, followers and watchers, in that order.
 
 Called once a commit is durable, never before. Belongs to the event loop; knows no file and no log.
 """

@@ -1,7 +1,8 @@
-"""Recovery: before anything is served, content files and catalog are made to hold what the commit log says.
+"""Recovery: before anything is served, update content files and catalog from the commit log.
 
-The log is the evidence; the length of a file never is. It is read once, from the last checkpoint on, and
-its bytes are written to content files on the way. So a start costs the log, however large the store.
+Recovery trusts the log, never the length of a file. The log is read once, from the last checkpoint on, and
+its bytes are written to content files on the way. So the time of a start depends on the log, not on the size
+of the store.
 
 Every step may be repeated: a crash or an error before the last one leaves a log that is replayed again.
 """
@@ -29,7 +30,7 @@ logger = logging.getLogger("loom.store")
 
 @dataclass(slots=True)
 class Replayed:
-    """What the log says of one stream; None where it says nothing."""
+    """What the log records of one stream; None for what it does not record."""
 
     info: Info | None = None
     size: int | None = None
@@ -62,7 +63,7 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     for each in deleted:
         content.remove(each)
     content.remove_above(number)
-    # Only now may the catalog say that no log is needed: its commit is what ends the recovery.
+    # Only now may the catalog record that no log is needed: its commit is what ends the recovery.
     content.sync_all()
     content.trim()
     log.reset()
@@ -171,7 +172,7 @@ def digest_in(content: ContentFiles, number: int, offset: int, length: int) -> i
 def merge(catalog: Catalog, streams: dict[int, Replayed]) -> dict[int, Info]:
     """Return the rows to recover: of every stream in the log, and of every one that was not final.
 
-    Raises ConfigError where the log has bytes of a stream that neither log nor catalog has a row of. Without
+    Raises ConfigError where the log has bytes of a stream that has a row in neither log nor catalog. Without
     flushes a crash can cause that; the stream is then deleted.
     """
     flushed = catalog.fact("flushed")
@@ -182,7 +183,7 @@ def merge(catalog: Catalog, streams: dict[int, Replayed]) -> dict[int, Info]:
         if info is None and not found.deleted:
             if flushed:
                 raise ConfigError(
-                    f"The log has bytes of stream {number}, which the catalog does not know. "
+                    f"The log has bytes of stream {number}, which is not in the catalog. "
                     "Restore the whole directory from one backup."
                 )
             found.deleted = True

@@ -11,7 +11,7 @@ logger = logging.getLogger("loom.store")
 
 
 class StopState:
-    """A store stops once, by a failure or by `close`. Every part holds this object and asks it."""
+    """A store stops once, by a failure or by `close`. Every part holds this object and checks it."""
 
     def __init__(self) -> None:
         self.error: LoomError | None = None

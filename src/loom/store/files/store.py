@@ -1,7 +1,7 @@
 """The files store: durable streams in one directory, owned by one process.
 
-Puts the parts together; each part says what it owns. The event loop owns all state, and threads work on
-what it hands to them.
+Assembles the parts; the docstring of each states what it owns. The event loop owns all state, and threads
+work on what it passes to them.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class FilesStore(Store):
         self._durability = durability
         self._closing: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="loom-read")
-        # Each part is given the ones it uses. Only the two callbacks below lead back up.
+        # Each part gets the parts that it uses. Only the two callbacks below call back into the store.
         self._stop = StopState()
         self._checkpoints = Checkpoints(parts.recovered.lsn)
         self._table = Table(parts.reader, parts.recovered)

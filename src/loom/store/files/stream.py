@@ -1,11 +1,11 @@
-"""One stream in memory: what is durable, and what is on its way there. Knows no file and no thread.
+"""One stream in memory: what is durable, and what is being stored. Knows no file and no thread.
 
 Four offsets only rise, and none passes the next:
 
     filed      bytes that the content file holds
-    durable    bytes that survive power loss; the only size anyone outside sees
+    durable    bytes that survive power loss; the only size visible outside the store
     taken      bytes that a commit cycle has taken
-    accepted   bytes that the producer has handed over
+    accepted   bytes that the writer has accepted
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Op:
 class Write:
     """Bytes of one stream to commit, at `offset`.
 
-    A large write goes to the content file first. It brings along `recent`, the bytes before its own that
+    A large write goes to the content file first. It includes `recent`, the bytes before its own that
     the file lacks, which start at `filed`.
     """
 
@@ -106,7 +106,7 @@ class Stream:
 
     @property
     def view(self) -> Info:
-        """The row with the durable size: what everyone outside sees."""
+        """The row with the durable size, as visible outside the store."""
         return replace(self.info, size=self.durable)
 
     @property
@@ -222,7 +222,7 @@ class Stream:
         self.lose_writer(error)
 
     def end(self, error: LoomError) -> None:
-        """Halt the stream for good, and report `error` to its followers too."""
+        """Halt the stream permanently, and report `error` to its followers too."""
         self.error = error
         self.halt(error)
         for sink in tuple(self.sinks):

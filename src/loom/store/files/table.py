@@ -102,7 +102,7 @@ class Table:
         }
 
     def latest(self, rows: list[Row]) -> list[Row]:
-        """Return rows of the catalog as they are by now, with those that it does not have yet."""
+        """Return rows of the catalog in their current state, with the rows that it does not have yet."""
         known = {number: info for number, info in rows if number not in self._dropped}
         ahead = self._changed | self._storing
         known |= {number: self._streams[number].view for number in known.keys() & self._streams.keys()}
@@ -138,7 +138,7 @@ class Table:
         return list(self._storing.values()), list(self._dropped)
 
     def give_back(self) -> None:
-        """Keep for the next time what was taken and could not be stored."""
+        """Keep for the next round the changes that were taken and could not be stored."""
         for number, stream in self._storing.items():
             if number not in self._dropped:
                 self._changed.setdefault(number, stream)
@@ -162,5 +162,5 @@ class Table:
 
 
 def row_of(stream: Stream) -> Row:
-    """Return the row of the catalog for a stream as it durably is."""
+    """Return the row of the catalog for the durable state of a stream."""
     return stream.number, stream.view

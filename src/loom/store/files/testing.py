@@ -1,4 +1,4 @@
-"""The inside of a files store, for the tests of this project. Private: nothing else may use it.
+"""Access to the internals of a files store, for the tests of this project only. Private.
 
 Tests reach a store through two seams: the `Disk` it is started with, which fails, waits and counts, and this.
 """

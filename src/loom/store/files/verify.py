@@ -1,4 +1,4 @@
-"""Checks a data directory that no server uses for damage.
+"""Check a data directory that no server uses for damage.
 
 First the directory is opened as a start does it: it is locked, and the log is replayed. Then every content
 file is compared with its row: the length, and the digest of complete streams. Nothing else is repaired.

@@ -1,4 +1,4 @@
-"""A store in memory: the contract in its plainest form, and the reference for other stores.
+"""A store in memory: the simplest implementation of the contract, and the reference for other stores.
 
     store    the contract: look-ups, and each change as one step
     stream   one key: its producer, its followers and its bytes

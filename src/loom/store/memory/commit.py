@@ -2,8 +2,7 @@
 
 A commit runs one turn of the event loop after it was first requested. It takes everything queued since the
 last one: first the bytes, then the changes in the order of their submission. Each change is applied and
-announced in that step. Nothing is visible or refused before it, so all that a
-reader sees is durable.
+announced in that step. Nothing is visible or refused before it, so all that a reader sees is durable.
 """
 
 import asyncio
@@ -97,7 +96,7 @@ class Commits:
             self._schedule()
 
     def halt(self, stop: StoreStopped) -> None:
-        """Make nothing durable any more; everyone who waits gets `stop`."""
+        """Make nothing durable from now on; all waiters get `stop`."""
         self.stop = stop
         self._dirty.clear()
         self._schedule()
@@ -117,6 +116,6 @@ class Commits:
         changes, self._changes = self._changes, []
         for run in changes:
             run()
-        # Waiters of this commit wake up; those who come later wait for the next one.
+        # Waiters of this commit wake up; later ones wait for the next commit.
         committed, self._committed = self._committed, asyncio.Event()
         committed.set()

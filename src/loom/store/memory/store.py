@@ -122,7 +122,7 @@ class MemoryStore(Store):
         return self._commits.held()
 
     def fail(self, reason: str) -> None:
-        """Stop as after a failed flush: what is not durable now never is."""
+        """Stop as after a failed flush: what is not durable yet is lost."""
         self._halt(StoreStopped(reason))
         self._failed.set()
 

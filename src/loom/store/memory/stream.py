@@ -25,7 +25,7 @@ class Follower(Member[Sink]):
 
 
 class Stream:
-    """One key, as it durably is."""
+    """One key, as stored durably."""
 
     def __init__(self, info: Info, clock: Clock) -> None:
         self.info = info
