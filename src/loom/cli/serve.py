@@ -78,4 +78,6 @@ def _metavar(annotation: Any) -> str:
         return "|".join(get_args(annotation))
     if get_origin(annotation) is list:
         return "A,B,..."
-    return "PATH" if annotation is Path else "TEXT" if annotation is str else "NUMBER"
+    return (
+        "PATH" if Path in (annotation, *get_args(annotation)) else "TEXT" if annotation is str else "NUMBER"
+    )

@@ -30,6 +30,7 @@ from loom.errors import LoomError
 from loom.http.middleware import tracing
 from loom.http.middleware.guard import is_loopback
 from loom.http.server import Server
+from loom.http.server.tls import Certificate
 from loom.store.base import Health
 
 # glibc's malloc.h
@@ -65,11 +66,12 @@ async def run(
 
     `listening` is a socket that already listens, in place of the settings' address. `opener` is for tests.
     """
+    certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
     spans = tracing.provider(os.environ)
     try:
         async with assemble(settings, opener=opener, spans=spans) as loom:
             failing = asyncio.create_task(loom.store.wait_stopped())
-            _reload_on_hangup(loom.auth, read)
+            _reload_on_hangup(loom.auth, certificate, read)
 
             async def drain() -> None:
                 systemd.notify("STOPPING=1")
@@ -82,6 +84,7 @@ async def run(
                 on_listening=lambda url: _announce(url, settings, loom.store.health()),
                 on_stop=drain,
                 shutdown_timeout=settings.shutdown_timeout,
+                tls=certificate.context if certificate else None,
                 listening=listening,
             )
             failing.add_done_callback(lambda _: server.stop())
@@ -99,20 +102,21 @@ async def run(
     return OK
 
 
-def _reload_on_hangup(auth: Auth, read: ReadSettings) -> None:
-    """Reload the tokens at each SIGHUP, one that arrived earlier and is held back included."""
+def _reload_on_hangup(auth: Auth, certificate: Certificate | None, read: ReadSettings) -> None:
+    """Reload tokens and certificate at each SIGHUP, one that arrived earlier and is held back included."""
     # One thread: of two reloads, the later one must have the last word.
     thread = ThreadPoolExecutor(1)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, lambda: thread.submit(reload, auth, read))
+    loop.add_signal_handler(signal.SIGHUP, lambda: thread.submit(reload, auth, certificate, read))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
-def reload(auth: Auth, read: ReadSettings) -> None:
-    """Replace tokens and signing key by those now in the settings; other settings wait for the next start.
+def reload(auth: Auth, certificate: Certificate | None, read: ReadSettings) -> None:
+    """Replace tokens, signing keys and certificate by the present ones; other settings wait for a start.
 
-    If that fails for any reason, the old ones stay in force.
+    What cannot be replaced, for any reason, stays as it was; the other is replaced all the same.
     """
+    failed = certificate is not None and not _reload_certificate(certificate)
     try:
         settings = read()
         reload_auth(auth, settings)
@@ -122,9 +126,19 @@ def reload(auth: Auth, read: ReadSettings) -> None:
         auth.stale = True
         logger.error("The tokens were not reloaded.", reason=reason)
         return
-    auth.stale = False
+    auth.stale = failed
     logs.configure(settings.log_level, settings.log_format, settings.secrets)
     logger.info("The tokens were reloaded.", tokens=len(settings.tokens))
+
+
+def _reload_certificate(certificate: Certificate) -> bool:
+    try:
+        certificate.reload()
+    except LoomError as error:
+        logger.error("The certificate was not reloaded.", reason=str(error))
+        return False
+    logger.info("The certificate was reloaded.")
+    return True
 
 
 def _announce(url: str, settings: Settings, health: Health) -> None:

@@ -178,6 +178,12 @@ class ServerSettings(_Model):
     """Address to listen on."""
     port: int = Field(3060, ge=0, le=65535)
     """TCP port to listen on; 0 picks a free one."""
+    tls_cert: Path | None = None
+    """PEM file with the certificate, and those between it and the root, to serve HTTPS; SIGHUP reloads it.
+    None: serve HTTP."""
+    tls_key: Path | None = None
+    """PEM file with the private key of the certificate, without a password; none: the key is in the file
+    tls_cert."""
     data: Path = Path("./data")
     """Directory of the store file:, created if absent."""
     store: Annotated[str, AfterValidator(_check_store)] = "file:"
@@ -237,6 +243,12 @@ class Settings(FilesSettings, ServerSettings):
     def _one_directory(self) -> Self:
         if "data" in self.model_fields_set and self.directory not in (None, self.data):
             raise ValueError("The settings data and store name two directories; give one of them.")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_pair(self) -> Self:
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("The setting tls_key needs the setting tls_cert; give both to serve HTTPS.")
         return self
 
     @property

@@ -48,7 +48,7 @@ def default(name: str) -> str:
         return f"{value // MIB}MiB"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return "" if value == [] else str(value)
+    return "" if value in ([], None) else str(value)
 
 
 def description(name: str) -> str:

@@ -85,6 +85,12 @@ class Channel:
             return
         if reset:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            if not self.zero_copy:
+                # A close would first send the close of TLS, which says that the response is complete.
+                # So what the transport still buffers is lost.
+                self._transport.abort()
+                self.on_lost()
+                return
         self._transport.close()
         self.on_lost()
         self._drop_if_stalled(None)

@@ -99,8 +99,8 @@ class Server:
         listener = await loop.create_server(
             lambda: Connection(self._app, self._limits, self.registry),
             sock=self._socket,
-            ssl=self._tls,
             backlog=BACKLOG,
+            **self._tls_options(),
         )
         try:
             self._on_listening(self.url)
@@ -114,6 +114,16 @@ class Server:
         if self._stopping.is_set():
             self._forced.set()
         self._stopping.set()
+
+    def _tls_options(self) -> dict[str, Any]:
+        if self._tls is None:
+            return {}
+        # asyncio's limit of a shutdown includes the time until the last bytes have left.
+        return {
+            "ssl": self._tls,
+            "ssl_handshake_timeout": self._limits.head_timeout,
+            "ssl_shutdown_timeout": self._limits.idle_timeout,
+        }
 
     @contextlib.contextmanager
     def _signals_handled(self) -> Iterator[None]:
