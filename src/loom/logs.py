@@ -14,6 +14,9 @@ import structlog
 from structlog import dev
 from structlog.typing import EventDict, Processor
 
+AUDIT = "loom.audit"
+"""The field `logger` of the lines that say who did what to tokens and streams, and who was refused."""
+
 MASK = "[token]"
 SIGNED = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 """A JWT: Base64 of what begins with `{"`, twice, and of a signature."""
@@ -41,6 +44,14 @@ def configure(level: str, format: str, secrets: Iterable[str] = (), stream: IO[s
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=least, handlers=[_Bridge()], force=True)
+
+
+_audit = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET))
+
+
+def audit(event: str, **fields: object) -> None:
+    """Log an event of the audit channel, whatever the log level. Its name and fields are documented."""
+    _audit.info(event, logger=AUDIT, **fields)
 
 
 def _head_first(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:

@@ -125,10 +125,12 @@ def reload(auth: Auth, certificate: Certificate | None, read: ReadSettings) -> N
         reason = str(error) if isinstance(error, LoomError) else type(error).__name__
         auth.stale = True
         logger.error("The tokens were not reloaded.", reason=reason)
+        logs.audit("tokens.reload_failed", reason=reason)
         return
     auth.stale = failed
     logs.configure(settings.log_level, settings.log_format, settings.secrets)
     logger.info("The tokens were reloaded.", tokens=len(settings.tokens))
+    logs.audit("tokens.reloaded", tokens=len(settings.tokens))
 
 
 def _reload_certificate(certificate: Certificate) -> bool:
@@ -136,8 +138,10 @@ def _reload_certificate(certificate: Certificate) -> bool:
         certificate.reload()
     except LoomError as error:
         logger.error("The certificate was not reloaded.", reason=str(error))
+        logs.audit("certificate.reload_failed", reason=str(error))
         return False
     logger.info("The certificate was reloaded.")
+    logs.audit("certificate.reloaded")
     return True
 
 

@@ -16,7 +16,7 @@ from loom.access.auth import Action, Principal
 from loom.errors import BadRequest, Forbidden, LoomError, StreamNotFound, TooLarge
 from loom.http.headers import NO_STORE, NOSNIFF, Headers, content_length
 from loom.http.problem import problem
-from loom.http.record import RECORD, Record
+from loom.http.record import RECORD, Record, audit, audit_refusal
 from loom.model import parse_id
 from loom.wire.media import JSON
 
@@ -89,8 +89,13 @@ class Exchange(HTTPConnection):
         if self.principal.allowed(action, id):
             return
         if id is not None and id not in self.principal.ids and self.scope["method"] != "POST":
+            audit_refusal(self.scope, "outside_prefix")
             raise StreamNotFound(id)
         raise Forbidden(f"This token does not have the scope {action} for this request.")
+
+    def audit(self, event: str, **fields: object) -> None:
+        """Log an event of the audit channel that this request caused."""
+        audit(self.scope, event, **fields)
 
     def visible(self) -> Callable[[str], bool]:
         """Return a function that says which ids the client may read. Raises Forbidden if it may read none."""

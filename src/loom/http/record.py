@@ -1,6 +1,11 @@
-"""What happens to requests, for the access log, the metrics and the traces."""
+"""What happens to requests, for the access log, the audit log, the metrics and the traces."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.types import Scope
+
+from loom import logs
 
 RECORD = "loom.record"
 """The key of a request's Record in its ASGI scope."""
@@ -24,6 +29,28 @@ class Record:
     code: str = ""
     owner: str = ""
     who: str = ""
+
+
+def audit(scope: Scope, event: str, **fields: object) -> None:
+    """Log an event of the audit channel, with the client, the configured token and the holder."""
+    record: Record = scope[RECORD]
+    logs.audit(event, client=client_of(scope), owner=record.owner, who=record.who, **fields)
+
+
+def audit_refusal(scope: Scope, code: str) -> None:
+    """Log that a request was refused because of who sent it or from where."""
+    audit(scope, "access.refused", code=code, method=scope["method"], path=path_of(scope))
+
+
+def client_of(scope: Scope) -> str:
+    """Return the address of the client."""
+    address: str = (scope.get("client") or ("",))[0]
+    return address
+
+
+def path_of(scope: Scope) -> str:
+    """Return the path as a log line shows it."""
+    return quote(scope["path"], safe="/%!$&'()*+,;=:@~")
 
 
 class Traffic:

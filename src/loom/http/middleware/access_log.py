@@ -7,13 +7,14 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from http import HTTPStatus
-from urllib.parse import quote
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from loom.http.record import RECORD, Record, Traffic
+from loom.http.record import RECORD, Record, Traffic, audit_refusal, client_of, path_of
 from loom.metrics import Metrics
+
+REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST)
 
 
 class AccessLog:
@@ -52,6 +53,8 @@ class AccessLog:
             if not code and record.status is not None and record.status >= HTTPStatus.BAD_REQUEST:
                 code = HTTPStatus(record.status).name.lower()
             self._metrics.request(scope["method"], record.status, code, record.cut)
+            if record.status in REFUSED:
+                audit_refusal(scope, code)
             _log(scope, record, time.perf_counter() - begun)
 
 
@@ -60,9 +63,9 @@ def _log(scope: Scope, record: Record, seconds: float) -> None:
     optional |= {"owner": record.owner, "who": record.who}
     structlog.get_logger("loom").info(
         "request",
-        client=(scope.get("client") or ("",))[0],
+        client=client_of(scope),
         method=scope["method"],
-        path=quote(scope["path"], safe="/%!$&'()*+,;=:@~"),
+        path=path_of(scope),
         status=record.status,
         received=record.received,
         sent=record.sent,

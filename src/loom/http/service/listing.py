@@ -59,6 +59,7 @@ class Lists:
             await exchange.respond(*problem(409, "unconfirmed", detail, count=count))
         else:
             deleted = await self._service.listing.delete(replace(query, below=below))
+            exchange.audit("streams.deleted", prefix=given["prefix"], count=deleted)
             await exchange.respond_json(f'{{"deleted": {deleted}}}')
 
 

@@ -30,11 +30,20 @@ class Tokens:
         wanted = self._wanted(parse_object(await exchange.body(MAX_BODY)))
         token, holder = self._auth.sign(exchange.principal, wanted)
         signed = {"token": token, "jti": holder.signed[-1], "expires": rfc3339(holder.expires or 0)}
+        exchange.audit(
+            "token.signed",
+            jti=signed["jti"],
+            scopes=sorted(wanted.actions),
+            streams=wanted.ids.exact if wanted.ids.prefix is None else wanted.ids.prefix,
+            expires=signed["expires"],
+            name=holder.name,
+        )
         await exchange.respond_json(json.dumps(signed), status=201)
 
     async def revoke(self, exchange: Exchange) -> None:
         """DELETE /tokens/{jti}: end a signed token and those signed with it; answer once that is durable."""
         await self._auth.revoke(exchange.principal, exchange.path_params["jti"])
+        exchange.audit("token.revoked", jti=exchange.path_params["jti"])
         await exchange.respond(204, [NO_STORE])
 
     def _wanted(self, given: dict[str, Any]) -> Principal:

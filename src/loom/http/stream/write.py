@@ -86,6 +86,7 @@ class Writes:
         exchange.require(Action.REPLACE, id)
         info = await self._service.delete(id, lambda info: check_match(exchange, info))
         exchange.record.stream, exchange.record.state = quote_id(id), info.state
+        exchange.audit("stream.deleted", stream=quote_id(id), bytes=info.size)
         await exchange.respond(204, [NO_STORE])
 
     async def _create(self, exchange: Exchange, id: str) -> None:
@@ -116,6 +117,8 @@ class Writes:
         except StreamExists as error:
             await self._repeat(exchange, new, upload, error)
             return
+        if producer.replaced:
+            exchange.audit("stream.replaced", stream=quote_id(new.id))
         early = answers_early(self._early_response, exchange.scope["http_version"], exchange.scope["headers"])
         headers = created_headers(producer.info, replaced=producer.replaced)
         await self._body.produce(exchange, producer, upload, 201, headers, early=early)
