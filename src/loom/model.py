@@ -135,7 +135,7 @@ class Change:
 class Query:
     """Which streams to list, newest first. An empty `states` means any state.
 
-    `metadata` holds names of top-level members with the text that `member_text` returns for them.
+    `metadata` holds names of top-level members with the text that `members` returns for them.
     `created_after` is a time. `below` is a stream's number: the listing begins after that stream, which need
     not exist. `undigested` selects streams without a digest.
     """
@@ -155,7 +155,7 @@ class Query:
             and (self.created_after is None or info.created > self.created_after)
             and (self.below is None or number_of(info.key) < self.below)
             and not (self.undigested and info.digest)
-            and all(member_text(info.metadata, name) == text for name, text in self.metadata)
+            and (not self.metadata or set(self.metadata) <= members(info.metadata).items())
         )
 
 
@@ -200,19 +200,29 @@ def number_of(key: str) -> int:
         return 0
 
 
-def member_text(metadata: str, name: str) -> str | None:
-    """Return a top-level member of JSON metadata as text, None if there is none.
+def members(metadata: str) -> dict[str, str]:
+    """Return the top-level members of JSON metadata as texts, none if it is no object.
 
     The text of a string is the string itself; of a number, true, false or null its literal; of anything else
     its shortest JSON.
     """
-    value = json.loads(metadata, parse_int=_Literal, parse_float=_Literal)
-    if not isinstance(value, dict) or name not in value:
-        return None
-    value = value[name]
-    if isinstance(value, str):
-        return str(value)
-    value = json.loads(metadata, parse_int=_integer)[name]
+    try:
+        found = json.loads(metadata, parse_int=_Literal, parse_float=_Literal)
+        if not isinstance(found, dict):
+            return {}
+        if any(isinstance(value, list | dict) for value in found.values()):
+            # Inside these, numbers are written in their shortest form.
+            found |= {
+                name: value
+                for name, value in json.loads(metadata, parse_int=_integer).items()
+                if isinstance(value, list | dict)
+            }
+        return {name: value if isinstance(value, str) else _dump(value) for name, value in found.items()}
+    except (ValueError, RecursionError):  # only an older version stored such text
+        return {}
+
+
+def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from loom.model import Info, NewStream, Patch, State
 from loom.store.base import Following
 from loom.store.files import FilesStore
 from loom.store.files.content import content_name
+from loom.store.files.members import codes
 from loom.store.files.parts import Parts
+from loom.store.files.schema import connect
 from loom.store.files.writer import FilesWriter
 
 IDS = [f"stream {index}" for index in range(9)]
@@ -139,7 +142,7 @@ class Life:
     async def _change(self, writer: FilesWriter, reported: Reported, chance: random.Random) -> None:
         info = await self._store.info(reported.id)
         if info.key == writer.key:
-            reported.may_be_metadata = str(chance.random())
+            reported.may_be_metadata = f'{{"n": {chance.random()}}}'
             patch = Patch(metadata=reported.may_be_metadata)
             info = await self._store.change(writer.key, patch, version=info.version)
             reported.metadata = info.metadata
@@ -186,3 +189,7 @@ def check(parts: Parts, root: Path, before: dict[str, Reported], after: dict[str
     named = {content_name(number) for number in rows}
     files = {str(path.relative_to(root)) for path in (root / "content").rglob("*") if path.is_file()}
     assert files <= named, "files of no stream are left"
+    with closing(connect(parts.catalog.path, read_only=True)) as db:
+        entries = set(db.execute("SELECT number, code FROM members"))
+    wanted = {(number, code) for number, info in rows.items() for code in codes(info.metadata)}
+    assert entries == wanted, "the index of metadata is not that of the rows"

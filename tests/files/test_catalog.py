@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from tests.files.disks import until, written
 
 from loom.errors import Busy, ConfigError, StreamNotFound
-from loom.model import Info, NewStream, Query, State, number_of
+from loom.model import Info, NewStream, Query, State, members, number_of
 from loom.store.files.catalog import Catalog
+from loom.store.files.members import MANY, MOST, code_of
 from loom.store.files.queries import PAGE, CatalogReader, after_prefix
 from loom.store.files.schema import COLUMNS, MIGRATIONS, SCHEMA, connect, values
 from loom.store.files.testing import Inside
@@ -124,7 +127,7 @@ def test_a_page_looks_at_few_rows_whatever_is_asked_for(asked, catalog, direct, 
         (Query(created_after=20.0, prefix="b99"), "sqlite_autoindex_streams_1", 1, range(999, 989, -1)),
         (Query(created_after=20.0), "PRIMARY KEY", 11, [n for n in some if n > 20]),
         (Query(states=frozenset({State.ABORTED})), "PRIMARY KEY", 11, []),
-        (Query(metadata=(("a", "b"),)), "PRIMARY KEY", 11, []),
+        (Query(metadata=(("a", "b"),)), "PRIMARY KEY", 1, []),
     ]:
         found, below, taken = [], count + 1, 0
         while below:
@@ -137,6 +140,137 @@ def test_a_page_looks_at_few_rows_whatever_is_asked_for(asked, catalog, direct, 
             assert index in plan
         assert (found, taken) == ([*expected], pages)
     reader.close()
+
+
+def entries(db: sqlite3.Connection) -> dict[int, set[int]]:
+    """Return the index of metadata: the codes of each stream that has some."""
+    found: dict[int, set[int]] = {}
+    for number, code in db.execute("SELECT number, code FROM members"):
+        found.setdefault(number, set()).add(code)
+    return found
+
+
+def test_the_index_of_metadata_follows_the_rows(catalog, direct):
+    many = json.dumps(dict.fromkeys(map(str, range(MOST + 1)), 1))
+    texts = {1: '{"a": "x", "b": 1}', 2: '{"a": "x"}', 3: many, 4: "[]", 5: '{"\\ud800": "\\udfff"}'}
+    rows = [(n, replace(info(n), metadata=text)) for n, text in texts.items()]
+    catalog.store(rows, [], 5)
+    a, b = code_of("a", "x"), code_of("b", "1")
+    strange = code_of("\ud800", "\udfff")
+    assert entries(direct) == {1: {a, b}, 2: {a}, 3: {MANY}, 5: {strange}}
+    catalog.store([(1, replace(info(1), metadata='{"b": 1, "c": null}'))], [2, 99], 5)
+    assert entries(direct) == {1: {b, code_of("c", "null")}, 3: {MANY}, 5: {strange}}
+    with pytest.raises(sqlite3.IntegrityError):
+        catalog.store([(6, replace(info(6, "id 1"), metadata='{"a": 1}'))], [3], 6)
+    assert entries(direct) == {1: {b, code_of("c", "null")}, 3: {MANY}, 5: {strange}}
+
+
+def all_pages(reader: CatalogReader, query: Query, below: int) -> tuple[list[int], int]:
+    """Return the numbers of a whole listing, and how many pages it has."""
+    found, pages = [], 0
+    while below:
+        page = reader.page(query, below)
+        found += [number for number, _ in page.rows]
+        below, pages = page.least, pages + 1
+    return found, pages
+
+
+def metadata_of(number: int) -> str:
+    return json.dumps({"all": True, "half": number % 2, "rare": number % 500, "one": f"v{number}"})
+
+
+@pytest.mark.parametrize("filled", [True, False], ids=["filled", "being filled"])
+def test_a_filter_on_metadata_looks_at_the_streams_that_have_the_rarest_member(
+    asked, catalog, direct, monkeypatch, filled
+):
+    monkeypatch.setattr("loom.store.files.members.CANDIDATES", 100)
+    monkeypatch.setattr("loom.store.files.queries.WINDOW", 100)
+    count = 1000
+    catalog.store([(n, replace(info(n), metadata=metadata_of(n))) for n in range(1, count + 1)], [], count)
+    if not filled:
+        direct.execute("DELETE FROM members WHERE number <= 400")
+        direct.execute("UPDATE facts SET value = 400 WHERE name = 'unindexed'")
+    reader = CatalogReader(catalog.path)
+    looked: list[str] = []
+
+    def parsed(text: str) -> dict[str, str]:
+        looked.append(text)
+        return members(text)
+
+    monkeypatch.setattr("loom.model.members", parsed)
+    some = range(count, 0, -1)
+    for wanted, expected, pages in [
+        ([("rare", "7")], [507, 7], 1),
+        ([("one", "v3"), ("all", "true")], [3], 1),
+        ([("all", "true"), ("half", "1"), ("rare", "8")], [], 1),
+        ([("one", "none")], [], 1),
+        ([("half", "1")], [n for n in some if n % 2], 6),
+        ([("all", "true"), ("half", "0")], [n for n in some if n % 2 == 0], 6),
+    ]:
+        asked.clear()
+        looked.clear()
+        assert all_pages(reader, Query(metadata=tuple(wanted)), count + 1) == (
+            expected,
+            pages if filled else ANY,
+        )
+        plan = " ".join(row[3] for row in direct.execute(f"EXPLAIN QUERY PLAN {asked[-1]}"))
+        assert "SCAN" not in plan.replace("SCAN CONSTANT ROW", "")
+        if filled:
+            assert len(looked) == len(expected), "no row is parsed in vain"
+            assert "SEARCH streams USING INTEGER PRIMARY KEY (rowid=?)" in plan
+    reader.close()
+
+
+def test_streams_with_many_members_are_found_by_each(catalog, monkeypatch):
+    monkeypatch.setattr("loom.store.files.members.CANDIDATES", 10)
+    many = json.dumps({str(number): number for number in range(MOST + 1)})
+    rows = [(n, replace(info(n), metadata=many if n % 2 else '{"5": 5}')) for n in range(1, 101)]
+    catalog.store(rows, [], 100)
+    reader = CatalogReader(catalog.path)
+    assert all_pages(reader, Query(metadata=(("5", "5"),)), 101)[0] == [*range(100, 0, -1)]
+    assert all_pages(reader, Query(metadata=(("6", "6"),)), 101)[0] == [*range(99, 0, -2)]
+    assert all_pages(reader, Query(metadata=(("6", "7"),)), 101)[0] == []
+    reader.close()
+
+
+def without_members(path: Path) -> dict[int, set[int]]:
+    """Take a catalog back to the schema without the index of metadata; return what this had."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        before = entries(db)
+        db.execute("DROP TABLE members")
+        db.execute("DELETE FROM facts WHERE name = 'unindexed'")
+        db.execute("PRAGMA user_version = 5")
+    return before
+
+
+def unindexed(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT value FROM facts WHERE name = 'unindexed'").fetchone()[0])
+
+
+async def test_the_streams_of_an_older_version_are_found_before_and_after_they_are_indexed(
+    disk, starter, monkeypatch
+):
+    store = await starter()
+    for n in range(1, 26):
+        writer = await store.create(NewStream(id=f"{n}", metadata=metadata_of(n)))
+        await writer.close(COMPLETE)
+    await store.close()
+    before = await asyncio.to_thread(without_members, disk.root / "catalog.sqlite")
+    assert len(before) == 25
+    monkeypatch.setattr("loom.store.files.members.FILLED_AT_ONCE", 10)
+    store = await starter()
+
+    async def check() -> None:
+        assert await ids(store, metadata=(("one", "v7"),)) == ["7"]
+        assert await ids(store, metadata=(("half", "1"),), prefix="1") == ["19", "17", "15", "13", "11", "1"]
+
+    await check()
+    while await asyncio.to_thread(unindexed, disk.root / "catalog.sqlite"):
+        await check()
+    await check()
+    await store.close()
+    assert await asyncio.to_thread(without_members, disk.root / "catalog.sqlite") == before
 
 
 @pytest.mark.parametrize(

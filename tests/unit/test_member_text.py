@@ -2,7 +2,7 @@
 
 import pytest
 
-from loom.model import member_text
+from loom.model import members
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,16 @@ from loom.model import member_text
     ],
 )
 def test_a_member_is_compared_as_text(value, text):
-    assert member_text(f'{{"other": "x", "name": {value}}}', "name") == text
+    assert members(f'{{"other": "x", "name": {value}}}') == {"other": "x", "name": text}
 
 
 @pytest.mark.parametrize(
     "metadata", ["{}", '{"other": 1}', '["name"]', '"name"', "1", "null", '{"a": {"name": 1}}']
 )
 def test_a_nested_member_is_none(metadata):
-    assert member_text(metadata, "name") is None
+    assert "name" not in members(metadata)
+
+
+@pytest.mark.parametrize("metadata", ["", "{", "[" * 100_000, '{"name": ' + "[" * 100_000])
+def test_what_an_older_version_stored_has_no_members(metadata):
+    assert members(metadata) == {}

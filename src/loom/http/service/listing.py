@@ -15,6 +15,8 @@ from loom.wire.rows import encode_row
 from loom.wire.times import parse_rfc3339
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+MAX_FILTERS = 16
+"""Different filters on metadata in one query."""
 
 
 class Lists:
@@ -69,13 +71,15 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
     An unknown parameter is refused: if a misspelt filter were ignored, too many streams would be listed.
     """
     states: set[State] = set()
-    metadata: list[tuple[str, str]] = []
+    metadata: dict[tuple[str, str], None] = {}
     others = []
     for name, value in parameters:
         if name == "state":
             states.update(map(_state, value.split(",")))
         elif name.startswith("meta."):
-            metadata.append((name.removeprefix("meta."), value))
+            metadata[name.removeprefix("meta."), value] = None
+            if len(metadata) > MAX_FILTERS:
+                raise BadRequest(f"A query may have at most {MAX_FILTERS} filters on metadata.")
         else:
             others.append((name, value))
     given = once(others, {"prefix", "created_after", "limit", "cursor", "state", "meta.<key>"})

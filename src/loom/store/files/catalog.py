@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loom.model import Info
 from loom.store.files import index as sparse
+from loom.store.files import members
 from loom.store.files.schema import SELECT, UPSERT, Row, connect, info_of, migrate, schema_of, values
 from loom.store.places import GRAIN, Count, Mark
 
@@ -40,6 +41,7 @@ class Catalog:
         flushed     whether the log after that was written with flushes
         number      the last stream number that was assigned
         size        the bytes of all streams
+        unindexed   the last stream number that is not in the index of metadata, 0 once all are
         """
         (value,) = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return int(value)
@@ -60,6 +62,9 @@ class Catalog:
         Raises sqlite3.Error with nothing applied; the same changes may be given again, with more.
         """
         with self._transaction(flush=checkpoint is not None) as db:
+            rows = list(rows)
+            members.forget(db, deletes)
+            members.keep(db, ((number, info.metadata) for number, info in rows))
             # Deletes first: a replaced stream has the same id as the one that replaces it.
             db.executemany("DELETE FROM streams WHERE number = ?", ((each,) for each in deletes))
             db.executemany(UPSERT, (values(*row) for row in rows))
@@ -73,6 +78,19 @@ class Catalog:
                 db.execute("UPDATE facts SET value = ? WHERE name = 'checkpoint'", (checkpoint,))
         if checkpoint is not None:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def fill_members(self) -> bool:
+        """Add some streams of a catalog of an older version to the index of metadata, the newest first.
+
+        Return True until all are added. Raises sqlite3.Error.
+        """
+        until = self.fact("unindexed")
+        if until:
+            with self._transaction(flush=True) as db:
+                until = members.fill(db, until)
+                db.execute("UPDATE facts SET value = ? WHERE name = 'unindexed'", (until,))
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return until > 0
 
     def mend_index(self, rows: Iterable[Row], now: float) -> None:
         """Adapt the index to streams as recovery left them: drop marks after their ends, and widen the last

@@ -98,6 +98,7 @@ class Images:
         self._large_bytes = 0
         self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
         self._missed = False
+        self._unindexed = True
         self._closing = False
         checkpoints.work.set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-images")
@@ -204,6 +205,8 @@ class Images:
         self._flush(image)
         if image.rows or image.dropped or image.checkpoint:
             image.stored = self._store(image)
+        if not image.exhausted and self._unindexed:
+            self._fill_members(image)
         image.checkpoint = image.checkpoint and image.stored
         self._look_at_space(image)
 
@@ -258,6 +261,15 @@ class Images:
             return False
         return True
 
+    def _fill_members(self, image: Image) -> None:
+        """Bring the index of metadata forward, after the upgrade of a directory of an older version."""
+        try:
+            self._unindexed = self._catalog.fill_members()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            image.exhausted = True
+
     def _look_at_space(self, image: Image) -> None:
         """Release the ballast once no space is left, so that ends and deletes can still be recorded."""
         space, inodes = self._disk.free()
@@ -298,6 +310,8 @@ class Images:
             self._checkpoint_at = time.monotonic() + CHECKPOINT_AGE
             self._checkpoints.reached = image.lsn
         self._checkpoints.wake()
+        if self._unindexed and not image.exhausted:
+            self._checkpoints.work.set()
 
     def _report_unwritten(self, stream: Stream, error: OSError) -> None:
         """Abort a stream whose durable bytes cannot be written. For lack of descriptors, only retry."""

@@ -5,6 +5,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ from loom.store.files.schema import Row
 from loom.store.files.table import Table
 
 T = TypeVar("T")
+TURN = 100
+"""Streams whose metadata is parsed before other tasks have their turn."""
 
 
 class Lists:
@@ -57,8 +60,12 @@ class Lists:
         while below > 0:
             page = await self._page(query, below) if in_catalog else Page([], 0)
             rows = {number: info for number, info in page.rows if not table.hidden(number)}
-            loaded = table.loaded(query, range(page.least, below))
-            rows |= {number: stream.view for number, stream in loaded.items()}
+            loaded = table.loaded(replace(query, metadata=()), range(page.least, below))
+            for count, (number, stream) in enumerate(loaded.items()):
+                if query.metadata and count % TURN == TURN - 1:
+                    await asyncio.sleep(0)
+                if query.matches(stream.info):
+                    rows[number] = stream.view
             for number in sorted(rows, reverse=True):
                 yield rows[number]
             below = page.least

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from loom.errors import Busy
 from loom.model import Query, State
 from loom.store.files import index as sparse
+from loom.store.files import members
 from loom.store.files.schema import SELECT, Row, connect, info_of
 from loom.store.places import LinePlace, Mark, Moment, place_of, sample
 
@@ -98,10 +99,8 @@ class CatalogReader:
     @readable()
     def page(self, query: Query, below: int) -> Page:
         """Return the newest matching streams numbered under `below`. Looks at WINDOW rows at most."""
-        wanted = [*ranges(query).values(), *filters(query)]
-        index = self._narrow(query)
-        least = 0 if index or not wanted else self._window(below)
-        conditions = [Condition("number < ? AND number >= ?", [below, least]), *wanted]
+        index, least, narrow = self._narrow(query, below)
+        conditions = [narrow, *ranges(query).values(), *filters(query)]
         found = self._db.execute(
             f"{SELECT} {f'INDEXED BY {index}' if index else 'NOT INDEXED'} "
             f"WHERE {' AND '.join(each.text for each in conditions)} ORDER BY number DESC LIMIT {PAGE}",
@@ -121,13 +120,20 @@ class CatalogReader:
         counted = self._db.execute(query, [json.dumps(but)])
         return [Total(State(state), number, size) for state, number, size in counted]
 
-    def _narrow(self, query: Query) -> str:
-        """Return an index that leaves the query WINDOW rows to look at or fewer, if there is one."""
-        for index, (text, parameters) in ranges(query).items():
-            few = f"SELECT 1 FROM streams INDEXED BY {index} WHERE {text} LIMIT {WINDOW + 1}"  # noqa: S608
-            if self._db.execute(f"SELECT count(*) FROM ({few})", parameters).fetchone() <= (WINDOW,):  # noqa: S608
-                return index
-        return ""
+    def _narrow(self, query: Query, below: int) -> tuple[str, int, Condition]:
+        """Return how a page looks at WINDOW rows or fewer: an index, the page's least number, a condition."""
+        rare = members.rarest(self._db, query.metadata, below) if query.metadata else None
+        within = ranges(query)
+        if rare is None or rare.size == members.CANDIDATES:
+            for index, (text, parameters) in within.items():
+                few = f"SELECT 1 FROM streams INDEXED BY {index} WHERE {text} LIMIT {WINDOW + 1}"  # noqa: S608
+                if self._db.execute(f"SELECT count(*) FROM ({few})", parameters).fetchone() <= (WINDOW,):  # noqa: S608
+                    return index, 0, Condition("number < ?", [below])
+        if rare is not None:
+            return "", rare.least, Condition(members.CANDIDATE, [rare.code, below, rare.least])
+        all_match = not (within or query.states or query.undigested or query.metadata)
+        least = 0 if all_match else self._window(below)
+        return "", least, Condition("number < ? AND number >= ?", [below, least])
 
     def _window(self, below: int) -> int:
         """Return the number that has WINDOW rows between it and `below`, 0 if there are fewer."""
@@ -160,16 +166,13 @@ def ranges(query: Query) -> dict[str, Condition]:
 
 
 def filters(query: Query) -> Iterator[Condition]:
-    """Yield the conditions that look at each row. That of metadata lets some rows pass that do not match."""
+    """Yield the conditions that look at each row. Those of metadata let some rows pass that do not match."""
     if query.states:
         yield Condition(f"state IN ({', '.join('?' * len(query.states))})", [*sorted(query.states)])
     if query.undigested:
         yield Condition("digest IS NULL", [])
-    for name, text in query.metadata:
-        # In JSON without escapes, a name, a string and a literal appear as they are.
-        literals = [f'"{name}"', *([] if text.startswith(("[", "{")) else [text])]
-        plain = " AND ".join(["instr(metadata, ?)"] * len(literals))
-        yield Condition(f"(instr(metadata, '\\') OR {plain})", [*literals])
+    for each in query.metadata:
+        yield Condition(members.MAY_HAVE, [members.code_of(*each)])
 
 
 def after_prefix(prefix: str) -> str:

@@ -52,6 +52,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER IF NOT EXISTS went AFTER DELETE ON streams
         BEGIN UPDATE facts SET value = value - old.size WHERE name = 'size'; END""",
     ),
+    (  # 6: the index of metadata; Catalog.fill_members adds the streams that are stored already
+        """CREATE TABLE IF NOT EXISTS members (
+            code INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (code, number)
+        ) WITHOUT ROWID""",
+        "INSERT OR IGNORE INTO facts SELECT 'unindexed', coalesce(max(number), 0) FROM streams",
+    ),
 )
 SCHEMA = len(MIGRATIONS)
 COLUMNS = (

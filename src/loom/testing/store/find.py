@@ -1,6 +1,7 @@
 """Listings and deadlines."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -145,6 +146,34 @@ class FindTests:
             ({"%": "linux"}, []),
         ]:
             assert await ids(store, metadata=tuple(wanted.items())) == expected
+
+    async def test_streams_are_found_by_the_metadata_that_they_have_now(self, store: Store) -> None:
+        """Also by one member of many, and by a member of no stream."""
+        many = json.dumps({f"key {number}": number for number in range(1000)})
+        for id, metadata in [
+            ("changed", '{"a": "old", "b": 1}'),
+            ("many", many),
+            ("deleted", '{"a": "old"}'),
+        ]:
+            await (await store.create(NewStream(id=id, metadata=metadata))).close(COMPLETE)
+        changed = await store.info("changed")
+        patch = Patch(metadata='{"a": "new", "b": 1}')
+        await store.change(changed.key, patch, version=changed.version)
+        await store.delete((await store.info("deleted")).key)
+        for wanted, expected in [
+            ([("a", "new")], ["changed"]),
+            ([("a", "old")], []),
+            ([("b", "1")], ["changed"]),
+            ([("a", "new"), ("b", "2")], []),
+            ([("a", "new"), ("a", "old")], []),
+            ([("key 999", "999")], ["many"]),
+            ([("key 999", "998")], []),
+            ([(f"key {number}", str(number)) for number in range(16)], ["many"]),
+        ]:
+            assert await ids(store, metadata=tuple(wanted)) == expected
+        assert await ids(store, metadata=(("b", "1"),), prefix="ch", states=frozenset({State.COMPLETE})) == [
+            "changed"
+        ]
 
     async def test_finding_can_be_left_early(self, store: Store) -> None:
         for number in range(5):
