@@ -308,9 +308,9 @@ async def test_idle_connection_is_closed_without_a_response():
         assert await silent.ended() == b""
 
 
-async def test_connection_ends_after_the_pipelined_requests_that_the_limit_allows():
+async def test_pipelined_requests_above_the_limit_are_read_later_and_answered():
     async with served(answering(200), pipelined=3) as dial:
         client = await dial()
         await client.send(GET * 20)
-        answers = await client.ended()
-        assert answers.count(b"HTTP/1.1 200") == 4
+        for _ in range(20):
+            assert (await client.answer()).status == 200

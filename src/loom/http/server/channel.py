@@ -35,6 +35,8 @@ class Channel:
         self.gone = False
         self.read_paused = False
         self.write_paused = False
+        self._held = False
+        self._progress: tuple[bytes | None, float] = None, 0.0  # what was acknowledged, and since when
         self.zero_copy = transport.get_extra_info("sslcontext") is None
         self.write = transport.write
         self._transport = transport
@@ -54,9 +56,19 @@ class Channel:
             self.read_paused = True
             self._transport.pause_reading()
 
+    def hold_reading(self, held: bool) -> None:
+        """Read nothing while `held`, whatever `resume_reading` says."""
+        if held == self._held:
+            return
+        self._held = held
+        if held:
+            self.pause_reading()
+        else:
+            self.resume_reading()
+
     def resume_reading(self) -> None:
         """Undo `pause_reading`."""
-        if self.read_paused:
+        if self.read_paused and not self._held:
             self.read_paused = False
             self._transport.resume_reading()
 
@@ -135,6 +147,16 @@ class Channel:
             self._transport.get_write_buffer_size() or _field(info, UNACKED) or _field(info, BYTES_UNSENT)
         )
         return info[BYTES_ACKED : BYTES_ACKED + 8] if pending else None
+
+    def is_stalled(self) -> bool:
+        """Return True if bytes are pending and the client has acknowledged none for too long.
+
+        Notices a change only from one call to the next.
+        """
+        acknowledged = self.acknowledged()
+        if acknowledged is None or acknowledged != self._progress[0]:
+            self._progress = acknowledged, self._loop.time()
+        return self._loop.time() - self._progress[1] > self._limits.unread_timeout
 
     def _tcp_info(self) -> bytes:
         info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)

@@ -6,20 +6,28 @@ rest of a request that is discarded. Of responses it knows only that they are fi
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 import httptools
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from loom.http.headers import Headers
-from loom.http.problem import problem
 from loom.http.server.channel import Channel
-from loom.http.server.cycle import Cycle, respond
+from loom.http.server.cycle import Cycle, refusing
 from loom.http.server.limits import Limits
-from loom.http.server.request import HEAD_TOO_LARGE, HEAD_TOO_SLOW, Refusal, expects_continue, read_head
+from loom.http.server.registry import Registry
+from loom.http.server.request import (
+    HEAD_TOO_LARGE,
+    HEAD_TOO_SLOW,
+    NO_MEMORY,
+    Refusal,
+    expects_continue,
+    read_head,
+)
 
 log = structlog.get_logger("loom")
 
@@ -34,39 +42,7 @@ class Phase(Enum):
 
 IDLE, HEAD, BODY = Phase.IDLE, Phase.HEAD, Phase.BODY
 
-
-class Registry:
-    """The open connections of one server, and the tasks that run its app."""
-
-    def __init__(self) -> None:
-        self.connections: set[Connection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self._emptied = asyncio.Event()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` as a task."""
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self._on_task_done)
-
-    def remove(self, connection: "Connection") -> None:
-        """Forget a closed connection."""
-        self.connections.discard(connection)
-        self._report_empty()
-
-    async def wait_empty(self) -> None:
-        """Wait until no connection is open and no task runs."""
-        while self.connections or self.tasks:
-            self._emptied.clear()
-            await self._emptied.wait()
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        self._report_empty()
-
-    def _report_empty(self) -> None:
-        if not self.connections and not self.tasks:
-            self._emptied.set()
+HEAD_END = b"\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
@@ -75,7 +51,7 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport
     channel: Channel
 
-    def __init__(self, app: ASGIApp, limits: Limits, registry: Registry) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, registry: "Registry[Connection]") -> None:
         self._app = app
         self._limits = limits
         self._registry = registry
@@ -88,6 +64,10 @@ class Connection(asyncio.Protocol):
         self._eof = False  # nothing more arrives
         self._discarding = False  # what still arrives is discarded
         self._discarded = 0
+        self._unread = b""  # not parsed yet, because requests wait
+        self.waiting = 0
+        """Bytes that wait for a response in front, or for the rest of a head."""
+        self._whole = False  # the latest response was sent as a whole
         self._unparsed = 0  # bytes since the parser's last callback: it may hold all of them
         self._timer: asyncio.TimerHandle | None = None
 
@@ -110,6 +90,8 @@ class Connection(asyncio.Protocol):
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unread = b""
+        self._count_waiting(0)
         self._registry.remove(self)
         self._disarm()
         self.channel.on_lost()
@@ -132,14 +114,26 @@ class Connection(asyncio.Protocol):
         self.channel.on_resume_writing()
 
     def data_received(self, data: bytes) -> None:
+        if self._unread:
+            data, self._unread = self._unread + data, b""
         while data and not self._discarding:
+            if len(self._cycles) > self._limits.pipelined and self._phase is IDLE:
+                self._unread, data = data, b""
+                break
+            # A request may end where this sequence does, and nowhere else but with a Content-Length. So a
+            # piece holds few requests, and the next is not parsed while too many wait.
+            end = data.find(HEAD_END) + len(HEAD_END)
+            room = end if end >= len(HEAD_END) else len(data)
             # A head goes to the parser in pieces, so that an endless one stops at the limit.
-            room = len(data) if self._phase is BODY else self._limits.head - self._unparsed
+            if self._phase is not BODY:
+                room = min(room, self._limits.head - self._unparsed)
             piece, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
             self._unparsed += len(piece)
             self._parse(piece)
             if self._unparsed >= self._limits.head:
                 self._refuse(HEAD_TOO_LARGE)
+        if self.waiting or self._phase is HEAD or len(self._cycles) > 1:
+            self._update_waiting()
         if self._discarding:
             self._discarded += len(data)
             if self._discarded > self._limits.discard:
@@ -159,8 +153,40 @@ class Connection(asyncio.Protocol):
     def check(self) -> None:
         """Close if the client is dead, which reading and writing may never notice."""
         expect_more = not self._cycles or not self._cycles[0].received
-        if self.channel.client_is_dead(expect_more=expect_more):
+        stalled = self._whole and self.channel.is_stalled()
+        if stalled or self.channel.client_is_dead(expect_more=expect_more):
             self.transport.abort()
+
+    def drop_waiting(self) -> None:
+        """Discard the requests that wait and all that arrives after them; refuse a head that is not whole.
+
+        The connection closes after the current response. A client may repeat what got no response.
+        """
+        if not self._cycles:
+            self._refuse(NO_MEMORY)
+        self._discarding = True
+        while len(self._cycles) > 1:
+            self._cycles.pop()
+        self._unread = b""
+        self._headers = []
+        self._disarm()
+        self._count_waiting(0)
+
+    # What waits.
+
+    def _update_waiting(self) -> None:
+        """Count what waits. Read on only if all was parsed: until then a disconnect must be noticed."""
+        size = len(self._unread)
+        if not self._discarding:
+            size += self._unparsed if self._phase is HEAD else 0
+            size += sum(cycle.size + cycle.buffered for cycle in islice(self._cycles, 1, None))
+        self.channel.hold_reading(bool(self._unread))
+        self._count_waiting(size)
+
+    def _count_waiting(self, size: int) -> None:
+        change, self.waiting = size - self.waiting, size
+        if change:
+            self._registry.count_waiting(change, self._limits.waiting)
 
     # Parsing, and what the parser reports.
 
@@ -206,8 +232,10 @@ class Connection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is HEAD:  # otherwise a trailer: dropped
+        if self._phase is HEAD and not self._discarding:  # otherwise a trailer: dropped
             self._headers.append((name.lower(), value.rstrip(b" \t")))
+            if len(self._headers) > self._limits.fields:
+                self._refuse(HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         if self._discarding:
@@ -218,11 +246,8 @@ class Connection(asyncio.Protocol):
             self._refuse(head)
         elif not parser.should_upgrade():
             self._phase = BODY
-            self._unparsed = 0
-            if len(self._cycles) > self._limits.pipelined:
-                self._discarding = True
-            else:
-                self._queue(self._app, self._origin | head, keep_alive=parser.should_keep_alive())
+            size, self._unparsed = self._unparsed, 0
+            self._queue(self._app, self._origin | head, size, keep_alive=parser.should_keep_alive())
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -237,7 +262,7 @@ class Connection(asyncio.Protocol):
 
     # Responses.
 
-    def _queue(self, app: ASGIApp, scope: Scope, *, keep_alive: bool) -> None:
+    def _queue(self, app: ASGIApp, scope: Scope, size: int = 0, *, keep_alive: bool) -> None:
         modern = scope["http_version"] == "1.1"
         cycle = Cycle(
             app,
@@ -247,6 +272,7 @@ class Connection(asyncio.Protocol):
             keep_alive=keep_alive and modern,
             expects_continue=modern and expects_continue(scope["headers"]),
         )
+        cycle.size = size
         self._cycles.append(cycle)
         if len(self._cycles) == 1:
             self._registry.start(cycle.run())
@@ -256,11 +282,15 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self._cycles.popleft()
+        self._whole = cycle.whole
         self.channel.resume_reading()
         if cycle.framing and not (cycle.keep_alive and cycle.received):
             self._close(clean=cycle.received)
         elif self._cycles:
             self._registry.start(self._cycles[0].run())
+            self._update_waiting()
+            if self._unread:
+                self.data_received(b"")
         elif self._discarding or self._eof:
             self._close(clean=False)
         else:
@@ -278,7 +308,7 @@ class Connection(asyncio.Protocol):
         # Before the target, the parser still has the method of the request before.
         method = "HEAD" if self._target and self._parser.get_method() == b"HEAD" else "GET"
         self._queue(
-            _refusing(refusal), {"method": method, "http_version": "1.1", "headers": []}, keep_alive=False
+            refusing(refusal), {"method": method, "http_version": "1.1", "headers": []}, keep_alive=False
         )
 
     def _close(self, *, clean: bool) -> None:
@@ -316,10 +346,3 @@ class Connection(asyncio.Protocol):
 def _address(transport: asyncio.Transport, name: str) -> tuple[str, int] | None:
     address = transport.get_extra_info(name)
     return (address[0], address[1]) if isinstance(address, tuple) else None
-
-
-def _refusing(refusal: Refusal) -> ASGIApp:
-    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        await respond(send, problem(*refusal))
-
-    return refuse

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable
 
 import structlog
-from starlette.types import ASGIApp, Message, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loom.errors import LoomError
 from loom.http.headers import Headers
 from loom.http.problem import problem, problem_of
 from loom.http.server.channel import Channel
+from loom.http.server.request import Refusal
 from loom.http.server.response import CONTINUE, LAST_CHUNK, Framing, make_chunk, make_head
 
 RECEIVE_BUFFER = 64 << 10
@@ -40,6 +41,10 @@ class Cycle:
     received = False
     disconnected = False
     finished = False
+    whole = False
+    """True if the response was sent as one whole, its end included."""
+    size = 0
+    """Bytes of the head."""
 
     def __init__(
         self,
@@ -58,7 +63,7 @@ class Cycle:
         self._on_finished = on_finished
         self._expects_continue = expects_continue
         self._parts: list[bytes] = []
-        self._buffered = 0
+        self.buffered = 0
         self._end_delivered = False
         self._unsent: list[bytes] = []  # the head, until the first part of the body
         self._left = 0  # of a Content-Length
@@ -70,8 +75,8 @@ class Cycle:
         """Keep a piece of the body. Pause reading while the app has not received the pieces before."""
         if not self.finished:
             self._parts.append(data)
-            self._buffered += len(data)
-            if self._buffered > RECEIVE_BUFFER:
+            self.buffered += len(data)
+            if self.buffered > RECEIVE_BUFFER:
                 self.channel.pause_reading()
             self._changed.set()
 
@@ -118,7 +123,7 @@ class Cycle:
                 return {"type": "http.disconnect"}
             self._changed.clear()
             await self._changed.wait()
-        parts, self._parts, self._buffered = self._parts, [], 0
+        parts, self._parts, self.buffered = self._parts, [], 0
         self.channel.resume_reading()
         self._end_delivered = self.received
         body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -177,6 +182,7 @@ class Cycle:
 
     def _send_body(self, body: bytes, more: bool) -> None:
         size = len(body)
+        self.whole = bool(self._unsent) and not more
         out, self._unsent = self._unsent, []
         if self.framing is CHUNKED:
             if 0 < size < SHARED_BELOW:
@@ -240,6 +246,15 @@ class Cycle:
         self._parts.clear()
         self._changed.set()
         self._on_finished(self)
+
+
+def refusing(refusal: Refusal) -> ASGIApp:
+    """Return an app that answers with `refusal`."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, problem(*refusal))
+
+    return refuse
 
 
 async def respond(send: Send, response: tuple[int, Headers, bytes]) -> None:

@@ -16,14 +16,22 @@ class Limits:
     """Time from the first byte of a request to the end of its headers."""
     idle_timeout: float = 75.0
     """Time between two requests, and before the first."""
-    pipelined: int = 32
-    """Requests that may wait for the current response. With more, the connection closes after these."""
+    fields: int = 256
+    """Number of headers of a request. Each costs more memory than its bytes."""
+    pipelined: int = 2
+    """Requests that may wait for the current response. Once more arrive, nothing more is read."""
+    waiting: int = 32 << 20
+    """Size of all that waits for a response in front or for the rest of a head, of all connections together.
+    Above it, the connection that holds most loses what waits."""
     discard: int = 64 << 20
     """Size of request data that is discarded after a response that did not wait for it."""
     discard_timeout: float = 30.0
     """Time for which such data is discarded."""
     dead_timeout: float = 60.0
     """Time without any packet from the client while it owes an acknowledgement."""
+    unread_timeout: float = 30.0
+    """Time without an acknowledged byte of a response that was sent as a whole, such as an error or JSON.
+    Other responses may be read as slowly as the client likes."""
     dead_check: float = 5.0
     """Interval of the checks for dead clients."""
     stalled_timeout: float = 2.0

@@ -19,6 +19,7 @@ class Refusal(NamedTuple):
 HEAD_TOO_LARGE = Refusal(
     431, "head_too_large", "The request line and headers, or the trailers, are too large."
 )
+NO_MEMORY = Refusal(503, "busy", "The requests that wait take too much memory; retry later.")
 HEAD_TOO_SLOW = Refusal(408, "head_too_slow", "The request's headers took too long.")
 
 

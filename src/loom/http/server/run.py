@@ -11,8 +11,9 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from loom.errors import ConfigError
-from loom.http.server.connection import Connection, Registry
+from loom.http.server.connection import Connection
 from loom.http.server.limits import Limits
+from loom.http.server.registry import Registry
 
 BACKLOG = 2048
 GRACE = 1.0
@@ -73,7 +74,7 @@ class Server:
         tls: ssl.SSLContext | None = None,
         listening: socket.socket | None = None,
     ) -> None:
-        self.registry = Registry()
+        self.registry = Registry[Connection]()
         self._app = app
         self._limits = limits or Limits()
         self._tls = tls
