@@ -101,14 +101,33 @@ async def test_unsent_bytes_are_spooled_and_sent_later(tmp_path):
         code, err = await process.ended()
     assert code == SPOOLED
     assert str(tmp_path / "spool") in err
-    code, _, _ = await run("loom", "push", "--resume", *spool, "--patience", "0")
+    at = {"LOOM_SERVER": "http://127.0.0.1:1"}
+    code, _, err = await run("loom", "push", "--resume", *spool, "--patience", "0", env=at)
     assert code == LOST
+    assert f"The rest is still in {tmp_path / 'spool'}." in err
     async with served() as server:
         code, out, err = await run("loom", "push", "--resume", *spool, "--server", server.url)
         assert (code, out, err) == (OK, "s: 9 bytes are stored.\n", "")
         head, body = await server.get("/stream/s")
         assert (body, head["x-stream-state"]) == (b"kept safe", "complete")
-        assert await run("loom", "push", "--resume", *spool, "--server", server.url) == (OK, "", "")
+        code, out, err = await run("loom", "push", "--resume", *spool, "--server", server.url)
+        assert (code, out, err) == (OK, "", f"loom push: Nothing to send in {tmp_path / 'spool'}.\n")
+
+
+async def test_nothing_to_send_is_reported_with_the_directory(tmp_path):
+    code, out, err = await run("loom", "push", "--resume", env={"XDG_STATE_HOME": str(tmp_path)})
+    assert (code, out, err) == (OK, "", f"loom push: Nothing to send in {tmp_path}/loom/spool.\n")
+    _, out, _ = await run("loom", "push", "--help")
+    assert "~/.local/state/loom/spool" in out.replace("\n", " ")
+
+
+async def test_a_push_that_gives_up_without_a_spool_says_what_is_lost():
+    async with program("loom", "push", "--patience", "0", "--server", "http://127.0.0.1:1", "s") as process:
+        process.write(b"some bytes")
+        await process.end_input()
+        code, err = await process.ended()
+    assert code == LOST
+    assert "10 bytes that were read are not stored. With --spool DIR they are kept" in err
 
 
 async def test_ctrl_c_leaves_a_stream_that_is_not_complete():

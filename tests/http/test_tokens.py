@@ -175,3 +175,15 @@ async def test_an_expired_token_cuts_readers_but_not_producers(serve: Serve):
     assert await producer.body() == b""
     wire = await loom.get("/stream/s", authorization="Bearer root")
     assert await wire.body() == b"after the end"
+
+
+async def test_a_refusal_names_the_missing_scope_or_what_the_token_covers(loom: Loom):
+    for token, method, target, detail in [
+        ("writes-a", "POST", "/stream/b/1", "This token covers the prefix a/ only."),
+        ("reads-a", "POST", "/stream/a/new", "This token does not have the scope write."),
+    ]:
+        wire = await loom.ask(method, target, b"", authorization=f"Bearer {token}")
+        assert (wire.head.status, json.loads(await wire.body())["detail"]) == (403, detail)
+    _, signed = await sign(loom, "root", scopes=["write"], id="one", expires_in=60)
+    wire = await loom.ask("POST", "/stream/two", b"", authorization=f"Bearer {signed['token']}")
+    assert json.loads(await wire.body())["detail"] == "This token covers the stream one only."

@@ -144,6 +144,11 @@ class Listener:
         self._taken.append(writer)
         self._peers.put_nowait(Peer(reader, writer))
 
+    @property
+    def accepted(self) -> int:
+        """How many connections were opened."""
+        return len(self._taken)
+
     async def accept(self) -> Peer:
         """The next connection."""
         return await self._peers.get()

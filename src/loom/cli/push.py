@@ -15,7 +15,7 @@ from loom.cli import exit_codes, options, sending
 from loom.cli.command import Stop, declare, tell
 from loom.cli.sending import Arguments
 from loom.cli.target import Target, resolve
-from loom.errors import LoomError
+from loom.errors import ConfigError, LoomError
 
 if TYPE_CHECKING:
     from loom.client import spool
@@ -33,7 +33,11 @@ FILE_BUFFER = 8 << 20
 )
 @click.argument("id", required=False, metavar="[ID]", type=options.stream_id)
 @click.argument("file", required=False, metavar="[FILE]")
-@click.option("--resume", is_flag=True, help="Send what is in the spool.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Send what is in the spool directory: that of --spool, or ~/.local/state/loom/spool.",
+)
 @sending.shared
 @sending.reporting_interrupt
 def command(id: str | None, file: str | None, resume: bool, arguments: Arguments) -> int:
@@ -72,8 +76,14 @@ def _push(id: str, arguments: Arguments, target: Target, fd: int) -> int:
             parts = sending.push_options(arguments)
             await push(session, id, read_chunks(fd), on_progress=reporter, **parts)
 
-    with sending.reporter(PROG, total) as reporter:
-        asyncio.run(work(reporter))
+    try:
+        with sending.reporter(PROG, total) as reporter:
+            asyncio.run(work(reporter))
+    except LoomError as error:
+        if lost := sending.unsent(error):
+            tell(PROG, str(error))
+            raise Stop(exit_codes.of(error), lost) from None
+        raise
     return exit_codes.OK
 
 
@@ -83,14 +93,22 @@ def _resume(arguments: Arguments, target: Target) -> int:
 
     code = exit_codes.OK
     directory: Path = arguments.spool or spool.default_directory()
-    for path in spool.find(directory):
-        try:
-            with spool.open_file(path) as file:
-                _resume_one(arguments, target, file)
-                path.unlink()
-        except LoomError as error:
-            tell(PROG, str(error))
-            code = exit_codes.of(error)
+    paths = spool.find(directory)
+    if not paths:
+        tell(PROG, f"Nothing to send in {directory}.")
+    try:
+        for path in paths:
+            try:
+                with spool.open_file(path) as file:
+                    _resume_one(arguments, target, file)
+                    path.unlink()
+            except LoomError as error:
+                tell(PROG, str(error))
+                code = exit_codes.of(error)
+    except KeyboardInterrupt:
+        raise Stop(exit_codes.INTERRUPTED, f"Interrupted. The rest is still in {directory}.") from None
+    if code != exit_codes.OK:
+        tell(PROG, f"The rest is still in {directory}.")
     return code
 
 
@@ -100,10 +118,15 @@ def _resume_one(arguments: Arguments, target: Target, file: "spool.SpoolFile") -
     from loom.client.session import Session
 
     left = file.remainder
-    server = target.server if arguments.server else left.server
 
     async def work(reporter: sending.Reporter) -> None:
-        async with Session(server, token=target.token, proxy=target.proxy) as session:
+        async with Session(target.server, token=target.token, proxy=target.proxy) as session:
+            # The file chooses no server: the token would go there.
+            if not arguments.server and session.name != left.server:
+                raise ConfigError(
+                    f"The bytes of {left.id} are for {left.server}, and the configured server is "
+                    f"{session.name}: give --server URL to choose one."
+                )
             await resume(session, file, pace=Pace(patience=arguments.patience), on_progress=reporter)
 
     with sending.reporter(PROG, left.size) as reporter:

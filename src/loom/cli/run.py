@@ -157,6 +157,8 @@ async def _push(
         tell(PROG, f"The stream is not complete: {reason}.")
     except LoomError as error:
         tell(PROG, f"The stream is not complete: {error}")
+        if lost := sending.unsent(error):
+            tell(PROG, lost)
     finally:
         output.close()
 

@@ -13,6 +13,7 @@ from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop, tell
 from loom.cli.running import is_terminal, progress_bar
 from loom.cli.terminal import printable
+from loom.errors import LoomError
 
 if TYPE_CHECKING:
     from loom.client.push import PushProgress
@@ -64,7 +65,7 @@ OPTIONS = (
         "--spool",
         metavar="DIR",
         type=click.Path(path_type=Path),
-        help="Directory for bytes that could not be sent.",
+        help="Directory for bytes that could not be sent; without it they are lost.",
     ),
     click.option(
         "--max-buffer",
@@ -110,6 +111,19 @@ def reporting_interrupt(function: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def unsent(error: LoomError) -> str:
+    """Return a sentence about the bytes that a push read and could not send; empty if none are lost."""
+    from loom.client.errors import ClientError
+
+    # A server that refused the stream would refuse the kept bytes, too.
+    if not (isinstance(error, ClientError) and error.temporary and error.unsent):
+        return ""
+    return (
+        f"{error.unsent} bytes that were read are not stored. With --spool DIR they are kept, and "
+        "`loom push --resume` sends them."
+    )
+
+
 def push_options(arguments: Arguments) -> dict[str, Any]:
     """Return the arguments as those of `client.producing.push`."""
     from loom.client.producing import Keeping
@@ -149,7 +163,7 @@ class Reporter:
             return
         self._attempts += 1
         if self._attempts == 2:
-            self.say(f"{progress.trouble} Retrying; no bytes are lost.")
+            self.say(f"{progress.trouble} Retrying; unsent bytes are kept meanwhile.")
 
     def say(self, sentence: str) -> None:
         """Write a line to standard error."""

@@ -31,6 +31,8 @@ class ClientError(LoomError):
     code = "client"
     status = 0
     temporary = False
+    unsent = 0
+    """After a failed push: bytes of its input that were read and are neither stored nor kept."""
 
 
 class InvalidRequest(ClientError, ValueError):

@@ -62,6 +62,7 @@ async def push(
             await work.run()
         except ClientError as error:
             if keeping.spool is None:
+                error.unsent = buffer.size
                 raise
             # The spool file replaces the stream: it needs the whole input.
             buffer.lift_limit()
@@ -184,7 +185,7 @@ async def _locate(uploads: Uploads, known: UploadState, size: int, pace: Pace) -
 
 def _remainder(session: Session, id: str, creation: Creation, work: Push, buffer: Buffer) -> spool.Remainder:
     return spool.Remainder(
-        server=str(session.server.with_user(None)),  # without the password
+        server=session.name,
         id=id,
         key=work.state.key if work.state else None,
         epoch=work.state.epoch if work.state else 0,

@@ -122,6 +122,11 @@ class Session:
         if http is not None:
             await http.close()
 
+    @property
+    def name(self) -> str:
+        """The URL of the server, without a user and a password."""
+        return str(self.server.with_user(None))
+
     def url(self, path: str, query: Mapping[str, str] | None = None) -> URL:
         """Return the URL of `path`, which is percent-encoded."""
         url = self.server.with_path(f"{self.server.raw_path.rstrip('/')}{path}", encoded=True)

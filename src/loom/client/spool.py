@@ -2,17 +2,21 @@
 
 A file is one line of JSON, which says to which stream and offset the bytes belong, followed by the bytes. It
 appears atomically (written under another name, flushed, renamed) and is removed once everything is sent.
+
+Files that another user owns or can write are refused: they would send what that user chose, with our token.
 """
 
+import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, get_args, get_origin, get_type_hints
 
 from loom.client.files import in_thread, read_chunks
 from loom.errors import LoomError
@@ -51,6 +55,21 @@ class Remainder:
     idempotency_key: str
     ttl: int | None = None
 
+    @classmethod
+    def of(cls, members: Any) -> Self:
+        """Return the remainder that a JSON value stands for. Raises TypeError and ValueError."""
+        remainder = cls(**members)
+        for name, hint in get_type_hints(cls).items():
+            kinds = tuple(get_origin(each) or each for each in get_args(hint) or (hint,))
+            if not isinstance(getattr(remainder, name), kinds):
+                raise TypeError(name)
+        sent = [remainder.key, remainder.digest, remainder.idempotency_key, remainder.content_type]
+        if not all(each.isascii() and each.isprintable() for each in [*sent, remainder.metadata] if each):
+            raise ValueError("header")
+        if not 0 <= remainder.offset <= remainder.size:
+            raise ValueError("offset")
+        return remainder
+
     @property
     def name(self) -> str:
         """The name of the file: the same for the same push."""
@@ -83,8 +102,17 @@ async def save(directory: Path, remainder: Remainder, chunks: AsyncIterable[byte
 
 
 def find(directory: Path) -> list[Path]:
-    """Return the spool files in a directory, oldest first."""
-    return sorted(directory.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
+    """Return the spool files in a directory, oldest first; none if it does not exist. Raises SpoolError."""
+    try:
+        with os.scandir(directory) as entries:
+            found = [each for each in entries if each.name.endswith(SUFFIX)]
+        return [
+            Path(each) for each in sorted(found, key=lambda each: each.stat(follow_symlinks=False).st_mtime)
+        ]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SpoolError(f"The directory {directory} cannot be read: {error.strerror}.") from error
 
 
 class SpoolFile:
@@ -110,9 +138,10 @@ class SpoolFile:
 def open_file(path: Path) -> SpoolFile:
     """Open a spool file and lock it. Raises SpoolError, also if another process is sending it."""
     try:
-        file = path.open("rb", buffering=0)
+        file = open(path, "rb", buffering=0, opener=_open)  # noqa: SIM115
     except OSError as error:
-        raise SpoolError(f"{path} cannot be read: {error.strerror}.") from error
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise SpoolError(f"{path} cannot be read: {reason}.") from error
     try:
         return SpoolFile(file, _read_header(file, path))
     except BaseException:
@@ -120,17 +149,34 @@ def open_file(path: Path) -> SpoolFile:
         raise
 
 
+def _open(path: str, flags: int) -> int:
+    """Open a file that only this user can have written. Raises SpoolError."""
+    # Without O_NONBLOCK, a FIFO would wait for a writer.
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    status, fault = os.fstat(fd), ""
+    if not stat.S_ISREG(status.st_mode):
+        fault = "is not a regular file"
+    elif status.st_uid != os.geteuid():
+        fault = "belongs to another user and is not sent"
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        fault = "can be written by other users and is not sent; check it, then run chmod go-w"
+    if fault:
+        os.close(fd)
+        raise SpoolError(f"{path} {fault}.")
+    return fd
+
+
 def _read_header(file: IO[bytes], path: Path) -> Remainder:
     """Read the line of JSON. The file's position is then at the first of the bytes."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         line, end, _ = os.pread(file.fileno(), MAX_HEADER_BYTES, 0).partition(b"\n")
-        remainder = Remainder(**json.loads(line))
+        remainder = Remainder.of(json.loads(line))
         length = file.seek(0, os.SEEK_END) - len(line) - len(end)
         file.seek(len(line) + len(end))
     except BlockingIOError:
         raise SpoolError(f"{path} is being sent by another process.") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise SpoolError(f"{path} is not a spool file.") from error
     if length != remainder.size - remainder.offset:
         raise SpoolError(f"{path} was truncated.")

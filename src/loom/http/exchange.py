@@ -91,7 +91,11 @@ class Exchange(HTTPConnection):
         if id is not None and id not in self.principal.ids and self.scope["method"] != "POST":
             audit_refusal(self.scope, "outside_prefix")
             raise StreamNotFound(id)
-        raise Forbidden(f"This token does not have the scope {action} for this request.")
+        if self.principal.may(action):
+            ids = self.principal.ids
+            covered = f"the stream {ids.exact}" if ids.prefix is None else f"the prefix {ids.prefix}"
+            raise Forbidden(f"This token covers {covered} only.")
+        raise Forbidden(f"This token does not have the scope {action}.")
 
     def audit(self, event: str, **fields: object) -> None:
         """Log an event of the audit channel that this request caused."""
