@@ -34,7 +34,7 @@ async def test_standard_input_is_followed_live_and_replayed():
         assert head["x-stream-state"] == "complete"
 
 
-async def test_a_file_is_sent_and_replaces_when_asked(tmp_path):
+async def test_a_file_is_sent_and_force_replaces_a_stream(tmp_path):
     data = os.urandom(20_000_000)
     (tmp_path / "file").write_bytes(data)
     async with served() as server:
@@ -65,7 +65,7 @@ async def test_ttl_is_sent_at_creation_and_kept_in_the_spool(tmp_path):
             assert lasts == (seconds and pytest.approx(seconds, abs=1))
 
 
-async def test_a_wrong_token_ends_it_at_once_though_input_stays_open():
+async def test_a_wrong_token_ends_the_command_immediately_while_input_stays_open():
     async with served("--tokens", "right-token-of-the-test") as server:
         async with program(
             "loom", "push", "s", env={"LOOM_SERVER": server.url, "LOOM_TOKEN": "no"}

@@ -91,7 +91,7 @@ async def test_cat_writes_every_byte(loom: Loom, env):
     assert await cat(env, "-n", "--offset=299990", "a/b") == (0, data[-10:], "")
 
 
-async def test_cat_resumes_where_the_network_cut(loom: Loom, env, between):
+async def test_cat_resumes_at_the_byte_where_the_network_failed(loom: Loom, env, between):
     data = os.urandom(2 << 20)
     await loom.stored("/stream/a", data)
     storm = Storm(11, cuts=30, up=100_000, down=300_000, stalls=0)
@@ -354,7 +354,7 @@ async def test_rm_deletes_ids_or_a_prefix(loom: Loom, env, terminal):
     assert [each.id async for each in loom.store.find(Query())] == ["c"]
 
 
-async def test_spy_shows_what_is_sent(loom: Loom, env):
+async def test_spy_shows_sent_bytes(loom: Loom, env):
     async with program("loom", "spy", env=env) as running:
         seen = ""
         while not seen:  # joining prints nothing

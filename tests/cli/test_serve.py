@@ -108,7 +108,7 @@ async def test_large_binary_input_is_stored_whole_and_replaced_with_force():
         assert (await server.get("/stream/big"))[1] == data
 
 
-async def test_conflict_and_wrong_token_end_stream_although_its_input_stays_open():
+async def test_conflict_and_wrong_token_end_stream_while_its_input_stays_open():
     async with served("--tokens", "right-token-of-the-test,other-token-of-the-test") as server:
         right = {"LOOM_TOKEN": "right-token-of-the-test"}
         assert await push(server, "s", b"x", env=right) == (OK, "")

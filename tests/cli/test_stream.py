@@ -100,7 +100,7 @@ async def test_token_comes_from_the_environment_and_proxies_do_not(listener):
         ("400 Bad Request", REFUSED),
     ],
 )
-async def test_refusal_is_seen_while_sending_and_ends_it_though_input_stays_open(listener, status, code):
+async def test_refusal_while_sending_ends_the_command_while_input_stays_open(listener, status, code):
     async with program("stream", listener.url, "s") as process:
         peer = await listener.accept()
         await peer.head()

@@ -36,7 +36,7 @@ def client(url):
         yield client
 
 
-def test_what_is_pushed_is_read(client: Client, tmp_path):
+def test_pushed_bytes_are_read(client: Client, tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"from a file")
     assert client.push("a", b"bytes\nlast", metadata={"n": 1}) == 10
@@ -65,7 +65,7 @@ def public(kind):
     return {name: value for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
 
 
-def test_its_methods_have_the_arguments_types_and_documentation_of_the_async_client():
+def test_methods_have_the_arguments_types_and_documentation_of_the_async_client():
     assert public(Client).keys() - {"run"} == public(AsyncClient).keys()
     for name, method in (public(AsyncClient) | {"__init__": AsyncClient.__init__}).items():
         ours = getattr(Client, name)
@@ -80,7 +80,7 @@ def test_its_methods_have_the_arguments_types_and_documentation_of_the_async_cli
             assert given.return_annotation == (Following if result is Reading else result), name
 
 
-def test_a_program_may_exit_without_closing_it_and_a_child_needs_its_own(url):
+def test_a_program_may_exit_without_closing_the_client_and_a_child_needs_its_own(url):
     program = """
 import os, sys
 from loom.client import Client
@@ -99,7 +99,7 @@ assert client.read("a") == b"text"
     subprocess.run([sys.executable, "-W", "ignore", "-c", program, url], check=True, timeout=30)
 
 
-def test_every_thread_may_use_it_and_close_cancels_all_calls(url):
+def test_every_thread_may_use_the_client_and_close_cancels_all_calls(url):
     client = Client(url)
     client.push("a", b"text")
     read, ended = [], []

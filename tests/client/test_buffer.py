@@ -39,7 +39,7 @@ async def drained(buffer: Buffer, offset: int, most: int) -> bytes:
 
 @given(PIECES, st.integers(0, 2 * PAGE_BYTES), st.integers(1000, 2 * PAGE_BYTES), st.data())
 @settings(max_examples=30)
-def test_what_is_read_is_what_was_appended(pieces, start, most, draw):
+def test_appended_bytes_are_read_unchanged(pieces, start, most, draw):
     async def check():
         buffer = Buffer(start=start, memory=PAGE_BYTES)
         try:

@@ -280,7 +280,7 @@ async def test_a_deleted_stream_ends_the_push(loom: Loom):
 
 
 @ONE_STORE
-async def test_a_stream_that_exists_is_refused_and_replaced_when_asked(loom: Loom):
+async def test_an_existing_stream_is_refused_and_force_replaces_it(loom: Loom):
     await loom.stored("/stream/s", b"first")
     async with Session(loom.url) as session:
         with pytest.raises(Conflict):
@@ -299,7 +299,7 @@ async def test_a_wrong_token_is_not_retried(serve: Serve):
     assert watch.troubles == []
 
 
-async def test_an_input_that_fails_is_sent_up_to_there_and_never_complete(loom: Loom):
+async def test_an_input_that_fails_is_sent_up_to_the_failure_and_never_complete(loom: Loom):
     source = Input()
     async with Session(loom.url) as session:
         pushing = start(session, source)

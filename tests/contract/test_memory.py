@@ -212,7 +212,7 @@ async def test_bytes_appended_in_a_callback_of_the_commit_that_ends_their_writer
     assert reader.data == b"bytes"
 
 
-async def test_failed_store_notifies_everyone_and_shows_nothing_more(store: MemoryStore):
+async def test_failed_store_notifies_all_users_and_shows_nothing_more(store: MemoryStore):
     writer = await stream(store, "a", b"durable ")
     reader, lost = await follow(store, writer.key), losses(writer)
     stopped = await asked(store.wait_stopped())

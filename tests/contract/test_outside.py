@@ -41,7 +41,7 @@ def test_a_store_outside_the_repository_passes_the_suite(tmp_path: Path):
     assert int(summary.split(" passed")[0].split()[-1]) > 200
 
 
-def test_a_store_that_forgets_fails_the_tests_of_durability_and_shows_the_values(tmp_path: Path):
+def test_a_store_that_loses_data_fails_the_durability_tests_and_shows_the_values(tmp_path: Path):
     out = run(tmp_path, FORGETFUL, "-k", "the_size_is_the_same_after_a_restart")
     assert "assert 0 == 300008" in out
     assert "1 failed" in out

@@ -44,7 +44,7 @@ def samples() -> dict[str, str]:
     }
 
 
-def test_every_metric_it_uses_exists(expressions, samples):
+def test_every_metric_of_the_dashboard_exists(expressions, samples):
     used = {name for text in expressions for name in NAME.findall(text)}
     assert used <= samples.keys(), used - samples.keys()
 
@@ -54,7 +54,7 @@ def test_every_metric_of_ours_is_shown(expressions, samples):
     assert {family for family in samples.values() if family.startswith("loom_")} <= shown
 
 
-def test_it_groups_by_labels_that_are_there(expressions):
+def test_panels_group_by_existing_labels(expressions):
     source = (Path(__file__).parents[2] / "src" / "loom" / "metrics.py").read_text()
     grouped = {name for text in expressions for found in LABELS.findall(text) for name in found.split(", ")}
     for name in grouped - {"le", "instance"}:

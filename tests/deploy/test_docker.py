@@ -28,7 +28,7 @@ def of(instructions: list[tuple[str, str]], name: str) -> list[str]:
     return [text for instruction, text in instructions if instruction == name]
 
 
-def test_what_is_copied_is_there_and_sent_to_the_builder(instructions):
+def test_copied_files_exist_and_are_sent_to_the_builder(instructions):
     sent = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for text in of(instructions, "COPY"):
         if "--from=" not in text:
@@ -37,7 +37,7 @@ def test_what_is_copied_is_there_and_sent_to_the_builder(instructions):
                 assert any(fnmatch(source, each) for each in sent), source
 
 
-def test_image_runs_as_nobody_in_particular_and_is_of_a_named_version(instructions):
+def test_image_runs_without_root_and_names_its_base_version(instructions):
     assert of(instructions, "USER") == ["65532:65532"]
     assert all(re.match(r"python:3\.\d+-slim", text) for text in of(instructions, "FROM"))
     assert json.loads(of(instructions, "ENTRYPOINT")[0]) == ["loom", "serve"]
@@ -51,7 +51,7 @@ def test_variables_are_settings(instructions):
     assert given <= VARIABLES
 
 
-async def test_health_check_tells_a_server_that_is_there_from_one_that_is_not(instructions, tmp_path: Path):
+async def test_health_check_succeeds_only_while_a_server_is_ready(instructions, tmp_path: Path):
     [text] = of(instructions, "HEALTHCHECK")
     [_, code] = text.split("CMD ", 1)
     program, *arguments = json.loads(code)

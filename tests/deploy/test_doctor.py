@@ -99,7 +99,9 @@ def broken(report: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [None, *PROXIES])
-async def test_nothing_is_broken_on_the_direct_path_and_behind_the_examples(name, server, tmp_path, tool):
+async def test_nothing_is_broken_on_the_direct_path_and_through_the_example_proxies(
+    name, server, tmp_path, tool
+):
     if name is None:
         code, report = await doctor(server.port, "--silence", "0.5")
     else:

@@ -153,7 +153,7 @@ def proxy(request: pytest.FixtureRequest, tool) -> tuple[str, str]:
     return request.param, tool(request.param)
 
 
-async def test_live_log_comes_line_by_line_both_ways(proxy, server: Server, tmp_path: Path):
+async def test_live_log_passes_line_by_line_in_both_directions(proxy, server: Server, tmp_path: Path):
     async with proxied(proxy, server.port, tmp_path) as port:
         creating = await Wire.open("127.0.0.1", port)
         await creating.request("POST", "/stream/log", b"", upload_complete="?0")
@@ -184,7 +184,7 @@ async def test_live_log_comes_line_by_line_both_ways(proxy, server: Server, tmp_
             await wire.close()
 
 
-async def test_large_upload_over_a_slow_way_is_the_same_at_both_ends(proxy, server: Server, tmp_path: Path):
+async def test_large_upload_over_a_slow_path_is_the_same_at_both_ends(proxy, server: Server, tmp_path: Path):
     block = os.urandom(MIB)
     sent, got = hashlib.sha256(), hashlib.sha256()
     async with slow_way(server.port) as slow, proxied(proxy, slow, tmp_path) as port:

@@ -43,7 +43,7 @@ def test_service_is_hardened(units: Path, tool):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_server_takes_the_socket_it_is_handed_and_tells_when_it_is_ready_and_stops(tmp_path: Path):
+def test_server_uses_the_passed_socket_and_notifies_ready_and_stopping(tmp_path: Path):
     said = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     said.settimeout(20)
     with said, socket.create_server(("127.0.0.1", 0)) as listening:
@@ -87,7 +87,7 @@ def test_anything_but_a_listening_socket_is_refused_in_a_sentence(tmp_path: Path
     assert "systemd" in done.stderr.splitlines()[-1]
 
 
-def test_a_socket_handed_to_another_process_is_left_alone(monkeypatch):
+def test_a_socket_passed_to_another_process_is_left_alone(monkeypatch):
     from loom.cli.systemd import inherited
 
     environ = {"LISTEN_PID": str(os.getppid()), "LISTEN_FDS": "1"}

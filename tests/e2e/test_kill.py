@@ -148,7 +148,7 @@ async def all_states(server: Server, streams: list[Stream], unfinished: set[str]
 
 
 @pytest.mark.timeout(180)
-async def test_what_clients_learned_holds_after_kill_9(serve: Serve):
+async def test_everything_reported_to_clients_is_true_after_kill_9(serve: Serve):
     rng = random.Random(SEED)
     rounds: list[list[Stream]] = []
     counts: Counter[str] = Counter()

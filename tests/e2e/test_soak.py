@@ -163,7 +163,7 @@ class Soak:
 
 
 @pytest.mark.timeout(SECONDS + 120)
-async def test_a_minute_of_everything_leaves_nothing_behind(serve: Serve):
+async def test_a_minute_of_all_operations_leaks_nothing(serve: Serve):
     server = await serve(program=TRACED, resume_window=WINDOW, log_level="warning")
     rng = random.Random(SEED)
     listening = server.descriptors["socket"]

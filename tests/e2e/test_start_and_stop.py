@@ -14,7 +14,7 @@ SHUTDOWN_SECONDS = 3
 
 
 @pytest.mark.parametrize("data", ["new", "old"])
-async def test_first_response_comes_within_a_second_of_the_start(serve: Serve, data: str):
+async def test_first_response_arrives_within_a_second_of_the_start(serve: Serve, data: str):
     if data == "old":
         await (await serve()).kill()
     began = time.monotonic()

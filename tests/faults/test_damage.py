@@ -48,7 +48,7 @@ async def verify(data, *options):
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_verify_names_every_stream_that_was_harmed_and_no_other(tmp_path, run):
+async def test_verify_names_every_damaged_stream_and_no_other(tmp_path, run):
     data, names = tmp_path / "data", [*HARM, "good"]
     server = await run(data)
     await stored(server, names)
@@ -85,7 +85,7 @@ async def test_verify_after_a_kill_replays_the_log_first(tmp_path, run):
     assert said.startswith(f"1 streams, {SIZE} bytes: 0 damaged, ")
 
 
-async def test_verify_of_what_is_no_data_directory_says_so_and_makes_none(tmp_path):
+async def test_verify_refuses_another_directory_and_creates_nothing(tmp_path):
     code, _, said = await verify(tmp_path / "other")
     assert code == CANNOT
     assert "is not a data directory" in said
@@ -93,7 +93,7 @@ async def test_verify_of_what_is_no_data_directory_says_so_and_makes_none(tmp_pa
 
 
 @pytest.mark.parametrize("harm", HARM)
-async def test_a_running_server_finds_damage_and_serves_it_no_more(harm, tmp_path, run):
+async def test_a_running_server_finds_damage_and_stops_serving_the_stream(harm, tmp_path, run):
     data = tmp_path / "data"
     server = await run(data)
     await stored(server, ["bad", "good"])

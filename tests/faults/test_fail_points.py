@@ -65,7 +65,7 @@ async def test_a_failure_that_could_lose_bytes_stops_the_server(case, tmp_path, 
 
 @pytest.mark.parametrize("case", GOES_ON, ids=in_words)
 @within(TURNS)
-async def test_a_full_disk_at_one_place_stops_nobody_else(case, tmp_path, run):
+async def test_a_full_disk_at_one_operation_affects_no_other_stream(case, tmp_path, run):
     for turn in range(rounds(TURNS)):
         world, server, struck = await fails(case, tmp_path / f"{turn}", run, turn)
         living = asyncio.create_task(world.live(server))
@@ -102,7 +102,7 @@ async def fails(case, data, run, turn):
 
 @pytest.mark.parametrize("nth", [1, 4])
 @pytest.mark.parametrize("case", AT_START, ids=in_words)
-async def test_a_start_that_fails_says_so_and_leaves_all_to_the_next(case, nth, tmp_path, run, seed):
+async def test_a_failed_start_is_reported_and_loses_nothing_for_the_next(case, nth, tmp_path, run, seed):
     data, world = tmp_path / "data", World(seed)
     for _ in range(2):  # the first start of all, and one that has a log to replay
         operation, prefix = case

@@ -14,7 +14,7 @@ KILLS = 20
 
 
 @within(KILLS)
-async def test_readers_go_on_through_kills_and_no_byte_they_saw_changes(tmp_path, run, seed):
+async def test_readers_resume_after_kills_and_no_byte_they_received_changes(tmp_path, run, seed):
     rng, world = random.Random(seed), World(seed)
     for _ in range(rounds(KILLS)):
         server = await run(tmp_path / "data")

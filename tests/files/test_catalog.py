@@ -66,7 +66,7 @@ def test_one_transaction_deletes_a_stream_and_stores_another_of_its_id(catalog):
     assert catalog.unfinished() == [(3, info(3, "b", State.LIVE))]
 
 
-def test_a_transaction_that_fails_leaves_nothing_and_can_be_given_again(catalog):
+def test_a_transaction_that_fails_changes_nothing_and_can_be_repeated(catalog):
     catalog.store([(1, info(1, "a"))], [], 1)
     with pytest.raises(sqlite3.IntegrityError):
         catalog.store([(2, info(2, "b")), (3, info(3, "a"))], [], 3, checkpoint=7)
@@ -113,7 +113,7 @@ def test_pages_go_from_the_newest_to_the_oldest_without_gap(catalog):
     reader.close()
 
 
-def test_a_page_looks_at_few_rows_whatever_is_asked_for(asked, catalog, direct, monkeypatch):
+def test_a_page_looks_at_few_rows_for_any_query(asked, catalog, direct, monkeypatch):
     monkeypatch.setattr("loom.store.files.queries.WINDOW", 100)
     count = 1000
     rows = [(n, replace(info(n, f"{'ab'[n > 950]}{n}"), created=float(n))) for n in range(1, count + 1)]
@@ -277,7 +277,7 @@ async def test_the_streams_of_an_older_version_are_found_before_and_after_they_a
     ("prefix", "end"),
     [("a", "b"), ("a\U0010ffff", "b"), ("\ud7ff", "\ue000"), ("\U0010ffff" * 2, ""), ("z~", "z\x7f")],
 )
-def test_the_end_of_what_begins_with_a_prefix(prefix, end):
+def test_the_least_text_after_all_with_a_prefix(prefix, end):
     assert after_prefix(prefix) == end
 
 
@@ -297,7 +297,7 @@ def test_a_catalog_without_the_newest_columns_and_indexes_gets_them(catalog, dir
     reader.close()
 
 
-def test_what_start_and_point_look_ups_ask_is_answered_by_indexes(asked, catalog, direct):
+def test_start_and_point_look_ups_use_indexes(asked, catalog, direct):
     reader = CatalogReader(catalog.path)
     asked.clear()
     catalog.unfinished()
@@ -390,7 +390,7 @@ async def test_a_catalog_that_cannot_be_read_is_busy_and_no_error_of_sqlite(disk
 
 
 @pytest.mark.parametrize("key", ["", "-", "1", "zz-x", "-5-x", "f" * 40 + "-x", "1_0-x", "0-x", "٣-x"])
-def test_any_text_is_a_key_of_no_stream(key):
+def test_a_malformed_key_belongs_to_no_stream(key):
     assert 0 <= number_of(key) < 1 << 63
 
 

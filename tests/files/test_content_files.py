@@ -78,7 +78,7 @@ def test_few_files_stay_open_and_none_is_closed_before_it_is_flushed(disk):
         assert disk.durable(number) == stored
 
 
-def test_a_pinned_file_stays_open_and_reads_on_when_it_is_removed(disk):
+def test_a_pinned_file_stays_open_and_readable_after_its_removal(disk):
     before = descriptors()
     files = ContentFiles(disk, max_open=0)
     files.write(1, 0, [b"still here"])
@@ -95,7 +95,7 @@ def test_a_pinned_file_stays_open_and_reads_on_when_it_is_removed(disk):
     assert descriptors() == before
 
 
-def test_a_file_pinned_before_it_exists_is_kept_from_when_it_does(disk):
+def test_a_file_pinned_before_it_exists_stays_open_once_created(disk):
     before = descriptors()
     files = ContentFiles(disk, max_open=0)
     files.pin(1, exists=False)
@@ -110,7 +110,7 @@ def test_a_file_pinned_before_it_exists_is_kept_from_when_it_does(disk):
     assert descriptors() == before
 
 
-def test_a_file_removed_while_it_is_being_opened_is_let_go(disk):
+def test_a_file_removed_while_it_is_being_opened_is_closed(disk):
     """The opener and the remover are different threads: one opens, the other unlinks, then both register."""
     files = ContentFiles(disk, max_open=10)
     files.write(1, 0, [b"going"])
@@ -273,7 +273,7 @@ def test_no_hole_is_left_where_bytes_are_missing(disk):
     assert files.size(1) is None
 
 
-def test_files_of_streams_that_never_were_go_and_strangers_stay(disk):
+def test_files_of_lost_creations_are_removed_and_other_files_stay(disk):
     files = ContentFiles(disk, max_open=4)
     last = (5 << 24) + (3 << 12) + 7
     numbers = [1, last - 1, last, last + 1, last + (1 << 12), last + (1 << 24), last - (1 << 12)]
@@ -288,7 +288,7 @@ def test_files_of_streams_that_never_were_go_and_strangers_stay(disk):
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 100])
-def test_short_writes_are_carried_on(tmp_path, monkeypatch, limit):
+def test_short_writes_are_continued(tmp_path, monkeypatch, limit):
     written = os.pwritev
 
     def short(fd, parts, offset):
@@ -350,7 +350,7 @@ class OnceFailing(QuickDisk):
 
 
 @pytest.mark.parametrize("directories", [False, True])
-def test_of_two_threads_that_need_one_flush_both_hear_that_it_failed(tmp_path, directories):
+def test_a_failed_flush_that_two_threads_need_is_reported_to_both(tmp_path, directories):
     disk = OnceFailing(tmp_path)
     disk.make_directory("content")
     files = ContentFiles(disk, max_open=10)

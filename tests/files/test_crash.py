@@ -82,7 +82,7 @@ def rows(root: Path) -> dict[str, Info]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_crash_keeps_what_was_promised_and_the_store_lives_on(folder, seed):
+async def test_every_crash_keeps_what_was_promised_and_the_store_works_afterwards(folder, seed):
     history = History()
     chance = random.Random(seed)
     root = folder / "first"

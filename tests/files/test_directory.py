@@ -49,7 +49,7 @@ def test_the_file_system_of_a_path_is_that_of_the_innermost_mount(tmp_path, path
     assert kind.startswith(directory.NETWORK) == (kind in ("nfs4", "cifs", "fuse.sshfs"))
 
 
-def test_without_mountinfo_nothing_is_known_and_nothing_refused(tmp_path):
+def test_without_mountinfo_every_file_system_is_accepted(tmp_path):
     assert directory.file_system(tmp_path, str(tmp_path / "absent")) == ""
 
 
@@ -91,7 +91,7 @@ async def test_a_directory_that_cannot_be_written_is_refused(folder, number):
     await refused(disk, f"cannot be written: {os.strerror(number)}")
 
 
-async def test_a_full_disk_at_the_first_start_is_refused_and_leaves_nothing_in_the_way(folder):
+async def test_a_full_disk_at_the_first_start_is_refused_and_does_not_block_the_next(folder):
     disk = FaultyDisk(folder)
     disk.fault = failing(errno.ENOSPC, "write", "log/002")
     await refused(disk, "cannot be used: .*No space left on device")
@@ -171,7 +171,7 @@ async def test_parts_of_two_directories_are_refused(populated, folder):
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 500, b""])
-async def test_a_catalog_that_is_none_is_refused(populated, damage):
+async def test_a_file_that_is_not_a_catalog_is_refused(populated, damage):
     (populated.root / "catalog.sqlite").write_bytes(damage)
     await refused(populated.disk, "cannot be used: file is not a database|does not belong to this data")
 
@@ -218,7 +218,7 @@ async def test_a_new_directory_and_its_parents_are_flushed(folder):
     assert {str(folder / "one" / "two"), str(folder / "one" / "two" / "log")} <= set(flushed)
 
 
-def test_few_descriptors_are_enough_and_given_back(folder):
+def test_few_descriptors_are_enough_and_are_closed(folder):
     """A process that may open 64 files serves more streams than that."""
     program = """
 import asyncio, resource, sys

@@ -79,7 +79,7 @@ async def test_a_log_that_cannot_be_written_or_flushed_stops_the_store(disk, sta
 
 
 @pytest.mark.parametrize("batches", [1, 3, 8])
-async def test_a_store_that_stopped_writes_no_checkpoint_over_what_it_did_not_write(disk, starter, batches):
+async def test_a_stopped_store_writes_no_checkpoint_past_what_it_wrote(disk, starter, batches):
     store = await starter()
     writer = await store.create(NewStream(id="a"))
     sent = b""
@@ -97,7 +97,7 @@ async def test_a_store_that_stopped_writes_no_checkpoint_over_what_it_did_not_wr
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("operation", ["write", "sync"])
-async def test_images_that_cannot_be_written_stop_the_store_and_the_log_has_it_all(
+async def test_images_that_cannot_be_written_stop_the_store_and_the_log_keeps_everything(
     disk, starter, operation, number
 ):
     store = await starter()
@@ -111,7 +111,7 @@ async def test_images_that_cannot_be_written_stop_the_store_and_the_log_has_it_a
     assert await stored(again, "a") == b"x" * 3000
 
 
-async def test_producers_waiting_for_room_in_the_log_learn_that_images_fail(disk, starter):
+async def test_producers_waiting_for_space_in_the_log_are_notified_when_images_fail(disk, starter):
     """The committer waits for a checkpoint that is never reached."""
     store = await starter()
     writers = [await store.create(NewStream(id=f"{index}")) for index in range(8)]
@@ -199,7 +199,7 @@ async def test_a_full_disk_and_a_full_log_end_producers_and_leave_room_for_ends_
     assert await stored(again, "after") == b"y" * LARGE
 
 
-async def test_deleting_a_stream_whose_bytes_fail_at_this_moment_succeeds(disk, store):
+async def test_deleting_a_stream_while_its_bytes_fail_succeeds(disk, store):
     writer = await written(store, "a", b"first")
     disk.fault = failing(errno.ENOSPC, "write", "content/")
     writer.append(b"x" * LARGE)
@@ -210,7 +210,7 @@ async def test_deleting_a_stream_whose_bytes_fail_at_this_moment_succeeds(disk, 
 
 
 @pytest.mark.parametrize("offset", [0, 5])
-async def test_a_takeover_while_bytes_fail_ends_aborted_for_good(disk, store, offset):
+async def test_a_takeover_while_bytes_fail_leaves_the_stream_aborted(disk, store, offset):
     writer = await written(store, "a", b"first")
     disk.fault = failing(errno.ENOSPC, "write", "content/")
     writer.append(b"x" * LARGE)
@@ -241,7 +241,7 @@ async def test_too_little_space_or_inodes_refuse_new_streams(disk, starter):
     await store.delete(writer.key)
 
 
-async def test_the_ballast_is_given_up_on_a_full_disk_and_taken_again(disk, store):
+async def test_the_ballast_is_released_on_a_full_disk_and_reserved_again(disk, store):
     ballast = disk.root / "ballast"
     await until(lambda: ballast.exists() and ballast.stat().st_size == 8 << 20)
     writer = await written(store, "a", b"x")
@@ -298,7 +298,7 @@ async def test_damage_found_at_the_start_is_reported_and_never_written_over(disk
     assert await stored(store, "b") == b"fine"
 
 
-async def test_a_wrong_byte_in_what_the_log_vouches_for_is_damage(disk, starter):
+async def test_a_wrong_byte_in_an_extent_of_the_log_is_damage(disk, starter):
     store = await starter()
     writer = await written(store, "a", b"x" * LARGE)
     path = disk.root / content_name(writer.stream.number)
@@ -339,7 +339,7 @@ async def test_without_descriptors_opening_is_busy_and_nothing_is_lost(disk, sta
     assert await stored(again, "a") == b"first, second"
 
 
-async def test_any_one_failure_leaves_a_directory_from_which_everything_promised_comes_back(folder, clock):
+async def test_after_any_single_failure_everything_promised_is_recovered(folder, clock):
     """Return each kind of failure at each of the first operations of a load."""
     for operation in ("open", "write", "sync"):
         for number in (errno.EIO, errno.ENOSPC, errno.EMFILE):
@@ -385,7 +385,7 @@ async def one_failure(root, operation, number, turn):
     await again.close()
 
 
-async def test_who_is_producing_is_ended_before_the_disk_is_full(disk, starter):
+async def test_producers_are_ended_before_the_disk_is_full(disk, starter):
     store = await starter(min_free_bytes=1)
     service = Service(store, Hub(store), time.time, Digests(store), Scrub(store, interval=1, rate=1))
     producer = await service.create(NewStream(id="a"))

@@ -29,7 +29,7 @@ def rows(folder: Path) -> dict[str, int]:
         }
 
 
-async def test_what_a_crash_leaves_is_true_and_leaves_nothing_out(
+async def test_the_index_after_a_crash_is_true_and_complete(
     folder: Path, store: FilesStore, clock: ManualClock
 ):
     writer = await store.create(NewStream(id="a"))
@@ -69,7 +69,7 @@ async def test_what_a_crash_leaves_is_true_and_leaves_nothing_out(
     await again.close()
 
 
-def test_a_start_drops_what_the_index_says_of_bytes_that_are_not_there(folder: Path):
+def test_a_start_drops_index_entries_of_missing_bytes(folder: Path):
     catalog = Catalog(folder / "catalog.sqlite")
     live = info(1, size=100, created=10.0)
     marks: list[Mark] = [LinePlace(2, 50), LinePlace(9, 150), Moment(20.0, 60), Moment(30.0, 160)]
@@ -86,7 +86,7 @@ def test_a_start_drops_what_the_index_says_of_bytes_that_are_not_there(folder: P
     catalog.close()
 
 
-async def test_nothing_is_kept_of_what_is_short_or_deleted(
+async def test_the_index_keeps_nothing_of_short_or_deleted_streams(
     starter: Starter, disk: FaultyDisk, store: FilesStore, clock: ManualClock
 ):
     for number in range(20):
@@ -104,7 +104,7 @@ async def test_nothing_is_kept_of_what_is_short_or_deleted(
     assert rows(disk.root) == {"places": 0, "moments": 0}
 
 
-def test_lookups_are_answered_by_the_keys_of_the_tables(folder: Path):
+def test_lookups_use_the_keys_of_the_tables(folder: Path):
     from loom.store.files import index
 
     Catalog(folder / "catalog.sqlite").close()

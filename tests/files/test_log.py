@@ -79,7 +79,7 @@ def plain(record: Record) -> Record:
 
 
 @given(st.lists(records, max_size=6), st.integers(1, 1 << 62))
-def test_records_come_back_as_they_went(items, lsn):
+def test_records_are_read_as_they_were_written(items, lsn):
     raw = framed(lsn, encoded(*items))
     found = read_frame(SEED, memoryview(raw + b"LmF1trailing"), 0)
     assert found is not None
@@ -87,7 +87,7 @@ def test_records_come_back_as_they_went(items, lsn):
     assert [plain(record) for record in decode(found[1])] == [plain(record) for record in items]
 
 
-def test_a_frame_cut_anywhere_or_with_any_bit_wrong_is_none():
+def test_a_frame_cut_anywhere_or_with_any_wrong_bit_is_not_whole():
     raw = framed(7, encoded(Delete(3), Append(4, 5, [b"some bytes"])))
     for length in range(len(raw)):
         assert read_frame(SEED, memoryview(raw[:length]), 0) is None
@@ -222,7 +222,7 @@ def test_damage_before_the_checkpoint_does_not_matter(logs):
     assert logs.read(checkpoint) == [(checkpoint + 1, b"next")]
 
 
-def test_stored_bytes_that_imitate_commits_neither_fool_nor_slow_the_start(logs):
+def test_stored_bytes_that_imitate_commits_neither_mislead_nor_slow_the_start(logs):
     log = begun(logs)
     start = log.lsn
     lsn = start + 1
@@ -240,7 +240,7 @@ def test_stored_bytes_that_imitate_commits_neither_fool_nor_slow_the_start(logs)
     assert len(logs.read(start)) == len(imitations)
 
 
-def test_a_log_full_of_magic_is_looked_through_in_bounded_time(tmp_path):
+def test_a_log_full_of_magic_is_searched_in_bounded_time(tmp_path):
     disk = QuickDisk(tmp_path)
     log = Log(disk, seed=SEED, flush=True, segment_size=16 << 20)
     log.open(fresh=True)
@@ -259,7 +259,7 @@ def test_a_log_full_of_magic_is_looked_through_in_bounded_time(tmp_path):
     log.close()
 
 
-def test_a_segment_that_is_missing_is_not_made_anew(logs):
+def test_a_missing_segment_is_not_created_again(logs):
     log = begun(logs)
     log.append([b"acknowledged"])
     logs.path(0).unlink()
@@ -280,7 +280,7 @@ def test_a_segment_that_is_shorter_or_of_another_store_is_refused(logs, tmp_path
         log.close()
 
 
-def test_a_log_that_was_being_made_is_made(logs):
+def test_a_log_whose_creation_was_interrupted_is_created(logs):
     logs.path(3).rename(logs.disk.root / "log" / "003.new")
     assert logs.read(0, fresh=True) == []
 

@@ -51,7 +51,7 @@ async def test_an_old_directory_opens_with_every_stream_as_it_was(old: Path, sta
     assert store.size == sum(row["size"] for row in expected.values())
 
 
-async def test_an_old_directory_is_written_on_and_opens_again(old: Path, starter: Starter):
+async def test_an_old_directory_accepts_changes_and_opens_again(old: Path, starter: Starter):
     store = await starter(Disk(old / "data"))
     before = await rows(store)
     line = await store.place(before["ci/build 1"].key, 29_000)

@@ -55,7 +55,7 @@ async def give_up(call: Callable[[], Awaitable[object]], turns: int) -> bool:
 
 @pytest.mark.parametrize("replace", [False, True])
 @pytest.mark.parametrize("turns", range(8))
-async def test_a_creation_given_up_leaves_nothing_or_an_interrupted_stream(disk, store, turns, replace):
+async def test_a_cancelled_creation_leaves_nothing_or_an_interrupted_stream(disk, store, turns, replace):
     old = await written(store, "a", b"old") if replace else None
     cancelled = await give_up(lambda: store.create(NewStream(id="a"), replace=replace), turns)
     await Inside(store).wait_changes()
@@ -71,7 +71,7 @@ async def test_a_creation_given_up_leaves_nothing_or_an_interrupted_stream(disk,
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_a_takeover_given_up_leaves_the_stream_resumable(store, turns):
+async def test_a_cancelled_takeover_leaves_the_stream_resumable(store, turns):
     first = await written(store, "a", b"first")
     first.append(b" more")
     await give_up(lambda: store.resume(first.key, 10), turns)
@@ -86,7 +86,7 @@ async def test_a_takeover_given_up_leaves_the_stream_resumable(store, turns):
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_a_creation_given_up_does_not_end_who_took_over_meanwhile(disk, store, turns):
+async def test_a_cancelled_creation_does_not_end_a_later_producer(disk, store, turns):
     gate = Gate(disk, "sync", "log/")
     creating = asyncio.ensure_future(store.create(NewStream(id="a")))
     takers: list[asyncio.Future[FilesWriter]] = []
@@ -113,7 +113,7 @@ async def test_a_creation_given_up_does_not_end_who_took_over_meanwhile(disk, st
 
 @pytest.mark.parametrize("turns", range(6))
 @pytest.mark.parametrize("change", ["close", "change", "delete"])
-async def test_a_change_given_up_happens_wholly_or_not_at_all(store, turns, change):
+async def test_a_cancelled_change_is_applied_wholly_or_not_at_all(store, turns, change):
     writer = await written(store, "a", b"first")
     writer.append(b" second")
     calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -136,7 +136,7 @@ async def test_a_change_given_up_happens_wholly_or_not_at_all(store, turns, chan
 
 
 @pytest.mark.parametrize("held", [False, True])
-async def test_an_opening_given_up_leaves_nothing_open(disk, store, held):
+async def test_a_cancelled_open_leaves_nothing_open(disk, store, held):
     writer = await written(store, "a", b"first", COMPLETE)
     await rest(store)
     await asyncio.to_thread(Inside(store).parts.content.close)
@@ -159,7 +159,7 @@ async def test_an_opening_given_up_leaves_nothing_open(disk, store, held):
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_replacements_and_deletions_of_one_id_at_once_leave_one_story(starter, seed):
+async def test_concurrent_replacements_and_deletions_of_one_id_have_one_order(starter, seed):
     store = await starter()
     chance = random.Random(seed)
     watcher = watch(store)
@@ -195,7 +195,7 @@ async def test_replacements_and_deletions_of_one_id_at_once_leave_one_story(star
 
 @pytest.mark.parametrize("size", [100, LARGE])
 @pytest.mark.parametrize("replace", [False, True])
-async def test_a_stream_goes_while_its_bytes_are_on_their_way_and_read(disk, store, size, replace):
+async def test_a_stream_is_deleted_while_its_bytes_are_written_and_read(disk, store, size, replace):
     writer = await written(store, "a", b"x" * 5000)
     content = await store.open(writer.key)
     reader = await follow(store, writer.key)
@@ -253,7 +253,7 @@ async def test_bytes_read_while_their_image_is_written_are_right_at_every_bounda
             await check()
 
 
-async def test_a_large_write_overtakes_an_image_of_what_came_before(disk, store):
+async def test_a_large_write_overtakes_an_image_of_earlier_bytes(disk, store):
     writer = await written(store, "a", b"small")
     gate = Gate(disk, "write", "content/")
     Inside(store).request_checkpoint()
@@ -269,7 +269,7 @@ async def test_a_large_write_overtakes_an_image_of_what_came_before(disk, store)
     assert await asyncio.to_thread((disk.root / content_name(1)).read_bytes) == await stored(store, "a")
 
 
-async def test_a_content_opened_before_its_first_image_finds_the_file_later(disk, store):
+async def test_a_content_opened_before_its_first_image_reads_the_file_later(disk, store):
     Inside(store).keep_no_file_open()
     writer = await written(store, "a", b"first")
     content = await store.open(writer.key)
@@ -284,7 +284,7 @@ async def test_a_content_opened_before_its_first_image_finds_the_file_later(disk
 # What the catalog does not know yet.
 
 
-async def test_a_stream_is_never_seen_as_it_was_while_the_catalog_is_written(disk, store):
+async def test_no_stale_stream_is_visible_while_the_catalog_is_written(disk, store):
     """After a read a final stream is forgotten, but not before the catalog has its row."""
     done, gone = await written(store, "done", b"x"), await written(store, "gone", b"x")
     other = await written(store, "other")
@@ -412,7 +412,7 @@ async def test_a_stream_that_ended_before_its_image_could_be_written_is_forgotte
 # The order of things in a cycle.
 
 
-async def test_an_end_comes_after_all_bytes_however_many_are_in_a_cycle(starter):
+async def test_an_end_follows_all_bytes_of_its_cycle(starter):
     store = await starter()
     writers = [await store.create(NewStream(id=f"{index}")) for index in range(30)]
     for index, writer in enumerate(writers):
@@ -430,7 +430,7 @@ texts = st.text(max_size=60)
 @given(st.builds(Info, key=st.just("f" * 20), id=texts, epoch=st.integers(1, 1 << 40),
                  state=st.sampled_from(State), reason=texts, metadata=texts, content_type=texts,
                  created=st.floats(0, 1e12), deadline=st.floats(0, 1e12)))  # fmt: skip
-def test_an_operation_takes_no_more_in_the_log_than_was_reckoned(info):
+def test_an_operation_takes_no_more_of_the_log_than_estimated(info):
     loop = asyncio.new_event_loop()
     op = Op(None, info, None, loop.create_future(), size=1 << 62)  # type: ignore[arg-type]
     op.stream = type("Stream", (), {"number": 1 << 50})()
@@ -438,7 +438,7 @@ def test_an_operation_takes_no_more_in_the_log_than_was_reckoned(info):
     loop.close()
 
 
-async def test_thousands_of_creations_with_all_they_may_carry_fit_into_the_log(starter):
+async def test_thousands_of_creations_of_the_largest_size_fit_into_the_log(starter):
     store = await starter(segment_size=4 * SEGMENT)
     new = [
         NewStream(id="\U0001f600" * 250 + f"{index}", metadata='"' * 4000, content_type="é" * 2000)
@@ -451,7 +451,7 @@ async def test_thousands_of_creations_with_all_they_may_carry_fit_into_the_log(s
 # The end.
 
 
-async def test_closing_ends_producers_takes_nothing_more_and_may_be_repeated(disk, starter):
+async def test_closing_ends_producers_accepts_nothing_more_and_may_be_repeated(disk, starter):
     store = await starter()
     writer = await written(store, "a", b"first")
     writer.append(b" second")
@@ -475,7 +475,7 @@ async def test_closing_ends_producers_takes_nothing_more_and_may_be_repeated(dis
     assert states == {State.INTERRUPTED}
 
 
-async def test_a_store_left_and_found_again_leaves_no_descriptor_thread_or_task(folder):
+async def test_a_closed_and_reopened_store_leaks_no_descriptor_thread_or_task(folder):
     import threading
 
     before = len(os.listdir("/proc/self/fd")), threading.active_count(), len(asyncio.all_tasks())
@@ -513,9 +513,7 @@ async def test_without_flushes_a_killed_process_loses_nothing(disk, folder, star
 
 
 @pytest.mark.parametrize("durability", ["os", "disk"])
-async def test_without_flushes_a_hole_in_the_log_ends_it_there_and_the_store_starts(
-    disk, folder, starter, durability
-):
+async def test_without_flushes_the_log_ends_at_a_hole_and_the_store_starts(disk, folder, starter, durability):
     """A power loss may leave a later commit and not an earlier one."""
     store = await starter(durability="os")
     gate = Gate(disk, "write", "content/")

@@ -42,7 +42,7 @@ async def gathering(store: FilesStore, disk: FaultyDisk) -> AsyncIterator[None]:
 in_one_cycle = pytest.mark.parametrize("at_once", [False, True], ids=["begun", "in one cycle"])
 
 
-async def test_a_line_does_not_wait_for_the_upload_beside_it(store: FilesStore, gate: Gate):
+async def test_a_line_does_not_wait_for_a_concurrent_upload(store: FilesStore, gate: Gate):
     upload, line = await written(store, "upload"), await written(store, "line")
     upload.append(LARGE)
     await gate.entered()
@@ -54,7 +54,7 @@ async def test_a_line_does_not_wait_for_the_upload_beside_it(store: FilesStore, 
 
 
 @in_one_cycle
-async def test_what_comes_after_a_large_write_stays_after_it(
+async def test_bytes_and_changes_after_a_large_write_stay_after_it(
     disk: FaultyDisk, store: FilesStore, gate: Gate, at_once: bool
 ):
     upload = await written(store, "a")

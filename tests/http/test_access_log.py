@@ -29,7 +29,7 @@ async def test_a_request_is_one_line_at_its_end(loom: Loom):
     }
 
 
-async def test_a_cut_response_says_why(loom: Loom):
+async def test_a_cut_response_is_logged_with_its_cause(loom: Loom):
     await loom.live("/stream/a", b"data")
     follower = await loom.get("/stream/a")
     await follower.take(4)

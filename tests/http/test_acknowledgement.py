@@ -51,7 +51,7 @@ async def test_bytes_and_the_end_are_shown_and_confirmed_only_when_durable(loom:
     assert await follower.body() == b"after"
 
 
-async def test_a_store_that_fails_cuts_everyone_and_says_so(loom: Loom, store: MemoryStore):
+async def test_a_failing_store_cuts_all_clients_and_is_reported(loom: Loom, store: MemoryStore):
     early, late = await loom.live("/stream/a", b"data"), await loom.connect()
     await late.post("/stream/b", via="1.1 proxy")
     follower, spy = await loom.follow("/stream/b"), await loom.get("/spy")

@@ -20,7 +20,7 @@ async def finished(loom: Loom) -> Head:
     return (await loom.get("/stream/a")).head
 
 
-async def test_a_final_stream_says_when_it_ended(loom: Loom):
+async def test_a_final_stream_has_its_end_in_last_modified(loom: Loom):
     head = await finished(loom)
     ended = (await loom.service.info("a")).ended
     assert ended is not None
@@ -119,7 +119,7 @@ async def test_a_live_stream_has_no_validators(loom: Loom):
     assert await reader.take(10) == DATA
 
 
-async def test_an_unknown_stream_is_404_whatever_the_condition(loom: Loom):
+async def test_an_unknown_stream_is_404_under_every_condition(loom: Loom):
     assert (await loom.get("/stream/a", if_match="*", if_none_match="*")).head.status == 404
 
 

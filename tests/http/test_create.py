@@ -35,7 +35,7 @@ async def test_new_ids_are_unique_and_sorted_by_time_under_concurrency(loom: Loo
         assert max(ids)[:13] <= (await create(session))[:13]
 
 
-async def test_201_comes_before_any_byte_of_the_body_is_sent(loom: Loom):
+async def test_201_arrives_before_any_byte_of_the_body_is_sent(loom: Loom):
     wire = await loom.connect()
     await wire.post("/stream/a")
     head = await wire.answer()
@@ -70,7 +70,7 @@ async def test_a_body_of_known_length(loom: Loom):
     assert await (await loom.get("/stream/a")).body() == data
 
 
-async def test_a_body_of_known_length_may_come_after_the_response(loom: Loom):
+async def test_a_body_of_known_length_may_follow_the_response(loom: Loom):
     wire = await loom.connect()
     await wire.request("POST", "/stream/a", content_length=5)
     assert (await wire.answer()).status == 201
@@ -205,7 +205,7 @@ async def test_other_values_of_force_do_not_replace(loom: Loom, query, status):
 @pytest.mark.parametrize(
     "name", ["via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "upload-complete"]
 )
-async def test_through_a_proxy_the_response_comes_at_the_end(loom: Loom, name):
+async def test_through_a_proxy_the_response_is_sent_at_the_end(loom: Loom, name):
     wire = await loom.connect()
     await wire.post("/stream/a", **{name: "?1"})
     await wire.chunk(b"data")

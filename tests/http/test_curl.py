@@ -50,13 +50,13 @@ async def test_a_pipe_is_seen_line_by_line_while_it_runs(loom: Loom, tool: Tool)
     assert b'x-stream-metadata: {"job":"\\u00e9"}\r\n' in headers
 
 
-async def test_data_in_one_go(loom: Loom, tool: Tool):
+async def test_data_in_one_request(loom: Loom, tool: Tool):
     assert await output(tool, "-d", "some data", f"{loom.url}/stream/a") == b""
     assert await output(tool, f"{loom.url}/stream/a") == b"some data"
     assert (await loom.service.info("a")).content_type == "application/octet-stream"
 
 
-async def test_a_big_upload_to_a_taken_id_sees_its_409(loom: Loom, tool: Tool, tmp_path: Path):
+async def test_a_big_upload_to_a_taken_id_receives_409(loom: Loom, tool: Tool, tmp_path: Path):
     await loom.stored("/stream/a", b"first")
     (tmp_path / "big").write_bytes(bytes(32 << 20))
     out = await output(

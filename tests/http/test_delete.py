@@ -12,7 +12,7 @@ async def missing(wire: Wire, id: str) -> bool:
     return wire.head.status == 404 and members["error"] == f"The stream with ID {id} does not exist"
 
 
-async def test_a_deleted_stream_is_gone_and_its_id_is_free(loom: Loom):
+async def test_a_deleted_stream_is_not_found_and_its_id_is_free(loom: Loom):
     await loom.stored("/stream/team/a%20b", b"old")
     wire = await loom.ask("DELETE", "/stream/team/a%20b")
     assert (wire.head.status, wire.head["cache-control"]) == (204, "no-store, no-transform")

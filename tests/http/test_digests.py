@@ -67,7 +67,7 @@ async def test_only_a_complete_stream_as_a_whole_has_a_digest(loom: Loom):
 
 
 @DATA
-async def test_the_digest_is_of_what_all_producers_sent(loom: Loom, data):
+async def test_the_digest_covers_the_bytes_of_all_producers(loom: Loom, data):
     await loom.ask("POST", "/stream/a", data, upload_complete="?0")
     await patch(loom, data, len(data), "?0")
     assert (await patch(loom, b"end", 2 * len(data))).head.status == 204

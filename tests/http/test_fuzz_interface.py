@@ -72,7 +72,7 @@ def name(value: Any) -> str:
 
 
 @pytest.mark.parametrize(("operation", "mode"), [*VALID, *INVALID], ids=name)
-def test_every_response_is_as_the_document_says(url: str, operation: Any, mode: GenerationMode):
+def test_every_response_is_as_documented(url: str, operation: Any, mode: GenerationMode):
     @settings(max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case[Any]) -> None:

@@ -28,7 +28,7 @@ async def index(loom: Loom, query: str = "index") -> dict[str, object]:
 @pytest.mark.parametrize(
     "since", ["1h", "2d", "10m30s", NOW, pytest.param(rfc3339(minutes=1), id="a minute ago")]
 )
-async def test_since_sends_what_arrived_after_that_time_and_what_follows(loom: Loom, since):
+async def test_since_sends_the_bytes_from_that_time_on_and_new_ones(loom: Loom, since):
     producer = await loom.live("/stream/a", DATA)
     reader = await loom.get(f"/stream/a?since={since}")
     assert (reader.head.status, reader.head["x-stream-offset"]) == (200, "0")
@@ -79,7 +79,7 @@ async def test_any_line_of_a_long_stream(loom: Loom):
     assert behind.head["x-stream-offset"] == str(len(LINES))
 
 
-async def test_the_index_says_where_lines_begin(loom: Loom):
+async def test_the_index_has_the_starts_of_lines(loom: Loom):
     wire = await loom.stored("/stream/a", LINES)
     members = await index(loom)
     assert {name: members[name] for name in ("key", "state", "size", "final", "lines", "indexed")} == {

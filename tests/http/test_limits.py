@@ -73,7 +73,7 @@ async def test_a_producer_that_resumes_meets_the_same_limit(serve: Serve):
 
 
 @ONE_STORE
-async def test_the_limit_is_known_before_anything_is_sent(serve: Serve):
+async def test_the_limit_is_announced_before_any_byte_is_sent(serve: Serve):
     loom = await serve(max_stream_bytes=10)
     assert (await loom.ask("OPTIONS", "/stream/a")).head["upload-limit"] == "max-size=10"
     assert "upload-limit" not in (await (await serve()).ask("OPTIONS", "/stream/a")).head
@@ -178,7 +178,7 @@ async def test_creations_at_once_do_not_pass_the_limit_together(serve: Serve):
     assert sorted(statuses) == [201] * 3 + [503] * 5
 
 
-async def test_no_more_followers_than_the_limit_whatever_they_follow(serve: Serve):
+async def test_all_kinds_of_followers_together_stay_within_the_limit(serve: Serve):
     loom = await serve(max_followers=4)
     await loom.live("/stream/a", b"some")
     await loom.stored("/stream/done", b"bytes")

@@ -174,7 +174,7 @@ async def test_many_are_deleted_only_if_their_number_is_confirmed(loom: Loom):
     assert await deleted(loom, "prefix=&confirm=1&dry_run=false") == {"deleted": 1}
 
 
-async def test_live_streams_among_them_are_cut(loom: Loom):
+async def test_live_streams_among_deleted_ones_are_cut(loom: Loom):
     producer = await loom.live("/stream/a", b"some")
     follower = await loom.get("/stream/a")
     assert await deleted(loom, "prefix=a&confirm=1") == {"deleted": 1}

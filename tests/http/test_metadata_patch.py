@@ -106,7 +106,7 @@ async def test_an_unknown_stream_has_no_metadata(loom: Loom):
 
 
 @ONE_STORE
-async def test_options_and_the_refusal_of_other_types_name_both(loom: Loom):
+async def test_options_and_the_refusal_of_other_types_name_both_patch_types(loom: Loom):
     await loom.stored("/stream/a", b"data")
     options = await loom.ask("OPTIONS", "/stream/a")
     refusal = await amend(loom, {}, content_type="application/json")

@@ -65,7 +65,7 @@ async def test_every_read_reports_its_offset(loom: Loom):
 
 
 @pytest.mark.parametrize("query", ["offset=14", "offset=9223372036854775807", "line=4", "line=99"])
-async def test_past_the_end_of_a_final_stream_is_nothing(loom: Loom, query):
+async def test_a_read_past_the_end_of_a_final_stream_is_empty(loom: Loom, query):
     await loom.stored("/stream/done", DATA)
     await loom.live("/stream/live", DATA)
     for target in (f"/stream/done?{query}", f"/stream/live?{query}&notail"):

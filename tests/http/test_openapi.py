@@ -51,7 +51,7 @@ def errors(root: type[LoomError] = LoomError) -> Iterator[type[LoomError]]:
 
 
 @ONE_STORE
-async def test_it_has_every_path_with_its_methods(loom: Loom, tree: dict[str, Any]):
+async def test_the_document_has_every_path_with_its_methods(loom: Loom, tree: dict[str, Any]):
     served = {route.path.replace(":path}", "}").rstrip("/") for route in routes(loom.app)}
     assert served == set(tree["paths"])
     for path, item in tree["paths"].items():
@@ -61,18 +61,18 @@ async def test_it_has_every_path_with_its_methods(loom: Loom, tree: dict[str, An
 
 
 @ONE_STORE
-async def test_it_is_served_without_a_token(serve: Serve, tree: dict[str, Any]):
+async def test_the_document_is_served_without_a_token(serve: Serve, tree: dict[str, Any]):
     loom = await serve(tokens=["secret"])
     wire = await loom.get("/openapi.json")
     assert (wire.head.status, wire.head["content-type"]) == (200, "application/json")
     assert json.loads(await wire.body()) == json.loads(json.dumps(tree))
 
 
-def test_it_is_valid(tree: dict[str, Any]):
+def test_the_document_is_valid(tree: dict[str, Any]):
     schemathesis.openapi.from_dict(json.loads(json.dumps(tree))).validate()
 
 
-def test_it_has_every_problem_with_its_status(tree: dict[str, Any]):
+def test_the_document_has_every_problem_with_its_status(tree: dict[str, Any]):
     known = set()
     for name, response in tree["components"]["responses"].items():
         if not name.startswith("Problem"):
@@ -89,7 +89,7 @@ def test_it_has_every_problem_with_its_status(tree: dict[str, Any]):
     assert known == ours
 
 
-def test_it_has_every_header_that_is_read_and_every_one_that_is_shown(tree: dict[str, Any]):
+def test_the_document_has_every_header_of_requests_and_responses(tree: dict[str, Any]):
     parameters = tree["components"]["parameters"].values()
     described = {each["name"].lower() for each in parameters if each["in"] == "header"}
     read = {
@@ -102,7 +102,7 @@ def test_it_has_every_header_that_is_read_and_every_one_that_is_shown(tree: dict
     assert {name.lower() for name in EXPOSED} - {"accept-patch"} <= shown
 
 
-def test_its_limits_and_words_are_those_of_the_code(tree: dict[str, Any]):
+def test_limits_and_values_are_those_of_the_code(tree: dict[str, Any]):
     parameters = {name: each["schema"] for name, each in tree["components"]["parameters"].items()}
     schemas = tree["components"]["schemas"]
     assert tree["info"]["version"] == package.__version__
@@ -123,7 +123,7 @@ def test_its_limits_and_words_are_those_of_the_code(tree: dict[str, Any]):
     assert ", ".join(kinds).encode() == ACCEPT_PATCH[1]
 
 
-def test_each_of_its_parts_is_used(tree: dict[str, Any]):
+def test_every_component_of_the_document_is_used(tree: dict[str, Any]):
     text = json.dumps(tree)
     unnamed = {"Change"}
     for kind in ("parameters", "headers", "schemas", "responses"):

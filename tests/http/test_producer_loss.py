@@ -49,7 +49,7 @@ async def test_a_body_shorter_than_its_length_is_a_loss(loom: Loom):
         await wire.body()
 
 
-async def test_after_the_resume_window_it_is_aborted_and_followers_are_cut(serve: Serve):
+async def test_after_the_resume_window_the_stream_is_aborted_and_followers_are_cut(serve: Serve):
     loom = await serve(resume_window=0.1)
     wire = await loom.live("/stream/a", b"data")
     follower = await loom.get("/stream/a")
@@ -75,7 +75,7 @@ async def test_a_silent_producer_is_not_a_lost_one(serve: Serve):
     assert await silent.body() == b""
 
 
-async def test_a_fenced_producer_is_woken_though_it_sends_nothing(loom: Loom):
+async def test_a_fenced_producer_is_disconnected_although_silent(loom: Loom):
     old = await loom.live("/stream/a")
     reading = asyncio.create_task(old.body())
     await loom.stored("/stream/a?force=true", b"new")

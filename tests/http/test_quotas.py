@@ -31,7 +31,7 @@ async def test_one_stream_too_many_is_refused_and_not_created(loom: Loom):
     assert (await loom.ask("POST", "/stream/second", b"", authorization=CI)).head.status == 201
 
 
-async def test_a_stream_is_taken_over_though_it_is_the_only_one_allowed(loom: Loom):
+async def test_a_takeover_is_allowed_at_the_limit_of_one_stream(loom: Loom):
     await loom.live("/stream/s", authorization=CI)
     resumed = await loom.ask(
         *("PATCH", "/stream/s", b"end"), authorization=CI, upload_offset=0, upload_complete="?1"
@@ -39,7 +39,7 @@ async def test_a_stream_is_taken_over_though_it_is_the_only_one_allowed(loom: Lo
     assert resumed.head.status == 204
 
 
-async def test_more_bytes_than_a_day_has_are_refused_and_those_before_are_kept(loom: Loom):
+async def test_bytes_beyond_the_daily_quota_are_refused_and_earlier_ones_kept(loom: Loom):
     producer = await loom.live("/stream/s", authorization=CI)
     await producer.chunk(b"x" * 60)
     await producer.chunk(b"y" * 60)
@@ -54,7 +54,7 @@ async def test_more_bytes_than_a_day_has_are_refused_and_those_before_are_kept(l
     assert 0 < int(refused.head["retry-after"]) <= 86400 * 60 // 100
 
 
-async def test_a_signed_token_spends_what_its_owner_may(loom: Loom):
+async def test_a_signed_token_uses_the_quota_of_its_owner(loom: Loom):
     wanted = {"scopes": ["write"], "prefix": "", "expires_in": 60}
     wire = await loom.ask("POST", "/tokens", json.dumps(wanted).encode(), authorization=CI)
     signed = f"Bearer {json.loads(await wire.body())['token']}"

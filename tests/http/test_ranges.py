@@ -62,7 +62,7 @@ async def test_a_range_of_a_final_stream(loom: Loom, value, content_range, body)
         ("bytes=-99", "bytes 0-9/*", DATA),
     ],
 )
-async def test_a_range_of_a_live_stream_is_what_is_stored_now(loom: Loom, value, content_range, body):
+async def test_a_range_of_a_live_stream_has_the_stored_bytes(loom: Loom, value, content_range, body):
     await loom.live("/stream/a", DATA)
     reader = await range_of(loom, "/stream/a", value)
     assert (reader.head.status, reader.head["content-range"]) == (206, content_range)

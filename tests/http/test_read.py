@@ -89,7 +89,7 @@ async def test_readers_before_during_and_after_see_the_same(loom: Loom):
 
 
 @pytest.mark.parametrize("query", ["notail", "notail=", "notail=false", "notail&x", "x&notail=0", "no%74ail"])
-async def test_notail_sends_what_is_stored_now(loom: Loom, query):
+async def test_notail_sends_the_stored_bytes(loom: Loom, query):
     producer = await loom.live("/stream/a", b"stored")
     reader = await loom.get(f"/stream/a?{query}")
     assert (reader.head["content-length"], reader.head["x-stream-state"]) == ("6", "live")

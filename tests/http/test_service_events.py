@@ -156,7 +156,7 @@ async def test_a_reader_that_lags_is_sent_a_reset(loom: Loom):
     assert await next_events(events, 2) == [("created", "later"), ("closed", "later")]
 
 
-async def test_a_server_that_stops_says_when_to_reconnect(loom: Loom):
+async def test_a_stopping_server_sends_a_delay_for_reconnects(loom: Loom):
     events = await feed(loom)
     await loom.service.drain(0)
     assert await events.rest() == []

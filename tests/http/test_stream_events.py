@@ -136,7 +136,7 @@ async def test_the_id_of_another_stream_is_412_and_a_wrong_one_400(loom: Loom):
         assert (await loom.get("/stream/a", last_event_id=last, **ACCEPT)).head.status == status, last
 
 
-async def test_an_aborted_stream_ends_cleanly_and_says_so(loom: Loom):
+async def test_the_events_of_an_aborted_stream_end_with_its_state(loom: Loom):
     await loom.live("/stream/a", b"half")
     events = await source(loom, "/stream/a")
     assert await events.message() == {"offset": 0, "text": "half"}
@@ -168,7 +168,7 @@ async def test_a_follower_of_a_deleted_stream_gets_gone_and_cannot_resume(loom: 
     assert again.head.status == (412 if replaced else 404)
 
 
-async def test_a_server_that_stops_says_when_to_reconnect(loom: Loom):
+async def test_a_stopping_server_sends_a_delay_for_reconnects(loom: Loom):
     await loom.live("/stream/a", b"some")
     events = await source(loom, "/stream/a")
     assert await events.message() == {"offset": 0, "text": "some"}
@@ -178,7 +178,7 @@ async def test_a_server_that_stops_says_when_to_reconnect(loom: Loom):
     assert 1000 <= events.decoder.retry <= 4000
 
 
-async def test_notail_ends_with_what_is_stored(loom: Loom):
+async def test_notail_ends_after_the_stored_bytes(loom: Loom):
     await loom.live("/stream/a", b"some")
     sent, end = await (await source(loom, "/stream/a?notail")).rest()
     assert joined([sent]) == b"some"
@@ -193,7 +193,7 @@ async def test_lines_are_found_and_their_offsets_are_right(loom: Loom):
     assert await fourth.message() == {"offset": 14, "text": "four\n"}
 
 
-async def test_as_overrides_what_the_bytes_are(loom: Loom):
+async def test_as_sets_the_form_of_the_bytes(loom: Loom):
     await loom.stored("/stream/a", b"a\xffb")
     for kind, expected in {
         "": {"offset": 0, "base64": "Yf9i"},
@@ -254,7 +254,7 @@ def test_every_byte_survives_in_any_pieces(pieces, kind):
 
 
 @given(st.text(min_size=1), st.integers(1, 5), st.integers(0, 8))
-def test_text_is_sent_as_text_however_it_is_cut_and_wherever_a_read_begins(text, size, start):
+def test_text_is_sent_as_text_in_any_pieces_and_from_any_offset(text, size, start):
     data = text.encode()[start:]
     encoder, sent = ByteEvents("1-a", ""), []
     for at in range(0, len(data), size):

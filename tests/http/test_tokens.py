@@ -87,7 +87,7 @@ async def test_a_producer_that_may_not_read_gets_its_offset_and_no_more(loom: Lo
     assert not {"x-stream-metadata", "content-type", "x-stream-state"} & wire.head.headers.keys()
 
 
-async def test_a_listing_holds_what_the_token_may_read(loom: Loom):
+async def test_a_listing_has_only_streams_that_the_token_may_read(loom: Loom):
     for target, ids in [
         ("/streams", ["a/2", "a/1"]),
         ("/streams?prefix=a/2", ["a/2"]),
@@ -97,7 +97,7 @@ async def test_a_listing_holds_what_the_token_may_read(loom: Loom):
         assert [row["id"] for row in json.loads(await wire.body())["streams"]] == ids
 
 
-async def test_a_spy_sees_what_its_token_may_read(loom: Loom):
+async def test_a_spy_gets_only_streams_that_the_token_may_read(loom: Loom):
     spy = await loom.get("/spy", authorization="Bearer reads-a")
     for id in ("b/2", "a/3"):
         await loom.stored(f"/stream/{id}", b"bytes\n", authorization="Bearer root")

@@ -155,7 +155,7 @@ async def test_a_takeover_at_a_wrong_offset_fences_and_returns_a_stable_offset(l
     assert (await patch(loom, b"", 4, "?1")).head.status == 204
 
 
-async def test_a_late_request_fences_nobody(loom: Loom):
+async def test_a_late_request_fences_no_producer(loom: Loom):
     first = await loom.live("/stream/a", b"one")
     epoch = int((await head(loom))["x-stream-epoch"])
     second = await patching(loom, 3, x_stream_epoch=epoch)
@@ -178,7 +178,7 @@ async def test_an_invalid_epoch_is_refused(loom: Loom, epoch: str):
     assert (await wire.answer()).status == 400
 
 
-async def test_head_fences_nobody(loom: Loom):
+async def test_head_fences_no_producer(loom: Loom):
     wire = await loom.live("/stream/a", b"one")
     assert (await head(loom))["upload-offset"] == "3"
     await wire.chunk(b"two")
@@ -243,7 +243,7 @@ async def test_a_patch_without_offset_or_end_is_refused(loom: Loom, headers):
 
 @ONE_STORE
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/octet-stream"])
-async def test_a_patch_of_an_unknown_type_is_sent_the_known_ones(loom: Loom, kind):
+async def test_a_patch_of_an_unknown_type_gets_the_known_types(loom: Loom, kind):
     await opened(loom, b"data")
     wire = await patch(loom, b"x", 4, "?1", content_type=kind)
     assert wire.head.status == 415
@@ -263,7 +263,7 @@ async def test_a_patch_of_an_unknown_stream_is_404(loom: Loom):
     assert (await patch(loom, b"x", 0, "?1")).head.status == 404
 
 
-async def test_if_match_names_the_stream_that_is_meant(loom: Loom):
+async def test_if_match_accepts_only_the_named_stream(loom: Loom):
     etag = (await opened(loom, b"data")).head["etag"]
     assert "etag" not in await head(loom)
     wire = await patch(loom, b"x", 4, "?0", if_match='"other"')
@@ -364,7 +364,7 @@ async def test_a_creation_repeated_while_the_first_is_live_doubles_nothing(loom:
     assert await content(loom) == b"data!"
 
 
-async def test_a_repeated_creation_without_an_id_means_the_same_stream(loom: Loom):
+async def test_a_repeated_creation_without_an_id_returns_the_same_stream(loom: Loom):
     async def create(key: str) -> str:
         wire = await loom.ask("POST", "/stream", b"", upload_complete="?0", idempotency_key=key)
         assert wire.head.status == 201

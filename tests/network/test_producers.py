@@ -110,7 +110,7 @@ async def test_an_upload_cut_a_thousand_times_is_stored_once_and_whole(
 
 
 @pytest.mark.parametrize("kind", CUTS)
-async def test_a_producer_whose_request_is_cut_leaves_what_arrived_and_may_resume(
+async def test_a_producer_whose_request_is_cut_keeps_the_received_bytes_and_may_resume(
     loom: Loom, between: Between, kind: Kind
 ):
     proxy = await between(loom, Weather((Fault(kind, Way.UP, 1000),)))

@@ -115,7 +115,7 @@ async def test_search_counts_matches_and_steps_through_them(reader: Reader):
     await expect(page.locator(".hit.current").first).to_be_visible()
 
 
-async def test_it_resumes_after_the_server_was_killed(start: Start):
+async def test_the_page_resumes_after_the_server_was_killed(start: Start):
     reader = await start(resume_window=60)
     await reader.live("lost", LINES)
     page = await reader.open("/ui/stream/lost")

@@ -47,7 +47,7 @@ async def test_filters_and_pages(reader: Reader):
     await expect(page.locator("#name")).to_have_text("other/live")
 
 
-async def test_a_token_is_asked_for_once_and_only_sent_as_a_header(start: Start):
+async def test_a_token_is_requested_once_and_only_sent_as_a_header(start: Start):
     reader = await start(tokens="secret-token-of-the-test")
     await reader.stored("guarded", b"inside\n", Authorization="Bearer secret-token-of-the-test")
     context = await reader.browser.new_context()

@@ -84,7 +84,7 @@ async def test_lists_show_every_stream(loom: Loom):
     assert b'{"a": 1.50}' in body, "valid metadata is copied"
 
 
-async def test_a_filter_on_metadata_survives_them(loom: Loom):
+async def test_a_filter_on_metadata_works_despite_invalid_metadata(loom: Loom):
     found = {}
     for name, value in (("a", "1.50"), ("b", "x")):
         wire = await loom.get(f"/streams?meta.{name}={value}")
@@ -103,7 +103,7 @@ async def test_a_stream_is_read_and_its_metadata_mended(loom: Loom, kind: str):
     assert strict(patch.head["x-stream-metadata"])["b"] == 2  # type: ignore[index]
 
 
-async def test_events_show_them(loom: Loom):
+async def test_events_show_streams_with_invalid_metadata(loom: Loom):
     wire = await loom.get("/events")
     for number, text in enumerate(INVALID):
         await loom.store.create(NewStream(id=f"new-{number}", metadata=text))
@@ -130,7 +130,7 @@ async def test_a_signed_prefix_has_whole_characters(serve: Serve):
     )
 
 
-async def test_webhooks_and_clients_survive_them(loom: Loom):
+async def test_webhooks_and_clients_accept_invalid_metadata(loom: Loom):
     for kind in KINDS:
         info = await loom.service.info(kind.replace(" ", "-"))
         strict(encode_row(info))

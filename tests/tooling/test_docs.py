@@ -45,7 +45,7 @@ def test_requests_headers_and_errors_in_the_documentation_are_those_of_the_opena
         assert text == reference["with_tables"](text), "run: .venv/bin/python docs/reference.py"
 
 
-def test_every_setting_says_what_it_is_for():
+def test_every_setting_has_a_description():
     assert all(field.description for field in Settings.model_fields.values())
 
 

@@ -53,7 +53,7 @@ async def test_memory_store_needs_no_directory(store, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_unknown_kind_of_store_is_refused_with_the_known_ones():
+async def test_unknown_kind_of_store_is_refused_and_known_kinds_are_named():
     settings = load([], {"LOOM_STORE": "ftp://user:hidden@host/db"}, {})
     with pytest.raises(ConfigError) as refused:
         await start(settings)

@@ -53,13 +53,13 @@ async def failing(error: Exception, *interrupts: Exception) -> None:
 
 
 @pytest.mark.parametrize(("own", "interrupts"), [(ValueError(), (Woken(),)), (TimeoutError(), ())])
-async def test_an_error_of_the_block_is_its_own(own, interrupts):
+async def test_an_error_of_the_block_is_raised_unchanged(own, interrupts):
     with pytest.raises(type(own)):
         await failing(own, *interrupts)
 
 
 @pytest.mark.parametrize("interrupts", [(), (Woken(),)])
-async def test_a_cancellation_by_others_stays_one(interrupts):
+async def test_a_cancellation_by_another_task_stays_a_cancellation(interrupts):
     task = asyncio.create_task(woken(*interrupts, soon=True))
     await asyncio.sleep(0)
     task.cancel()
@@ -73,7 +73,7 @@ def exchange(receive: Receive) -> Exchange:
     return Exchange({"type": "http", "method": "GET", "headers": [], RECORD: Record()}, receive, send)
 
 
-async def test_what_a_client_waits_for_ends_with_it():
+async def test_a_wait_ends_when_its_client_disconnects():
     left = asyncio.Event()
 
     async def receive() -> Message:
@@ -86,7 +86,7 @@ async def test_what_a_client_waits_for_ends_with_it():
             await asyncio.Event().wait()
 
 
-async def test_after_the_wait_nobody_watches_the_client():
+async def test_after_the_wait_no_task_watches_the_client():
     asking = 0
 
     async def receive() -> Message:

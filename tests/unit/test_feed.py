@@ -33,7 +33,7 @@ async def test_the_store_is_watched_from_the_first_consumer_on(store):
     assert store.watchings == 0
 
 
-async def test_a_full_ring_drops_the_oldest_and_reports_that_once(store):
+async def test_a_full_ring_drops_the_oldest_and_reports_the_loss_once(store):
     feed = Feed(store, budget=3 * (COST + 100))
     position, id = feed.join(), feed.join().id
     for name in "abcd":

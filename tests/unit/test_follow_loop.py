@@ -136,7 +136,7 @@ class World:
     budget=st.sampled_from([1_000, 300_000]),
     filed=st.sampled_from([0, 200_000]),
 )
-async def test_no_gap_no_repeat_and_a_true_end(
+async def test_followers_get_every_byte_once_and_the_true_end(
     steps: list[tuple[tuple[str, Any], int]], end: str, tail_limit: int, budget: int, filed: int
 ):
     world = World(tail_limit, budget, filed)

@@ -43,7 +43,7 @@ def test_names_of_this_machine(name):
         "::",
     ],
 )
-def test_names_that_may_be_anyones(name):
+def test_names_that_others_may_control(name):
     assert not is_loopback(name)
 
 

@@ -102,7 +102,7 @@ def test_a_creation_returns_id_and_location_percent_encoded():
 
 
 @pytest.mark.parametrize("state", State)
-def test_only_what_is_final_may_be_cached(state):
+def test_only_final_streams_may_be_cached(state):
     info = Info(key="k", id="a", epoch=1, state=state, size=3)
     headers = dict(stream_headers(info, Part(0, 3), validators_of(info)))
     cached = (
@@ -111,7 +111,7 @@ def test_only_what_is_final_may_be_cached(state):
     assert (headers[b"cache-control"], headers.get(b"etag")) == cached
 
 
-def test_a_response_without_known_end_asks_proxies_not_to_buffer_it():
+def test_a_response_without_known_end_disables_buffering_in_proxies():
     info = Info(key="k", id="a", epoch=1, state=State.LIVE, size=3)
     live, now = (dict(stream_headers(info, Part(0, stop), Validators())) for stop in (None, 3))
     assert (live.get(b"x-accel-buffering"), live.get(b"content-length")) == (b"no", None)

@@ -150,7 +150,7 @@ async def test_end_of_the_stream_wakes(store: TestStore, hub: Hub, state: State)
     assert tail.info.state is state
 
 
-async def test_interruption_is_no_end(store: TestStore, hub: Hub):
+async def test_interruption_does_not_end_a_tail(store: TestStore, hub: Hub):
     writer = await created(store)
     tail = await hub.attach(writer.key)
     waiting = asyncio.create_task(tail.wait_for_bytes(0))
@@ -267,7 +267,7 @@ async def test_failed_attach_fails_all_callers_and_leaves_nothing(store: TestSto
     hub.detach(await hub.attach(writer.key))
 
 
-async def test_unknown_key_and_gone_stream_cannot_be_attached(store: TestStore, hub: Hub):
+async def test_unknown_key_and_deleted_stream_cannot_be_attached(store: TestStore, hub: Hub):
     with pytest.raises(StreamNotFound):
         await hub.attach("unknown")
     tail = await hub.attach((await created(store)).key)

@@ -111,6 +111,6 @@ def test_token_is_masked_wherever_it_appears(configured, format):
     assert "status" in out.getvalue()
 
 
-def test_a_log_whose_reader_has_gone_is_ignored(configured):
+def test_a_closed_log_output_is_ignored(configured):
     configured(out=Gone())
     structlog.get_logger("loom").info("into the void")

@@ -56,7 +56,7 @@ def test_text_is_kept_as_it_was_written(text):
         ('"a\u2028b"', r'"a\u2028b"'),
     ],
 )
-def test_what_a_header_cannot_carry_is_escaped(text, kept):
+def test_characters_that_a_header_cannot_have_are_escaped(text, kept):
     assert parsed(text.encode()) == kept
 
 
@@ -113,7 +113,7 @@ def test_more_than_one_header_is_refused():
         parsed(b"{}", b"{}")
 
 
-def test_the_limit_counts_what_is_returned():
+def test_the_limit_counts_the_bytes_as_returned():
     assert len(parsed(b'"' + b"a" * (LIMIT - 2) + b'"')) == LIMIT
     with pytest.raises(InvalidMetadata, match=str(LIMIT)):
         parsed(b'"' + b"a" * (LIMIT - 1) + b'"')
@@ -188,7 +188,7 @@ MERGES = [
 
 
 @pytest.mark.parametrize(("before", "patch", "after"), MERGES)
-def test_a_merge_patch_does_what_its_rfc_says(before, patch, after):
+def test_a_merge_patch_follows_rfc_7396(before, patch, after):
     assert json.loads(merge_metadata(before, parse_merge_patch(patch.encode()), LIMIT)) == json.loads(after)
 
 

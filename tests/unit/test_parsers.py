@@ -52,11 +52,11 @@ def test_an_invalid_integer_is_refused(value):
 
 
 @given(st.integers(0, 10**15 - 1))
-def test_an_integer_is_what_was_written(number):
+def test_an_integer_is_parsed_as_written(number):
     assert parse_integer("X", [b"%d" % number]) == parse_integer("X", [b" %d;q=1" % number]) == number
 
 
-def test_a_field_twice_is_refused_and_none_is_none():
+def test_a_repeated_field_is_refused_and_an_absent_one_is_none():
     assert parse_boolean("X", []) is parse_integer("X", []) is None
     with pytest.raises(BadRequest):
         parse_integer("X", [b"1", b"1"])
@@ -78,7 +78,7 @@ def test_any_headers_are_understood_or_refused_as_bad_requests(values):
 
 
 @given(VALUES, st.sampled_from([Validators(), Validators(b'"1-0"', 1000)]))
-def test_any_conditions_are_kept_or_fail_as_they_should(values, validators):
+def test_any_conditions_hold_or_raise_the_documented_errors(values, validators):
     try:
         check_conditions(Fields(values), info(10), validators)
     except (PreconditionFailed, NotModified):

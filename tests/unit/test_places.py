@@ -130,7 +130,7 @@ def test_a_duration_is_counted_back_from_now(text, seconds):
 @pytest.mark.parametrize(
     "text", ["", " ", "10", "m", "10 m", "-10m", "10m1h", "1e3s", "yesterday", "\u0663m"]
 )
-def test_text_that_is_no_time_is_nan(text):
+def test_text_that_is_not_a_time_is_nan(text):
     assert math.isnan(parse_since(text, 0.0))
 
 

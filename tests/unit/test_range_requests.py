@@ -48,7 +48,7 @@ def no_time(_text: str) -> float:
         (b"bytes=0-99999999999999999999", ByteRange(0, "9" * 20)),
     ],
 )
-def test_one_range_is_understood(value, parsed):
+def test_one_range_is_parsed(value, parsed):
     assert parse_range([value]) == parsed
 
 
@@ -83,13 +83,13 @@ def test_one_range_is_understood(value, parsed):
         [b"bytes=0-1\n"],
     ],
 )
-def test_what_is_not_one_range_of_bytes_is_ignored(values):
+def test_anything_but_one_range_of_bytes_is_ignored(values):
     assert parse_range(values) is None
 
 
 @given(st.lists(st.binary() | st.binary().map(lambda rest: b"bytes=" + rest), max_size=2))
 @example([b"bytes=" + b"9" * 5_000 + b"-"])
-def test_whatever_comes_as_a_range_is_understood_or_ignored(values):
+def test_any_text_of_a_range_is_parsed_or_ignored(values):
     parsed = parse_range(values)
     if parsed is not None:
         assert re.fullmatch(rb"[ \t,]*bytes=[ \t,]*\d*-\d*[ \t,]*", values[0].lower())
@@ -123,7 +123,7 @@ def test_the_parser_agrees_with_a_model(text):
 
 
 @given(SIZES, STATES, st.booleans(), st.integers(0, 50), st.none() | st.integers(0, 50))
-def test_a_range_is_the_slice_that_is_there_now(size, state, tail, first, more):
+def test_a_range_is_the_stored_slice(size, state, tail, first, more):
     last = "" if more is None else str(first + more)
     wish = ByteRange(first, last)
     if first >= size:
@@ -141,7 +141,7 @@ def test_a_range_is_the_slice_that_is_there_now(size, state, tail, first, more):
 
 
 @given(SIZES, STATES, st.booleans(), st.integers(0, 50))
-def test_a_suffix_is_the_end_that_is_there_now(size, state, tail, count):
+def test_a_suffix_is_the_end_of_the_stored_bytes(size, state, tail, count):
     if not count:
         with pytest.raises(RangeNotSatisfiable):
             SuffixRange(count).select(stream(size, state), tail)
@@ -165,7 +165,7 @@ def test_a_very_large_last_position_follows_and_is_echoed(first, last):
     assert part == PartialContent(first, content_range=f"bytes {first}-{last}/*")
 
 
-def test_a_very_large_last_position_is_ordinary_where_nothing_comes():
+def test_a_very_large_last_position_is_ordinary_for_a_stream_that_cannot_grow():
     last = str(FOLLOWS_FROM)
     assert ByteRange(1, last).select(stream(5), True) == PartialContent(1, 5, content_range="bytes 1-4/5")
     assert ByteRange(1, last).select(stream(5, State.LIVE), False) == PartialContent(
@@ -207,7 +207,7 @@ BAD = ["", " ", "+1", " 1", "1 ", "1.0", "1e3", "0x1", "1_000", "--1", "-", "٣"
 
 @pytest.mark.parametrize("name", ["offset", "lines", "line"])
 @pytest.mark.parametrize("value", [*BAD, "1\n", "9" * 5_000])
-def test_what_is_no_number_is_refused_in_a_sentence(name, value):
+def test_text_that_is_not_a_number_is_refused_in_a_sentence(name, value):
     with pytest.raises(BadRequest, match=f"^The query parameter {name} is .*\\.$"):
         parse_start([(name, value)], no_time)
 
@@ -224,7 +224,7 @@ def test_one_start_is_enough(names):
         parse_start([(name, "1") for name in names.split()], no_time)
 
 
-def test_a_time_is_a_start_too():
+def test_a_time_selects_a_start():
     assert parse_start([("since", "noon")], {"noon": 5.0}.__getitem__) == Since(5.0)
     with pytest.raises(BadRequest, match="since is a time"):
         parse_start([("since", "noon")], no_time)

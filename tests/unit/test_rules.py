@@ -53,7 +53,7 @@ def state_of(row: Info) -> str:
     return row.state
 
 
-def test_a_creation_has_all_that_was_asked_for():
+def test_a_creation_has_all_requested_fields():
     new = NewStream(
         id="a",
         metadata="1",
@@ -286,7 +286,7 @@ def test_a_final_stream_takes_one_digest_and_its_metadata_once(row, patch, after
         (replace(LIVE, ttl=2.0), Patch(state=State.OPEN), {"state": State.OPEN}),
     ],
 )
-def test_what_a_patch_does_not_name_stays(row: Info, patch: Patch, changed: dict[str, Any]):
+def test_fields_that_a_patch_does_not_set_are_kept(row: Info, patch: Patch, changed: dict[str, Any]):
     assert changes(row, rules.apply(row, patch, NOW)) == {**changed, "version": 5}
 
 
@@ -311,7 +311,7 @@ def test_a_producer_leaves_its_stream_in_another_state(state: State | None):
         (replace(ABORTED, expires=NOW), float("inf"), NOW, None),
     ],
 )
-def test_deadlines_are_acted_on_and_only_what_ended_expires(row, due, expires, reason):
+def test_due_deadlines_are_handled_and_only_final_streams_expire(row, due, expires, reason):
     assert (rules.due_at(row), rules.expires_at(row)) == (due, expires)
     patch = rules.overdue(row)
     assert patch == (None if reason is None else Patch(state=State.ABORTED, reason=reason))

@@ -31,7 +31,7 @@ async def located(selector: Selector, data: bytes, state: State = State.COMPLETE
 @example(b"", State.LIVE, True, 1)
 @example(b"ab", State.LIVE, True, 0)
 @example(b"\n", State.LIVE, True, 1)
-async def test_last_lines_are_followed_by_what_comes(data, state, tail, count):
+async def test_last_lines_are_followed_by_new_bytes(data, state, tail, count):
     part = await located(LastLines(count), data, state, tail)
     lines = lines_of(data)
     assert data[part.start :] == b"".join(lines[max(0, len(lines) - count) :])
@@ -43,7 +43,7 @@ async def test_last_lines_are_followed_by_what_comes(data, state, tail, count):
 @example(b"", State.LIVE, True, 1)
 @example(b"a\n", State.LIVE, True, 2)
 @example(b"a\nb", State.LIVE, True, 3)
-async def test_a_line_is_found_or_waited_for(data, state, tail, number):
+async def test_a_line_is_found_or_awaited(data, state, tail, number):
     part = await located(FromLine(number), data, state, tail)
     follows = tail and not state.final
     assert part.stop == (None if follows else len(data))

@@ -261,7 +261,7 @@ async def begun_again(service: Service) -> Producer:
     return producer
 
 
-async def test_long_snapshot_comes_in_pieces(service: Service):
+async def test_long_snapshot_is_read_in_pieces(service: Service):
     data = os.urandom(1_000_000)
     producer = await begun(service, data)
     await producer.complete()
@@ -271,7 +271,7 @@ async def test_long_snapshot_comes_in_pieces(service: Service):
     assert all(isinstance(piece, bytes) and len(piece) <= 256 << 10 for piece in consumer.pieces)
 
 
-async def test_slices_cover_what_is_on_file_and_bytes_the_rest(service: Service, store: TestStore):
+async def test_slices_cover_the_bytes_on_file_and_pieces_the_rest(service: Service, store: TestStore):
     data = os.urandom(5_000_100)
     store.filed = 5_000_000
     producer = await begun(service, data)
@@ -298,7 +298,7 @@ async def test_a_part_is_read_from_file_and_from_memory(service: Service, store:
         assert slices == ([(start, min(stop, 300_000))] if start < 290_000 else [])
 
 
-async def test_the_part_is_chosen_of_the_stream_that_is_read(service: Service, store: TestStore):
+async def test_the_part_is_chosen_from_the_stream_that_is_read(service: Service, store: TestStore):
     first = await begun(service, b"old")
     infos: list[Info] = []
 
@@ -368,7 +368,7 @@ async def test_a_search_ends_with_its_request_and_with_the_server(service: Servi
     assert store.idle
 
 
-async def test_unknown_id(service: Service):
+async def test_unknown_id_is_not_found(service: Service):
     with pytest.raises(StreamNotFound, match="The stream with ID a does not exist"):
         await service.read("a")
     with pytest.raises(StreamNotFound):

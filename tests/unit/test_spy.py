@@ -224,7 +224,7 @@ async def test_character_that_is_never_finished_is_shown_at_the_end(store: TestS
 
 
 @given(st.lists(st.one_of(st.binary(max_size=5), st.text(max_size=3).map(str.encode)), max_size=20))
-async def test_binary_passes_unchanged_however_it_is_cut(chunks: list[bytes]):
+async def test_binary_passes_unchanged_in_any_pieces(chunks: list[bytes]):
     store = TestStore(ManualClock(1_000_000.0))
     spy = (await joined(store, Hub(store))).read_on()
     writer = await created(store, "a")

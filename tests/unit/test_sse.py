@@ -17,7 +17,7 @@ def decoded(*pieces: bytes) -> list[Event]:
 
 
 @given(st.lists(st.tuples(TEXT, WORDS, WORDS)), st.sampled_from(["\n", "\r", "\r\n"]), st.integers(1, 7))
-def test_what_was_encoded_is_decoded_in_any_pieces_with_any_line_ends(events, end, size):
+def test_encoded_events_are_decoded_in_any_pieces_with_any_line_ends(events, end, size):
     text = b"".join(encode(data, name=name, id=id) + HEARTBEAT for data, name, id in events)
     text = text.replace(b"\n", end.encode()) + b"data: trailing"
     expected = [Event(data.replace("\r\n", "\n").replace("\r", "\n"), name, id) for data, name, id in events]

@@ -117,7 +117,7 @@ async def test_producer_that_resumes_during_a_sweep_wins(store: FailingStore, cl
     assert (await store.info("a")).state is State.LIVE
 
 
-async def test_it_does_not_sleep_while_streams_are_due(store: FailingStore, clock: ManualClock):
+async def test_the_sweeper_does_not_sleep_while_streams_are_due(store: FailingStore, clock: ManualClock):
     for id in "abc":
         await left(store, clock, id, State.INTERRUPTED)
     clock.time += 30
@@ -130,7 +130,7 @@ async def test_it_does_not_sleep_while_streams_are_due(store: FailingStore, cloc
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_it_sweeps_every_second_and_survives_errors(store: FailingStore, clock: ManualClock):
+async def test_the_sweeper_runs_every_second_and_survives_errors(store: FailingStore, clock: ManualClock):
     await left(store, clock, "a", State.INTERRUPTED)
     naps = Naps()
     running = asyncio.create_task(Sweeper(store, clock, sleep=naps).run())
@@ -151,7 +151,7 @@ async def test_it_sweeps_every_second_and_survives_errors(store: FailingStore, c
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_it_stops_with_the_store(store: FailingStore, clock: ManualClock):
+async def test_the_sweeper_stops_with_the_store(store: FailingStore, clock: ManualClock):
     naps = Naps()
     running = asyncio.create_task(Sweeper(store, clock, sleep=naps).run())
     await naps.asked.get()

@@ -80,7 +80,7 @@ def test_a_digest_is_found_among_others():
 
 
 @pytest.mark.parametrize("tag", ["", '"', '""', "1-a", 'W/"1-a"'])
-def test_what_is_not_a_strong_tag_stands_for_no_key(tag):
+def test_a_tag_that_is_not_strong_stands_for_no_key(tag):
     assert key_of(tag) is None
     assert key_of(tag_of("1-a")) == "1-a"
 
@@ -105,7 +105,7 @@ def test_progress_is_read_as_it_was_written(progress):
     "line",
     [b"", b"no", b"[]", b"{}", b'{"offset": true}', b'{"offset": "1"}', b'{"offset": 1, "state": "x"}'],
 )
-def test_what_is_not_a_line_of_progress_is_refused(line):
+def test_anything_but_a_line_of_progress_is_refused(line):
     with pytest.raises(ValueError):
         Progress.of(line)
 

@@ -87,7 +87,7 @@ async def test_head_of_an_early_response_arrives_while_the_body_flows():
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_some_answers_have_no_body(status):
+async def test_some_responses_have_no_body(status):
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(status))
         await send(part(b"", more=False))
@@ -109,7 +109,7 @@ async def test_head_request_is_answered_without_its_body():
         assert await client.body() == b"body"
 
 
-async def test_http_1_0_answer_ends_with_the_connection():
+async def test_http_1_0_response_ends_with_the_connection():
     async with served(sending(b"a", BIG)) as dial:
         client = await dial()
         await client.send(GET_1_0)
@@ -120,7 +120,7 @@ async def test_http_1_0_answer_ends_with_the_connection():
 
 
 @pytest.mark.parametrize("error", [StreamAborted("gone"), RuntimeError("a bug"), asyncio.CancelledError()])
-async def test_chunked_answer_that_fails_lacks_its_last_chunk_but_no_byte(error, lines):
+async def test_chunked_response_that_fails_lacks_its_last_chunk_but_no_byte(error, lines):
     async with served(sending(b"a", BIG, error=error)) as dial:
         client = await dial()
         await client.send(GET)
@@ -131,7 +131,7 @@ async def test_chunked_answer_that_fails_lacks_its_last_chunk_but_no_byte(error,
     assert len(lines) == isinstance(error, RuntimeError)
 
 
-async def test_http_1_0_answer_that_fails_ends_in_a_reset():
+async def test_http_1_0_response_that_fails_ends_in_a_reset():
     async with served(sending(b"a", error=StreamAborted("gone"))) as dial:
         client = await dial()
         await client.send(GET_1_0)

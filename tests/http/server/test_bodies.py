@@ -81,7 +81,7 @@ async def test_bad_chunk_ends_the_body_as_lost_and_is_reported_to_the_client(bad
         assert await client.ended() == b""
 
 
-async def test_bad_chunk_after_an_early_answer_cuts_it():
+async def test_bad_chunk_cuts_an_early_response():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(201))
         await send(part(b""))
@@ -141,7 +141,7 @@ async def test_disconnect_of_a_follower_is_reported_after_more_than_is_read_ahea
         *(CHUNKED_POST + b"5\r\nab", CHUNKED_POST + b"0\r\nA: b", CHUNKED_POST + b"zz\r\n", b"nonsense\r\n"),
     ],
 )
-async def test_client_that_leaves_at_any_stage_leaves_nothing_open(leave, sent):
+async def test_client_that_disconnects_at_any_stage_leaves_nothing_open(leave, sent):
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (follower if scope["method"] == "GET" else Seen())(scope, receive, send)
 
@@ -159,7 +159,7 @@ async def test_client_that_leaves_at_any_stage_leaves_nothing_open(leave, sent):
     await serving
 
 
-async def test_client_that_only_stops_sending_still_gets_its_answer():
+async def test_client_that_only_stops_sending_still_gets_its_response():
     seen = Seen()
     async with served(seen) as dial:
         client = await dial()
@@ -221,7 +221,7 @@ async def test_slow_app_stops_the_client_at_a_bounded_buffer():
         assert max(pieces) < 1 << 20
 
 
-async def test_continue_is_sent_once_when_the_app_asks_for_the_body():
+async def test_continue_is_sent_once_when_the_app_receives_the_body():
     seen = Seen()
     async with served(seen) as dial:
         client = await dial()
@@ -234,7 +234,7 @@ async def test_continue_is_sent_once_when_the_app_asks_for_the_body():
         assert (await client.answer()).status == 200
 
 
-async def test_early_success_asks_for_the_body_first():
+async def test_early_success_sends_the_continue_first():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(201))
         await send(part(b""))
@@ -259,7 +259,7 @@ async def test_refusal_needs_no_continue():
         assert await client.ended() == b"taken"
 
 
-async def test_body_is_not_asked_for_once_it_is_refused():
+async def test_refused_body_gets_no_continue():
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(409, [(b"content-length", b"5")]))
         await send(part(b"ta"))

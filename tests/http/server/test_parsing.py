@@ -24,7 +24,7 @@ async def problem_of(client: Wire) -> tuple[int, str]:
 
 @pytest.mark.parametrize("request_", [POST, CHUNKED], ids=["length", "chunked"])
 @pytest.mark.parametrize("step", [1, 3, 10_000])
-async def test_request_is_the_same_however_it_arrives(request_, step):
+async def test_request_is_the_same_in_any_pieces(request_, step):
     seen = Seen()
     async with served(seen) as dial:
         client = await dial()
@@ -172,7 +172,7 @@ async def test_invalid_request_is_refused_and_nothing_after_it_is_parsed(request
         assert seen.scopes == []
 
 
-async def test_refusal_waits_for_the_answers_before_it():
+async def test_refusal_waits_for_the_earlier_responses():
     async with served(Seen()) as dial:
         client = await dial()
         await client.send(POST + b"GET / HTTP/1.1\r\n\r\n")

@@ -85,7 +85,7 @@ async def test_sending_a_file_to_a_dead_reader_ends():
             await ended.wait()
 
 
-async def test_reader_that_only_pauses_is_not_taken_for_dead():
+async def test_reader_that_only_pauses_is_not_considered_dead():
     ticker = Ticker(0)
     async with served(ticker, dead_timeout=0.3, dead_check=0.05) as dial:
         client = await dial()

@@ -171,7 +171,7 @@ async def test_error_of_on_stop_is_raised_after_the_stop():
     await client.close()
 
 
-async def test_stop_before_the_start_is_a_stop():
+async def test_stop_before_the_start_stops_the_server():
     async with serving(answering(200)):
         pass
 

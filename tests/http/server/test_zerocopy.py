@@ -61,7 +61,7 @@ async def test_pieces_of_files_and_of_memory_keep_their_order(file):
             assert chunks == [b"a", CONTENT[5:15], big, CONTENT[1:9_000_001], b"c", b""]
 
 
-async def test_file_waits_for_what_the_transport_still_buffers(file):
+async def test_file_waits_for_the_bytes_that_the_transport_buffers(file):
     class Sender(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self.channel = Channel(cast(asyncio.Transport, transport), loop, Limits())

@@ -38,7 +38,7 @@ class ChangeTests:
         await writer.close(COMPLETE)
         assert await stored(store, "a") == b"one two"
 
-    async def test_what_a_patch_does_not_name_stays(self, store: Store) -> None:
+    async def test_fields_that_a_patch_does_not_set_are_kept(self, store: Store) -> None:
         writer = await stream(store, "a", b"x", INTERRUPTED)
         before = await store.info("a")
         info = await store.change(writer.key, Patch(metadata="2"), version=before.version)
@@ -102,7 +102,9 @@ class ChangeTests:
 
     @pytest.mark.parametrize("before", State)
     @pytest.mark.parametrize("after", State)
-    async def test_states_change_as_the_table_says(self, store: Store, before: State, after: State) -> None:
+    async def test_states_change_according_to_the_table(
+        self, store: Store, before: State, after: State
+    ) -> None:
         writer = await stream(store, "a", b"x", None if before is State.LIVE else INTO[before])
         info = await store.info("a")
         if before.final:

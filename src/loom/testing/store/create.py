@@ -82,7 +82,7 @@ class CreateTests:
                 await store.info(id)
             assert str(error.value) == f"The stream with ID {id} does not exist"
 
-    async def test_create_of_a_taken_id_raises_whatever_its_state(self, store: Store) -> None:
+    async def test_create_of_a_taken_id_raises_in_every_state(self, store: Store) -> None:
         for number, patch in enumerate([None, *NOT_LIVE]):
             await stream(store, f"s{number}", b"bytes", patch)
             before = await store.info(f"s{number}")
@@ -122,7 +122,7 @@ class CreateTests:
         await asyncio.sleep(0)
         await asyncio.gather(first, *(create() for _ in range(5)))
 
-    async def test_of_many_simultaneous_replacements_one_remains(self, store: Store) -> None:
+    async def test_one_of_many_simultaneous_replacements_remains(self, store: Store) -> None:
         await stream(store, "a")
         writers, _ = await outcomes(*(store.create(NewStream(id="a"), replace=True) for _ in range(10)))
         assert len({writer.key for writer in writers}) == 10

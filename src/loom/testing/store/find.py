@@ -24,13 +24,13 @@ class FindTests:
         assert await ids(store) == []
         assert await store.due(1e12) == []
 
-    async def test_streams_are_found_newest_first_as_they_are(self, store: Store) -> None:
+    async def test_streams_are_found_newest_first_with_all_fields(self, store: Store) -> None:
         for id in ("c", "a", "b"):
             await stream(store, id, id.encode() * 10, COMPLETE if id == "a" else None)
         assert await ids(store) == ["b", "a", "c"]
         assert await found(store) == [await store.info(id) for id in ("b", "a", "c")]
 
-    async def test_replacement_is_newer_than_what_came_before(self, store: Store) -> None:
+    async def test_replacement_is_newer_than_earlier_streams(self, store: Store) -> None:
         for id in ("a", "b", "c"):
             await stream(store, id, b"", COMPLETE)
         await store.create(NewStream(id="a"), replace=True)
@@ -183,7 +183,7 @@ class FindTests:
             break
         assert len(await ids(store)) == 5
 
-    async def test_due_are_those_whose_deadline_has_come_earliest_first(
+    async def test_due_returns_streams_past_their_deadline_earliest_first(
         self, store: Store, clock: ManualClock
     ) -> None:
         for deadline in (30.0, 10.0, 20.0, 40.0):

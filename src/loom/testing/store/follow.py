@@ -40,7 +40,7 @@ class FollowTests:
         await reader.wait_state(State.COMPLETE)
         assert reader.data == b"after"
 
-    async def test_followers_that_come_at_any_time_miss_and_repeat_nothing(self, store: Store) -> None:
+    async def test_followers_that_join_at_any_time_miss_and_repeat_nothing(self, store: Store) -> None:
         """What is stored before a subscription begins is in the content; the rest is fed."""
         writer = await store.create(NewStream(id="a"))
         appending = asyncio.create_task(append_numbers(writer, 300))
@@ -195,7 +195,7 @@ class FollowTests:
         calls = {"grow": 1, "turn": 2, "gone": 3}[at]
         assert [len(reader.events) for reader in (itself, before, after, last)] == [calls, 3, calls - 1, 3]
 
-    async def test_what_is_fed_can_be_read_at_once(self, store: Store) -> None:
+    async def test_fed_bytes_can_be_read_immediately(self, store: Store) -> None:
         writer = await store.create(NewStream(id="a"))
         reading: list[asyncio.Task[bytes]] = []
         async with await store.open(writer.key) as content:

@@ -253,7 +253,7 @@ class Comparison(RuleBasedStateMachine):
 
 
 class ModelTests(StoreFixtures):
-    def test_store_does_as_the_model(self) -> None:
+    def test_store_behaves_like_the_model(self) -> None:
         class Run(Comparison):
             tests = self
 

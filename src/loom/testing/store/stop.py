@@ -48,7 +48,7 @@ class StopTests:
         assert not health.ready
         assert health.detail
 
-    async def test_close_stores_what_was_accepted_and_leaves_live_streams_interrupted(
+    async def test_close_stores_accepted_bytes_and_leaves_live_streams_interrupted(
         self, store: Store, clock: ManualClock
     ) -> None:
         writer = await store.create(NewStream(id="a", resume_window=7.0))
@@ -91,7 +91,7 @@ class StopTests:
         assert not reader.errors
 
     @pytest.mark.parametrize("name", ASKS)
-    async def test_closed_store_answers_nothing(self, store: Store, name: str) -> None:
+    async def test_closed_store_refuses_every_call(self, store: Store, name: str) -> None:
         writer = await stream(store, "a", b"bytes")
         await store.close()
         with pytest.raises(StoreStopped):

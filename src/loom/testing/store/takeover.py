@@ -78,7 +78,7 @@ class TakeoverTests:
         await wait_settled(store)
         assert [type(error) for error in lost.events] == [Fenced]
 
-    async def test_takeover_waits_for_what_was_accepted(self, store: Store) -> None:
+    async def test_takeover_waits_for_accepted_bytes(self, store: Store) -> None:
         old = await store.create(NewStream(id="a"))
         for _ in range(100):
             old.append(b"accepted ")
@@ -121,7 +121,7 @@ class TakeoverTests:
         assert info.deadline is not None
         (await store.resume(old.key, 5)).append(b"6")
 
-    async def test_takeover_from_another_epoch_fences_nobody(self, store: Store) -> None:
+    async def test_takeover_from_another_epoch_fences_no_producer(self, store: Store) -> None:
         first = await store.create(NewStream(id="a"))
         writer = await store.resume(first.key, 0, epoch=first.epoch)
         before = await store.info("a")
@@ -206,7 +206,7 @@ class TakeoverTests:
             assert type(errors[0]) is expected[state]
             assert await stored(store, f"s{number}") == b"bytes"
 
-    async def test_close_that_came_first_is_not_lost_to_a_takeover(self, store: Store) -> None:
+    async def test_earlier_close_is_not_lost_to_a_takeover(self, store: Store) -> None:
         writer = await store.create(NewStream(id="a"))
         closing = asyncio.create_task(writer.close(COMPLETE))
         await asyncio.sleep(0)

@@ -16,7 +16,7 @@ async def check(store: Store) -> None:
 
 
 class UsageTests:
-    async def test_usage_is_what_a_listing_adds_up_to(self, store: Store) -> None:
+    async def test_usage_is_the_sum_of_a_listing(self, store: Store) -> None:
         await check(store)
         for round in range(3):
             for patch in [None, *NOT_LIVE]:

@@ -72,7 +72,7 @@ class WriterTests:
         await writer.close(COMPLETE)
         assert await stored(store, "a") == b"".join(pieces)
 
-    async def test_appending_nothing_changes_nothing(self, store: Store) -> None:
+    async def test_appending_no_bytes_changes_nothing(self, store: Store) -> None:
         writer = await stream(store, "a", b"x")
         reader = await follow(store, writer.key)
         before = await store.info("a")
@@ -144,7 +144,7 @@ class WriterTests:
         await store.close()
 
     @pytest.mark.parametrize("patch", NOT_LIVE, ids=lambda patch: patch.state)
-    async def test_close_stores_what_was_accepted_and_then_the_state(
+    async def test_close_stores_accepted_bytes_and_then_the_state(
         self, store: Store, clock: ManualClock, patch: Patch
     ) -> None:
         writer = await stream(store, "a", b"some ")
