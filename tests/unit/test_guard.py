@@ -1,6 +1,7 @@
 import pytest
 
-from loom.http.middleware.guard import host_name, is_loopback, same_host
+from loom.http.middleware.guard import host_name, same_host
+from loom.wire.hosts import is_loopback
 
 
 @pytest.mark.parametrize(

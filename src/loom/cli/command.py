@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -57,6 +58,7 @@ def declare(
 
 def launch(command: click.Command, prog: str) -> NoReturn:
     """Run `command` with the arguments of this process and exit with its code."""
+    warnings.showwarning = lambda message, *_: tell(prog, str(message))
     try:
         code = command.main(prog_name=prog, standalone_mode=False)
     except click.UsageError as error:

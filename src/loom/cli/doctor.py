@@ -24,6 +24,7 @@ from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
 from loom.cli.running import write
 from loom.cli.target import resolve
+from loom.client.address import warn_unencrypted
 from loom.wire.head import StreamHead
 from loom.wire.media import PROBLEM
 from loom.wire.upload import append_headers
@@ -68,6 +69,8 @@ class Route:
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._path = parts.path.rstrip("/")
         self._token = token
+        if token is not None:
+            warn_unencrypted(url)
 
     def begin(
         self, method: str, target: str, headers: Headers, timeout: float = LIMIT

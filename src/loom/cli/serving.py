@@ -28,10 +28,10 @@ from loom.cli.exit_codes import OK, STORE_FAILED
 from loom.config import Settings
 from loom.errors import LoomError
 from loom.http.middleware import tracing
-from loom.http.middleware.guard import is_loopback
 from loom.http.server import Server
 from loom.http.server.tls import Certificate
 from loom.store.base import Health
+from loom.wire.hosts import is_loopback
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

@@ -8,13 +8,14 @@ Each name is loaded when it is first used: `--help` of a command stays fast.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from loom.client.address import UnencryptedToken
     from loom.client.blocking import Client
     from loom.client.client import AsyncClient
     from loom.client.errors import ClientError
     from loom.client.logs import StreamHandler
     from loom.client.session import Timeouts
 
-__all__ = ["AsyncClient", "Client", "ClientError", "StreamHandler", "Timeouts"]
+__all__ = ["AsyncClient", "Client", "ClientError", "StreamHandler", "Timeouts", "UnencryptedToken"]
 
 _HOMES = {
     "AsyncClient": "client",
@@ -22,6 +23,7 @@ _HOMES = {
     "ClientError": "errors",
     "StreamHandler": "logs",
     "Timeouts": "session",
+    "UnencryptedToken": "address",
 }
 
 

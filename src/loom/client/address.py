@@ -1,11 +1,27 @@
-"""Check the URL of a server or a proxy, and a token. Pure, and fast to load."""
+"""Check the URL of a server or a proxy, and a token. Does no I/O, and is fast to load."""
 
 import re
+import warnings
 from urllib.parse import urlsplit
+
+from loom.wire.hosts import is_loopback
 
 DEFAULT_SERVER = "http://127.0.0.1:3060"
 
 _TOKEN = re.compile(r"[!-~]+")
+
+
+class UnencryptedToken(UserWarning):
+    """A token, or a user with a password, is sent to another machine without TLS."""
+
+
+def warn_unencrypted(server: str, *, stacklevel: int = 1) -> None:
+    """Warn with UnencryptedToken if what authenticates at `server` can be read on the way to it."""
+    url = urlsplit(server)
+    host = url.hostname or ""
+    if url.scheme == "http" and not is_loopback(host):
+        text = f"The token is sent to {host} unencrypted, so that others can read it on the way; use https."
+        warnings.warn(text, UnencryptedToken, stacklevel=stacklevel + 1)
 
 
 def url_fault(text: str) -> str:

@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from loom import __version__
-from loom.client.address import has_user, token_fault, url_fault
+from loom.client.address import has_user, token_fault, url_fault, warn_unencrypted
 from loom.client.errors import BY_STATUS, ClientError, InvalidRequest, Lost, Refused
 from loom.errors import InvalidId
 from loom.model import check_id, quote_id
@@ -84,7 +84,8 @@ class Session:
     """Connections to one server. Use as `async with`.
 
     `server` is an http or https URL and may have a path; `proxy` is the URL of an HTTP proxy. Set
-    SSL_CERT_FILE for a custom certificate authority, as for OpenSSL. Raises InvalidRequest.
+    SSL_CERT_FILE for a custom certificate authority, as for OpenSSL. Raises InvalidRequest, and warns with
+    UnencryptedToken if the token is sent to another machine without TLS.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class Session:
             raise InvalidRequest(f"The token {fault}.")
         if token is not None and has_user(server):
             raise InvalidRequest("Give a token or a user in the URL, not both.")
+        if token is not None or has_user(server):
+            warn_unencrypted(server, stacklevel=2)
         self.server = URL(server)
         self.timeouts = timeouts or Timeouts()
         self._proxy = proxy

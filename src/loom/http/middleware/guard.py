@@ -6,10 +6,8 @@ it: the Host header (DNS rebinding makes `evil.example` an address of this machi
 which no page can forge.
 """
 
-import ipaddress
 import re
 from collections.abc import Collection
-from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -25,6 +23,7 @@ from loom.http.headers import EXPOSED
 from loom.http.middleware.readers import Readers
 from loom.http.problem import problem
 from loom.http.record import RECORD
+from loom.wire.hosts import is_address, is_loopback
 
 OPEN = ("/healthz", "/readyz", "/openapi.json", "/", "/ui")
 """Paths that need no token. Those under /ui/, the files of the web page, need none either."""
@@ -128,24 +127,6 @@ def host_name(host: str) -> str:
     """Return the name in a Host header without port, brackets and final dot; empty if it is malformed."""
     found = _HOST.fullmatch(host)
     return found[1].strip("[]").rstrip(".").lower() if found else ""
-
-
-@lru_cache
-def is_loopback(name: str) -> bool:
-    """Return True if a host name or address always means this machine (RFC 6761 section 6.3)."""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
-
-
-def is_address(name: str) -> bool:
-    """Return True if `name` is an IP address, which no DNS answer can redirect."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def same_host(origin: str, host: str) -> bool:
