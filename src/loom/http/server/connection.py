@@ -116,17 +116,19 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._unread:
             data, self._unread = self._unread + data, b""
+        starts_in_body = self._phase is BODY
         while data and not self._discarding:
             if len(self._cycles) > self._limits.pipelined and self._phase is IDLE:
                 self._unread, data = data, b""
                 break
-            # A request may end where this sequence does, and nowhere else but with a Content-Length. So a
-            # piece holds few requests, and the next is not parsed while too many wait.
+            # A head ends with this sequence: a piece holds few requests, and none is parsed while many wait.
             end = data.find(HEAD_END) + len(HEAD_END)
             room = end if end >= len(HEAD_END) else len(data)
-            # A head goes to the parser in pieces, so that an endless one stops at the limit.
+            # A head goes to the parser in pieces, so that an endless one stops at the limit; so do trailers.
             if self._phase is not BODY:
                 room = min(room, self._limits.head - self._unparsed)
+            elif not starts_in_body:
+                room = min(room, self._limits.head)
             piece, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
             self._unparsed += len(piece)
             self._parse(piece)
