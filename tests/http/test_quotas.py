@@ -62,3 +62,12 @@ async def test_a_signed_token_uses_the_quota_of_its_owner(loom: Loom):
     assert (
         await loom.ask("POST", "/stream/b", b"x" * 60, authorization=CI, forwarded="x")
     ).head.status == 429
+
+
+async def test_the_metadata_of_created_streams_counts(loom: Loom):
+    described = {"authorization": CI, "x_stream_metadata": json.dumps("x" * 48)}
+    for id, status in (("a", 201), ("b", 201), ("c", 429)):
+        wire = await loom.ask("POST", f"/stream/{id}", b"", **described)
+        await wire.body()
+        assert wire.head.status == status
+    assert (await loom.ask("HEAD", "/stream/c", authorization=CI)).head.status == 404

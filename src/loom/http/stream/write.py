@@ -106,6 +106,10 @@ class Writes:
         check_encoding(exchange.all(b"content-encoding"))
         exchange.record.stream = quote_id(id)
         with self._quotas.producing(exchange.principal, id) as exchange.spend:
+            # The default metadata is free, all other is stored at the cost of the token.
+            _, exceeded = exchange.spend(len(new.metadata) - len("{}"))
+            if exceeded is not None:
+                raise exceeded
             await self._begin(exchange, new, upload, window)
 
     async def _begin(self, exchange: Exchange, new: NewStream, upload: Upload, window: float | None) -> None:
