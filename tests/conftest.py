@@ -1,4 +1,4 @@
-"""What every test runs under: uvloop, as the server does, and the blocking-call detector."""
+"""Run every test under uvloop, as the server does, and under the blocking-call detector."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ MAY_BLOCK_IN = {
 
 
 def _does_not_wait(_fd: int, _buffers: Any, _offset: int, flags: int = 0) -> bool:
-    """With RWF_NOWAIT preadv answers from memory or not at all."""
+    """Return True with RWF_NOWAIT: preadv then reads from memory or fails."""
     return bool(flags & os.RWF_NOWAIT)
 
 
@@ -95,7 +95,7 @@ def tool() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def package() -> Callable[[str], Path]:
-    """Return the folder of a package of npm's, with the same consequences."""
+    """Return the folder of an npm package; without it the test is skipped, in CI it fails."""
 
     def find(name: str) -> Path:
         path = Path(__file__).parent / "node_modules" / name

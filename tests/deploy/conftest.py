@@ -10,7 +10,7 @@ from tests.support.server import Server
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    """A whole one; what it stored is gone in the end."""
+    """Start a server; its data is removed at the end."""
     server = await Server.start(tmp_path / "data", tmp_path / "server.log", durability="os")
     yield server
     await server.kill()

@@ -1,4 +1,4 @@
-"""The Grafana dashboard asks only for what /metrics has, and for all of it."""
+"""The Grafana dashboard uses only metrics of /metrics, and all of Loom's own."""
 
 import json
 import re
@@ -16,7 +16,7 @@ LABELS = re.compile(r"\bby \(([\w, ]+)\)")
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every expression in it."""
+    """Return every expression in the dashboard."""
     if isinstance(value, dict):
         for key, each in value.items():
             if key in ("expr", "query", "definition") and isinstance(each, str):
@@ -35,7 +35,7 @@ def expressions() -> list[str]:
 
 @pytest.fixture(scope="module")
 def samples() -> dict[str, str]:
-    """The names that samples have, and of which family they are."""
+    """Return the family of each sample name."""
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
     return {
         family.name + suffix: family.name

@@ -1,4 +1,4 @@
-"""The Dockerfile and the compose file, as far as they can be looked at without a Docker engine."""
+"""The Dockerfile and the compose file, as far as they can be checked without a Docker engine."""
 
 import json
 import re

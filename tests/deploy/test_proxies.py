@@ -1,4 +1,4 @@
-"""Loom behind real proxies, set up by the files in deploy/: nothing is held back, changed or cut."""
+"""Loom behind real proxies, configured by the files in deploy/: nothing is delayed, changed or cut."""
 
 import asyncio
 import hashlib
@@ -22,7 +22,7 @@ RATE = 40 * MIB
 
 
 def nginx(port: int, home: Path, config: str) -> list[str]:
-    """The example is a piece of the whole configuration, as Debian's conf.d takes it."""
+    """Build the whole configuration around the example, which is a file for Debian's conf.d."""
     site = config.replace("listen 80;", f"listen 127.0.0.1:{port};")
     assert site != config
     temporary = "".join(
@@ -92,7 +92,7 @@ async def proxied(
             path, *rest, stdin=DEVNULL, stdout=out, stderr=STDOUT, env=env
         )
     try:
-        # In a thread: this loop may be what stands between the proxy and Loom.
+        # In a thread: this loop may run the relay between the proxy and Loom.
         while process.returncode is None and not await asyncio.to_thread(answers, port):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         assert process.returncode is None, log.read_text()
@@ -105,7 +105,7 @@ async def proxied(
 
 @asynccontextmanager
 async def slow_way(target: int) -> AsyncIterator[int]:
-    """A relay that lets RATE bytes a second through, each way, and holds next to nothing itself."""
+    """Run a relay that passes RATE bytes a second in each direction and buffers almost nothing."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,7 +149,7 @@ async def slow_way(target: int) -> AsyncIterator[int]:
 
 @pytest.fixture(params=PROXIES)
 def proxy(request: pytest.FixtureRequest, tool) -> tuple[str, str]:
-    """Its name, and the path of its program."""
+    """Return the name of a proxy and the path of its program."""
     return request.param, tool(request.param)
 
 
@@ -170,7 +170,7 @@ async def test_live_log_passes_line_by_line_in_both_directions(proxy, server: Se
             upload_complete="?1",
         )
         lines = [f"line {number} \r\n".encode() + bytes([number]) for number in range(6)]
-        # Each line is sent only when the one before it has been read: whoever holds one back stops it all.
+        # Each line is sent only after the one before was read: a proxy that delays one stops the exchange.
         for number, line in enumerate(lines):
             await producer.chunk(line)
             if number == 0:
@@ -230,7 +230,7 @@ async def test_curl_through_a_haproxy_that_says_nothing_of_itself_loses_no_byte(
 
 
 async def some(wire: Wire) -> bytes:
-    """The next bytes of the answer, however it is framed; empty at its end."""
+    """Return the next bytes of the response in any framing; empty at its end."""
     if "content-length" in wire.head:
         left = int(wire.head["content-length"])
         data = await wire.reader.read(min(MIB, left))

@@ -1,4 +1,4 @@
-"""The systemd units: valid, hardened, and what the server makes of a socket it is handed."""
+"""The systemd units: valid and hardened; and how the server uses the socket that systemd passes."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units, with the program where it is here."""
+    """Return the units with the path of the program in this checkout."""
     for unit in (ROOT / "deploy").glob("loom.s*"):
         text = unit.read_text().replace("/opt/loom/bin/loom", str(BIN / "loom"))
         (tmp_path / unit.name).write_text(text)

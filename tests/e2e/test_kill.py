@@ -1,7 +1,8 @@
-"""kill -9 under load, again and again, on one data directory.
+"""Repeated kill -9 under load on one data directory.
 
-Each round records what was sent and what any client learned: 201s, ends, 409s, states, bytes. After the
-restart all of that must still hold. Seeded; when exactly the kill arrives depends on the machine.
+Each round records what was sent and what was reported to clients: 201s, ends, 409s, states, bytes. After the
+restart all of it must still be true. The choices are seeded; the exact time of the kill depends on the
+machine.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ SIZES = [1, 100, 100, 3_000, 60_000, 400_000]
 
 @dataclass(eq=False)
 class Take:
-    """One attempt to create a stream: what was sent for it, and what any client learned of it."""
+    """One attempt to create a stream: what was sent for it, and what was reported of it."""
 
     number: int
     force: bool = False
@@ -101,7 +102,7 @@ async def send(server: Server, stream: Stream, take: Take, rng: random.Random, g
 
 
 async def watch(server: Server, stream: Stream, rng: random.Random) -> None:
-    """Follow the stream from its start to its end or that of the server."""
+    """Follow the stream from its start until the stream or the server ends."""
     with suppress(*LOST):
         async with follow(server, stream.target) as wire:
             take = stream.take(wire.head)
@@ -119,7 +120,7 @@ async def watch(server: Server, stream: Stream, rng: random.Random) -> None:
 
 
 async def check(server: Server, stream: Stream, unfinished: set[str]) -> str:
-    """Compare the stored stream with what clients learned of it; return its state, or `none`."""
+    """Compare the stored stream with what was reported of it; return its state, or `none`."""
     known = [take for take in stream.takes.values() if take.exists]
     assert sum(not take.force for take in known) <= 1, "two producers won"
     head, body = await ask(server, "GET", f"{stream.target}?notail")

@@ -123,7 +123,7 @@ class Soak:
         await wire.chunk(data)
 
     async def _follow(self, target: str, rng: random.Random, life: float) -> None:
-        """Read at a speed of its own, after a while, to the end or until it leaves."""
+        """Read at an individual speed, after a delay, to the end or until this follower disconnects."""
         await asyncio.sleep(rng.uniform(0, life))
         pause = rng.choice([0, 0, 0.02, 0.1])
         stuck, leaves = rng.random() < 0.1, rng.random() < 0.1
@@ -149,7 +149,7 @@ class Soak:
         self._check_end(take, size, wire.head)
 
     def _check_end(self, take: Take, size: int, head: Head) -> None:
-        """Check that the response has ended as the stream did."""
+        """Check that the response ended as the stream did."""
         if "content-length" not in head:
             assert (take.ended, size) == (True, take.sent)
             self.seen["followed to the end"] += 1

@@ -1,7 +1,7 @@
 """`loom serve` on a disk that fails at one point: `python child.py FAULT serve --name=value...`.
 
-The fault is counted from when the store has been opened, or from the very start. That it struck is said by a
-file, since by then nobody may be listening.
+Operations are counted after the store is opened, or from the start of the process. A file records that the
+fault happened, because the process may be dead by then.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ CANNOT_START = 2
 
 @dataclass(frozen=True)
 class Fault:
-    """Makes the `nth` `operation` (open, write, sync, rename, commit) fail, counted from 1, or all with 0.
+    """Make the `nth` `operation` (open, write, sync, rename, commit) fail, counted from 1, or all with 0.
 
     Only files count whose names begin with `prefix`.
 
@@ -67,7 +67,7 @@ def lying(prefix: str) -> tuple[str, ...]:
 
 
 class Trigger:
-    """Counts operations and decides when the fault strikes. Used by every thread of the store."""
+    """Counts operations and decides when the fault happens. Used by every thread of the store."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault

@@ -1,8 +1,8 @@
 """The oracle: what was sent under each name and what was reported of it. Pure; knows no connection.
 
 A `Name` is an id and what it may name: one of several creations (`Take`), or nothing. A client records a
-change before it requests it, and an answer at once. After a restart `found` checks that what is left can have
-come of this, and takes it as certain from then on.
+change before it requests it, and each response immediately. After a restart `found` checks that the state is
+a possible result, and takes it as certain from then on.
 """
 
 from dataclasses import dataclass, field
@@ -39,19 +39,21 @@ class Take:
         return Content(self.number)
 
     def shown(self, offset: int, data: bytes) -> None:
-        """Record that bytes were shown. They have to be those that were sent."""
+        """Record that bytes were received by a reader. They must be those that were sent."""
         stop = offset + len(data)
-        assert stop <= self.sent, f"{self} has shown bytes that nobody sent"
+        assert stop <= self.sent, f"{self} has shown bytes that were not sent"
         assert self.content.holds(offset, data), f"{self} has shown wrong bytes in [{offset}, {stop})"
         self.reported = max(self.reported, stop)
 
     def acknowledged(self, offset: int) -> None:
         """Record that a durable size was reported."""
-        assert offset <= self.sent, f"{self} has acknowledged bytes that nobody sent"
+        assert offset <= self.sent, f"{self} has acknowledged bytes that were not sent"
         self.reported = max(self.reported, offset)
 
     def asks(self, state: str, end: int | None = None) -> None:
-        """Record a request for a state, which it may have from now on; if complete, with the size `end`."""
+        """Record a request for a state, which the stream may have from now on; if complete, with the size
+        `end`.
+        """
         self.states |= {state}
         self.end = end if state == "complete" else self.end
 
@@ -65,8 +67,8 @@ class Take:
         self.states = frozenset({state})
 
     def noticed(self, note: int) -> None:
-        """Record that its metadata was reported."""
-        assert note <= self.asked, f"{self} has metadata that nobody asked for"
+        """Record that the metadata was reported."""
+        assert note <= self.asked, f"{self} has metadata that was not requested"
         self.noted = max(self.noted, note)
 
     def found(self, state: str, size: int, note: int) -> None:
@@ -101,21 +103,22 @@ class Name:
         return self.takes[number]
 
     def asks(self, *numbers: int) -> None:
-        """Record a request for a change after which it names one of these."""
+        """Record a request for a change after which the id names one of these."""
         self.last.append(frozenset(numbers))
 
     def done(self) -> None:
-        """Record the answer that the last change was made."""
+        """Record the response that the last change was made."""
         self.reached = len(self.last) - 1
 
     def refused(self) -> None:
-        """Record the answer that the last change was not made."""
+        """Record the response that the last change was not made."""
         assert self.reached < len(self.last) - 1, f"{self.target}: a change that was shown is refused"
         self.last.pop()
 
     def reported(self, number: int, since: int) -> None:
-        """Somebody was reported that it stands for this take, or for nothing, who had asked when `since` was
-        `reached`."""
+        """Record a response that the id names this take, or nothing, to a request sent when `reached` was
+        `since`.
+        """
         place = next((at for at in range(since, len(self.last)) if number in self.last[at]), None)
         assert place is not None, f"{self.target} was shown as {number}, which it is not any more"
         self.reached = max(self.reached, place)
@@ -124,17 +127,17 @@ class Name:
 
     @property
     def certain(self) -> bool:
-        """Return True if it is known what the last change led to."""
+        """Return True if the result of the last change is known."""
         return self.reached == len(self.last) - 1 and len(self.last[-1]) == 1
 
     @property
     def now(self) -> Take | None:
-        """The take it names for certain; None for nothing."""
+        """The take that the id certainly names; None for nothing."""
         (number,) = self.last[-1]
         return self.takes.get(number)
 
     def found(self, number: int) -> None:
-        """Check what it names after a crash, and take that as certain."""
+        """Check what the id names after a crash, and take that as certain."""
         possible = frozenset().union(*self.last[self.reached :])
         assert number in possible, f"{self.target} is {number}, where it can be one of {set(possible)} only"
         self.last, self.reached = [frozenset({number})], 0

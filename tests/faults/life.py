@@ -28,15 +28,15 @@ class Life:
         self._rng = random.Random(seed)
 
     async def start(self) -> Server:
-        """Start the server and compare what it has with what was reported."""
+        """Start the server and compare its streams with what was reported."""
         server = await self._run(self._volume.path / "data", program=self._program, **self._options)
         await self.world.check(server)
         return server
 
     async def crash(self) -> None:
-        """Let everybody work for a while, lose the power in the midst of it, bring the file system back.
+        """Run the load for a while, lose the power meanwhile, then mount the file system again.
 
-        Some of the servers that do not lie to themselves find out what has become of their disk.
+        Some servers notice the failed disk and stop.
         """
         server = await self.start()
         living = asyncio.create_task(self.world.live(server))

@@ -1,5 +1,5 @@
 """Producers over HTTP: each changes one name after the other, at random from its own seed, until the server
-is gone. What is asked for and what is reported goes into the ledger.
+is gone. Requests and responses are recorded in the ledger.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ def again() -> Iterator[None]:
 
 
 def note_head(name: Name, head: Head, since: int) -> Take | None:
-    """Record what the headers of an answer report; return their take. Raises Cut without headers."""
+    """Record what the headers of a response report; return their take. Raises Cut without headers."""
     if head.status >= 500:
         raise Cut
     if head.status == 404:
@@ -58,7 +58,9 @@ def note_head(name: Name, head: Head, since: int) -> Take | None:
 
 
 class Producer:
-    """Works on a name until it leaves it for good; `name_it` gives the next one, `number` the next take's."""
+    """Works on a name until it leaves the name permanently; `name_it` gives the next one, `number` the next
+    take's.
+    """
 
     def __init__(
         self, name_it: Callable[[], Name], number: Callable[[], int], seen: Counter[str], *, fleeting: float
@@ -249,7 +251,7 @@ class Producer:
             self._is_done(await wire.answer(), "deleted")
 
     def _is_done(self, head: Head, what: str) -> bool:
-        """Record the answer to a change; return True if it was made."""
+        """Record the response to a change; return True if the change was made."""
         if head.status >= 500:
             raise Cut
         assert head.status < 300, head

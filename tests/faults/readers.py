@@ -1,7 +1,7 @@
-"""Readers over HTTP that come back where they left off: by offset, by range, by event id, or from the start.
+"""Readers over HTTP that resume after a disconnect: by offset, by range, by event id, or from the start.
 
-Every byte they are given is held against the ledger, so no byte may change and no offset be used twice,
-however often the server is killed between two of them.
+Every received byte is compared with the ledger: no byte may change and no offset be used twice, however often
+the server is killed in between.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Reader:
         await wire.request("GET", self._name.target + query, **headers)
         head = await wire.answer()
         if head.status == 416:
-            self._start_over(None)  # of a stream that is shorter than the one before it, or done
+            self._start_over(None)  # the stream is shorter than the one before it, or has ended
             return
         take = note_head(self._name, head, since)
         if take is None:
@@ -82,7 +82,7 @@ class Reader:
         async with connect(server) as wire:
             await wire.request("GET", self._name.target, accept="text/event-stream", **last)
             head = await wire.answer()
-            if head.status in (204, 412):  # it has seen the end, or the stream is another one now
+            if head.status in (204, 412):  # at the end, or another stream
                 self._start_over(None)
                 return
             assert head.status != 400, "the offset it was shown is not there any more"

@@ -1,4 +1,6 @@
-"""Damage at rest: bits flipped, files truncated or removed from outside. None is served as whole."""
+"""Damage at rest: bits flipped, files truncated or removed from outside. No damaged stream is served as
+whole.
+"""
 
 import asyncio
 import json

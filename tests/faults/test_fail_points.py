@@ -1,5 +1,5 @@
-"""One failure at one place of the real server under load: the n-th write, flush or commit. What the store
-does then is in the table; what was reported before holds after the next start, always.
+"""One failure at one operation of the real server under load: the n-th write, flush or commit. The table has
+the expected behaviour of the store. Everything that was reported before holds after the next start.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ TURNS = 1
 
 
 async def probe(server) -> list[int]:
-    """Collect the answers of /readyz on one connection while there are any."""
+    """Collect the responses of /readyz on one connection until it ends."""
     statuses = []
     try:
         async with connect(server) as wire:
@@ -107,7 +107,7 @@ async def test_a_failed_start_is_reported_and_loses_nothing_for_the_next(case, n
     for _ in range(2):  # the first start of all, and one that has a log to replay
         operation, prefix = case
         fault = Fault(operation, prefix, "EIO", nth=nth, early=True)
-        with suppress(AssertionError):  # it says that it cannot start, or starts all the same
+        with suppress(AssertionError):  # the server reports that it cannot start, or it starts
             await (await run(data, program=fault.program())).kill()
         server = await run(data)
         await world.check(server)

@@ -1,5 +1,5 @@
-"""kill -9 under load, with readers attached that come back: what any of them was shown at an offset is what
-everyone finds there after, and nothing that was reported is taken back.
+"""kill -9 under load, with readers that resume: a byte once received at an offset never changes, and
+everything reported stays true.
 """
 
 import asyncio

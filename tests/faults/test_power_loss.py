@@ -1,5 +1,5 @@
 """Power losses of real file systems: ext4 and XFS are shut down without their journals, again and again,
-under the server as users run it. What any producer or reader was reported before is still true after.
+under the server as users run it. Everything reported before the loss is true after it.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Real file systems that crash: an image file on a loop device, shut down as if the power had gone.
 
 The shutdown drops what the file system has not written, its journal included, and every call fails from then
-on. Mounts live in a mount namespace of their own, which the kernel takes down with the processes in it: of a
-killed run of the tests neither a mount nor a loop device is left.
+on. Mounts are in a separate mount namespace, which the kernel removes with the processes in it: a killed run
+of the tests leaves neither a mount nor a loop device.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ NEEDED = ("unshare", "nsenter", "mount", "umount", "mkfs.ext4", "mkfs.xfs")
 
 
 def why_not() -> str:
-    """Return what keeps this machine from mounting images; empty if it can."""
+    """Return why this machine cannot mount images; empty if it can."""
     missing = [each for each in NEEDED if shutil.which(each) is None]
     if missing:
         return f"{', '.join(missing)} not installed: scripts/tools names the packages"
@@ -54,11 +54,11 @@ class Volume:
         self.outside = Path(f"/proc/{self._holder.pid}/root{self.path}")
 
     def run(self, *command: str | Path) -> "subprocess.CompletedProcess[bytes]":
-        """Run a program that sees the file system; raises CalledProcessError where it fails."""
+        """Run a program in the namespace of the file system; raises CalledProcessError if it fails."""
         return subprocess.run([*self.enter, *command], check=True, capture_output=True)
 
     def mount(self) -> None:
-        """Mount it, which replays its journal."""
+        """Mount the file system, which replays its journal."""
         self.run("mount", "-o", "loop", self._image, self.path)
 
     def crash(self) -> None:
@@ -70,11 +70,11 @@ class Volume:
             os.close(fd)
 
     def unmount(self) -> None:
-        """Unmount it. No process may have a file of it open."""
+        """Unmount the file system. No process may have one of its files open."""
         self.run("umount", self.path)
 
     def close(self) -> None:
-        """Unmount and remove it."""
+        """Unmount and remove the file system."""
         self._holder.kill()
         self._holder.communicate()
         self._image.unlink()

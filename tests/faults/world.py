@@ -1,4 +1,4 @@
-"""Everything that happens at one server, and what has to be true of it after every restart."""
+"""The load of one server, and what must be true after every restart."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ class World:
         return name
 
     async def live(self, server: Server) -> None:
-        """Run everything at once until the server has ended. Raises where a report was not true."""
+        """Run the whole load until the server has ended. Raises if a report was not true."""
         life = next(self._lives)
         tasks = [
             asyncio.create_task(until_gone(work(server, random.Random(f"{self._seed} {life} {place}"))))
@@ -64,7 +64,7 @@ class World:
         return [reader for name, reader in zip(self.names, self.readers, strict=True) if id(name) in worked]
 
     async def check(self, server: Server) -> None:
-        """Compare everything there is after a restart with everything that was reported."""
+        """Compare the state after a restart with everything that was reported."""
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def one(name: Name) -> bool:
@@ -74,7 +74,7 @@ class World:
         there = await all_of([asyncio.create_task(one(name)) for name in self.names])
         listed = await listing(server)
         assert listed == {name.target for name, found in zip(self.names, there, strict=True) if found}, (
-            "the listing is not what is there"
+            "the listing differs from the streams"
         )
         self.seen["restarts"] += 1
 
@@ -85,7 +85,7 @@ class World:
 
 
 async def all_of(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
-    """Return the results; the first failure cancels all others."""
+    """Await all and return the results; the first failure cancels the others."""
     try:
         return await asyncio.gather(*tasks)
     finally:

@@ -37,7 +37,7 @@ async def lives(root: Path, history: History, seed: int, *, lies: str = "-", ste
 def crash(
     snapshots: list[Snapshot], history: History, folder: Path, chance: random.Random, *, count: int
 ) -> Path:
-    """Recover from some of these crashes and look at what is there; some of the recoveries crash too.
+    """Recover from some of these crashes and check the result; some of the recoveries crash too.
 
     Returns the last of the directories.
     """

@@ -340,7 +340,7 @@ async def test_without_descriptors_opening_is_busy_and_nothing_is_lost(disk, sta
 
 
 async def test_after_any_single_failure_everything_promised_is_recovered(folder, clock):
-    """Return each kind of failure at each of the first operations of a load."""
+    """Each kind of failure happens at each of the first operations of a load."""
     for operation in ("open", "write", "sync"):
         for number in (errno.EIO, errno.ENOSPC, errno.EMFILE):
             await asyncio.gather(

@@ -281,7 +281,7 @@ async def test_a_content_opened_before_its_first_image_reads_the_file_later(disk
     await rest(store)
 
 
-# What the catalog does not know yet.
+# What the catalog does not have yet.
 
 
 async def test_no_stale_stream_is_visible_while_the_catalog_is_written(disk, store):
@@ -352,7 +352,7 @@ async def test_a_checkpoint_covers_no_commit_that_has_not_been_applied(disk, sto
         await asyncio.sleep(0)
     applied, log = Inside(store).applied, Inside(store).parts.log
     while log.lsn == applied:
-        time.sleep(0.001)  # the loop stands still: the commit is durable and nobody knows
+        time.sleep(0.001)  # the loop is blocked: the commit is durable and not yet shown
     assert Inside(store).image_lsn() == applied < log.lsn
     await writer.wait_durable(11)
     await Inside(store).checkpoint()
@@ -409,7 +409,7 @@ async def test_a_stream_that_ended_before_its_image_could_be_written_is_forgotte
     assert await stored(store, "a") == b"x" * 100
 
 
-# The order of things in a cycle.
+# The order within a cycle.
 
 
 async def test_an_end_follows_all_bytes_of_its_cycle(starter):

@@ -1,4 +1,4 @@
-"""DELETE /stream/{id}: the stream is gone for all clients, immediately and for ever."""
+"""DELETE /stream/{id}: the stream is deleted for all clients, immediately and permanently."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the app does: no more, no less."""
+"""The OpenAPI document describes exactly what the app does."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Producers that disconnect, that are fenced, or that are silent."""
+"""Producers that disconnect, are fenced, or are silent."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""tus-js-client, which speaks older versions of the resumable uploads draft."""
+"""tus-js-client, which implements older versions of the resumable uploads draft."""
 
 import asyncio
 import json

@@ -1,4 +1,6 @@
-"""Plain clients cannot mistake a part of a stream for the whole, and no answer makes a proxy drop a body."""
+"""Plain clients cannot mistake a part of a stream for the whole, and no response makes a proxy drop a
+body.
+"""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Producers and followers on raw connections: each knows what it sent, or was shown, to the byte."""
+"""Producers and followers on raw connections: each records the bytes that it sent or received."""
 
 import asyncio
 import random
@@ -18,19 +18,19 @@ STRIDE = 104_729  # prime to the period
 
 
 class Content:
-    """The bytes of the stream of that number: endless, known at every offset, unlike those of any other."""
+    """The bytes of a numbered stream: endless, known at every offset, different for every number."""
 
     def __init__(self, number: int) -> None:
         self._shift = number * STRIDE % PERIOD
 
     def at(self, offset: int, size: int) -> bytes:
-        """Bytes [offset, offset + size); at most a period of them."""
+        """Return bytes [offset, offset + size), at most one period."""
         assert size <= PERIOD
         start = (self._shift + offset) % PERIOD
         return PAD[start : start + size]
 
     def holds(self, offset: int, data: bytes) -> bool:
-        """True if `data` is what stands at `offset`."""
+        """Return True if the content at `offset` is `data`."""
         return all(
             data[at : at + PERIOD] == self.at(offset + at, min(PERIOD, len(data) - at))
             for at in range(0, len(data), PERIOD)
@@ -38,7 +38,7 @@ class Content:
 
 
 class Peer(Wire):
-    """A connection whose loss is a ConnectionError, whoever notices it first."""
+    """A connection whose loss always raises ConnectionError."""
 
     async def send(self, data: bytes) -> None:
         self._check()
@@ -55,7 +55,7 @@ class Peer(Wire):
 
 @asynccontextmanager
 async def connect(server: Server, *, buffer: int = 0) -> AsyncIterator[Wire]:
-    """A raw connection; with `buffer` its receiving end holds little more than that."""
+    """Open a raw connection; `buffer` limits the bytes that its receiving end holds."""
     sock = socket.socket()
     try:
         if buffer:
@@ -74,7 +74,7 @@ async def connect(server: Server, *, buffer: int = 0) -> AsyncIterator[Wire]:
 
 @asynccontextmanager
 async def produce(server: Server, target: str, **headers: object) -> AsyncIterator[Wire]:
-    """A producer that has its 201 and has sent no byte."""
+    """Start a producer: it has received 201 and has sent no byte."""
     async with connect(server) as wire:
         await wire.post(target, **headers)
         assert (await wire.answer()).status == 201
@@ -83,7 +83,7 @@ async def produce(server: Server, target: str, **headers: object) -> AsyncIterat
 
 @asynccontextmanager
 async def follow(server: Server, target: str, *, buffer: int = 0) -> AsyncIterator[Wire]:
-    """A reader that has the head of its answer."""
+    """Start a reader that has received the head of its response."""
     async with connect(server, buffer=buffer) as wire:
         await wire.request("GET", target)
         assert (await wire.answer()).status == 200
@@ -91,7 +91,7 @@ async def follow(server: Server, target: str, *, buffer: int = 0) -> AsyncIterat
 
 
 async def ask(server: Server, method: str, target: str) -> tuple[Head, bytes]:
-    """A whole request without a body, and its whole answer."""
+    """Send a request without a body and return its whole response."""
     async with connect(server) as wire:
         await wire.request(method, target, connection="close")
         await wire.answer()
@@ -99,7 +99,7 @@ async def ask(server: Server, method: str, target: str) -> tuple[Head, bytes]:
 
 
 async def bytes_of(wire: Wire) -> AsyncIterator[bytes]:
-    """What an answer brings, as it comes. Raises Cut where it is cut."""
+    """Yield the body of a response as it arrives. Raises Cut where it is cut."""
     try:
         if "content-length" in wire.head:
             left = int(wire.head["content-length"])
@@ -126,7 +126,7 @@ async def send(wire: Wire, content: Content, offset: int, size: int) -> None:
 
 
 async def take(wire: Wire, least: int) -> bytes:
-    """So many of the bytes to come, and what comes with them."""
+    """Return at least so many of the next bytes."""
     data = bytearray()
     async for piece in bytes_of(wire):
         data += piece
@@ -136,7 +136,7 @@ async def take(wire: Wire, least: int) -> bytes:
 
 
 async def is_cut(wire: Wire) -> bool:
-    """Read to the end of the answer; True if it is no end."""
+    """Read to the end of the response; return True if it was cut."""
     try:
         async for _ in bytes_of(wire):
             pass
@@ -146,5 +146,5 @@ async def is_cut(wire: Wire) -> bool:
 
 
 async def soon(coming: Awaitable[T]) -> T:
-    """What is awaited, with a bound so that a failure says where it hung."""
+    """Await something with a time limit, so that a failure shows where it hung."""
     return await asyncio.wait_for(coming, PATIENCE)

@@ -1,4 +1,4 @@
-"""Our programs as real processes, and a server that does as a test says."""
+"""Our programs as real processes, and a server that a test controls."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ BIN = Path(sys.executable).parent
 
 
 def environment() -> dict[str, str]:
-    """This environment without what would tell our programs something."""
+    """Return this environment without variables that our programs read."""
     return {key: value for key, value in os.environ.items() if not key.startswith("LOOM_")}
 
 
@@ -37,7 +37,7 @@ class Program:
         self._process.stdin.write(data)
 
     async def end_input(self) -> None:
-        """Returns once the end can be read."""
+        """Close standard input."""
         assert self._process.stdin
         self._process.stdin.close()
         with suppress(ConnectionError):
@@ -47,17 +47,17 @@ class Program:
         self._process.send_signal(number)
 
     async def line(self) -> str:
-        """The next line of standard output."""
+        """Return the next line of standard output."""
         assert self._process.stdout
         return (await self._process.stdout.readline()).decode()
 
     async def log_line(self) -> str:
-        """The next line of standard error."""
+        """Return the next line of standard error."""
         assert self._process.stderr
         return (await self._process.stderr.readline()).decode()
 
     async def ended(self) -> tuple[int, str]:
-        """Wait for the end, input left open; the exit code and what is left of standard error."""
+        """Wait for the end with input left open; return the exit code and the rest of standard error."""
         err = b"" if self._process.stderr is None else await self._process.stderr.read()
         return await self._process.wait(), err.decode()
 
@@ -71,7 +71,7 @@ async def program(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> AsyncIterator[Program]:
-    """Start a program; what is left of it in the end is killed. `env` is added to the environment."""
+    """Start a program and kill it at the end of the block. `env` is added to the environment."""
     process = await asyncio.create_subprocess_exec(
         BIN / name,
         *arguments,
@@ -92,7 +92,7 @@ async def program(
 async def run(
     name: str, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> tuple[int, str, str]:
-    """A whole run without input: exit code, standard output, standard error."""
+    """Run a program without input; return exit code, standard output and standard error."""
     async with program(name, *arguments, stdin=asyncio.subprocess.DEVNULL, env=env, cwd=cwd) as running:
         out, err = await running._process.communicate()
         code, _ = await running.ended()
@@ -100,23 +100,23 @@ async def run(
 
 
 class Peer:
-    """One connection that a `Listener` took."""
+    """One connection that a `Listener` accepted."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     async def head(self) -> str:
-        """The request's head."""
+        """Return the head of the request."""
         return (await self.reader.readuntil(b"\r\n\r\n")).decode()
 
     async def chunk(self) -> bytes:
-        """The next chunk of the request's body; empty is the last one."""
+        """Return the next chunk of the request's body; the last one is empty."""
         size = int(await self.reader.readuntil(b"\r\n"), 16)
         return (await self.reader.readexactly(size + 2))[:-2]
 
     async def body(self) -> bytes:
-        """What is left of the request's body."""
+        """Return the rest of the request's body."""
         whole = bytearray()
         while piece := await self.chunk():
             whole += piece
@@ -150,11 +150,11 @@ class Listener:
         return len(self._taken)
 
     async def accept(self) -> Peer:
-        """The next connection."""
+        """Return the next connection."""
         return await self._peers.get()
 
     async def close(self) -> None:
-        """Listen no more, and cut every connection."""
+        """Stop listening, and cut every connection."""
         assert self._server
         self._server.close()
         for writer in self._taken:

@@ -1,6 +1,6 @@
 """A bad network: a TCP proxy that delays, cuts, stalls and half-closes what passes through it.
 
-Knows nothing of HTTP. What it does to the nth connection is drawn from a seed, so a storm can be had again.
+Knows nothing of HTTP. A seed determines the faults of each connection, so a storm can be repeated.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ class Way(StrEnum):
 
 
 class Kind(StrEnum):
-    """What may become of a connection."""
+    """The kinds of faults of a connection."""
 
     RESET = "both ends get RST, what is on its way is lost"
     CLOSE = "both ends get FIN in the middle of whatever it was"
-    HALF_CLOSE = "the receiving end gets FIN, the other way goes on"
+    HALF_CLOSE = "the receiving end gets FIN, the other direction continues"
     STALL = "nothing passes for a while; what comes then may be of a client that left long ago"
 
 
@@ -37,7 +37,7 @@ CUTS = (Kind.RESET, Kind.CLOSE, Kind.HALF_CLOSE)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """It strikes when `after` bytes more have passed that way; `hold` is how many seconds a stall lasts."""
+    """A fault after `after` more bytes in that direction; `hold` is the duration of a stall in seconds."""
 
     kind: Kind
     way: Way
@@ -47,7 +47,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """What a connection meets, in this order, in pieces of `piece` bytes that are late by `delay` seconds."""
+    """The faults of a connection, in order. Bytes pass in pieces of `piece`, each delayed by `delay`
+    seconds.
+    """
 
     faults: tuple[Fault, ...] = ()
     delay: float = 0.0
@@ -58,9 +60,9 @@ CALM = Weather()
 
 
 class Storm:
-    """Weather that is drawn until so many connections were cut, then calm.
+    """Random weather until so many connections were cut, then weather without faults.
 
-    `up` and `down` bound the bytes that pass before a fault, for each way.
+    `up` and `down` bound the bytes that pass before a fault, in each direction.
     """
 
     def __init__(self, seed: int, *, cuts: int, up: int, down: int, stalls: float = 0.03) -> None:
@@ -72,7 +74,7 @@ class Storm:
 
     @property
     def cuts(self) -> int:
-        """How many connections were cut."""
+        """The number of connections that were cut."""
         return sum(self.struck[kind] for kind in CUTS)
 
     def weather(self) -> Weather:
@@ -90,7 +92,7 @@ class Storm:
         return Weather(tuple(faults), delay, piece)
 
     def strike(self, fault: Fault) -> bool:
-        """Told before a fault strikes; False if there were enough of them."""
+        """Record a fault; return False if there were enough of them."""
         if fault.kind in CUTS:
             if not self._left:
                 return False
@@ -110,12 +112,12 @@ class Always:
         return self._weather
 
     def strike(self, fault: Fault) -> bool:
-        """It always does."""
+        """Return True: the fault always happens."""
         return True
 
 
 class Proxy:
-    """Passes connections on to a server, as the weather lets it."""
+    """Passes connections on to a server, with the faults of the weather."""
 
     port: int
     """Where it listens."""
@@ -128,12 +130,12 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where clients go instead of to the server."""
+        """The URL that clients use in place of the server's."""
         return f"http://127.0.0.1:{self.port}"
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["Proxy"]:
-        """Pass connections while the block runs; those that are left then are cut."""
+        """Pass connections while the block runs; cut the remaining ones at its end."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=PIECE)
         self.port = server.sockets[0].getsockname()[1]
         try:
@@ -180,7 +182,9 @@ class _Link:
         """The ways whose receiver has got FIN."""
 
     async def relay(self, way: Way) -> None:
-        """Pass bytes one way, as the weather lets them. An end that resets the one side resets the other."""
+        """Pass bytes in one direction, with the faults of the weather. A reset of one side resets the
+        other.
+        """
         source = self._ends[way][0]
         passed = 0
         faults = [fault for fault in self._weather.faults if fault.way is way]

@@ -1,4 +1,4 @@
-"""A whole Loom behind a real socket in the test's own process, on either store: fixtures for all folders."""
+"""A whole server on a real socket in the process of the test, on either store: fixtures for all folders."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The server as users run it: a process of its own, seen from outside only."""
+"""The server as users run it: a separate process, observed only from outside."""
 
 import asyncio
 import ctypes
@@ -26,7 +26,9 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent() -> None:
-    """In the child: a run of pytest that is killed leaves no server behind."""
+    """Let the child end with its parent: a killed run of pytest leaves no server running. Runs in the
+    child.
+    """
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -45,7 +47,7 @@ class Server:
     async def start(
         cls, data: Path, log: Path, *, program: Sequence[str] = LOOM, **settings: object
     ) -> "Server":
-        """Start on a free port; returns once it listens. Standard error goes to `log`."""
+        """Start on a free port; return once the server listens. Standard error is written to `log`."""
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         env = {name: value for name, value in os.environ.items() if not name.startswith("LOOM_")}
         with log.open("ab") as err:
@@ -74,25 +76,25 @@ class Server:
         return url[1]
 
     async def kill(self) -> None:
-        """As `kill -9` does; nothing if it has ended."""
+        """Kill the server as `kill -9` does. Does nothing if it has ended."""
         with suppress(ProcessLookupError):
             self._process.kill()
         await self._process.communicate()
 
     async def stop(self) -> int:
-        """SIGTERM; waits for the end and returns the exit code."""
+        """Send SIGTERM, wait for the end and return the exit code."""
         self._process.send_signal(signal.SIGTERM)
         return await self.ended()
 
     async def ended(self) -> int:
-        """Wait for the end, which comes by itself; the exit code."""
+        """Wait until the server ends without a signal; return the exit code."""
         await asyncio.wait_for(self._process.communicate(), PATIENCE)
         assert self._process.returncode is not None
         return self._process.returncode
 
     @property
     def descriptors(self) -> Counter[str]:
-        """What it has open: paths, and the kinds of all that has none."""
+        """Return the open descriptors: their paths, or their kinds where they have no path."""
         folder, names = f"/proc/{self._process.pid}/fd", Counter[str]()
         for each in os.listdir(folder):
             with suppress(FileNotFoundError):  # closed meanwhile
@@ -101,11 +103,11 @@ class Server:
 
     @property
     def most_resident(self) -> int:
-        """Bytes of memory it has had at most, since the start or the last `forget_peak`."""
+        """Return the peak of resident memory in bytes since the start or the last `forget_peak`."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> int:
-        """Measure `most_resident` from now on; returns what it has now."""
+        """Measure `most_resident` from now on; return the current resident memory."""
         Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")  # proc(5)
         return self._status("VmRSS")
 
@@ -114,7 +116,9 @@ class Server:
         return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]
 
     async def traced(self) -> tuple[int, int, int]:
-        """Bytes its Python objects hold, how many containers, and what tracing costs; if it is traced."""
+        """Return the bytes of its Python objects, the number of containers and the cost of tracing, if
+        traced.
+        """
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(b"\n")
@@ -123,7 +127,7 @@ class Server:
 
 
 async def until(what: str, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
-    """Wait for something that tells nobody when it comes: numbers in /proc."""
+    """Poll until a condition holds that has no event, such as numbers in /proc."""
     deadline = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < deadline, what
@@ -131,5 +135,5 @@ async def until(what: str, holds: Callable[[], bool], patience: float = PATIENCE
 
 
 def tell(text: str) -> None:
-    """Numbers for who runs pytest with -s."""
+    """Print numbers, which pytest -s shows."""
     sys.stdout.write(f"\n{text}\n")

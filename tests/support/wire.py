@@ -1,4 +1,4 @@
-"""A raw HTTP client for tests: shows framing exactly as it comes and sends what no library would."""
+"""A raw HTTP client for tests: returns framing exactly as received and sends what no library would."""
 
 import asyncio
 import socket
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class Cut(Exception):
-    """The connection ended before the answer did."""
+    """The connection ended before the response did."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """Status line and headers of an answer, names in lower case."""
+    """Status line and headers of a response, with names in lower case."""
 
     version: str
     status: int
@@ -27,7 +27,7 @@ class Head:
 
 
 class Wire:
-    """One connection. `head` is the last answer's."""
+    """One connection. `head` is that of the last response."""
 
     head: Head
 
@@ -62,7 +62,7 @@ class Wire:
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def answer(self) -> Head:
-        """The next status line and headers."""
+        """Return the next status line and headers."""
         try:
             raw = await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError) as error:
@@ -76,7 +76,7 @@ class Wire:
         return self.head
 
     async def read_chunk(self) -> bytes:
-        """The next chunk as it was framed; empty at the end."""
+        """Return the next chunk as it was framed; empty at the end."""
         try:
             size = int(await self.reader.readuntil(b"\r\n"), 16)
             return (await self.reader.readexactly(size + 2))[:-2]
@@ -84,7 +84,7 @@ class Wire:
             raise Cut from error
 
     async def take(self, size: int) -> bytes:
-        """So many bytes of a chunked answer, in however many chunks they come."""
+        """Return so many bytes of a chunked response, from any number of chunks."""
         data = b""
         while len(data) < size:
             chunk = await self.read_chunk()
@@ -94,7 +94,9 @@ class Wire:
         return data
 
     async def body(self) -> bytes:
-        """What is left of the body, by the answer's own framing. Raises Cut with what came before it."""
+        """Return the rest of the body by the framing of the response. Raises Cut with the bytes received
+        before.
+        """
         data = b""
         try:
             if "content-length" in self.head:
@@ -108,7 +110,7 @@ class Wire:
             raise Cut(data or getattr(error, "partial", b"")) from error
 
     async def until(self, end: bytes) -> bytes:
-        """What a chunked answer says up to and with `end`."""
+        """Return the bytes of a chunked response up to and including `end`."""
         data = b""
         while not data.endswith(end):
             chunk = await self.read_chunk()
@@ -117,7 +119,7 @@ class Wire:
         return data
 
     async def ended(self) -> bytes:
-        """Everything until the server closes; a reset is an end too."""
+        """Return everything until the server closes; a reset counts as an end."""
         data = b""
         try:
             while piece := await self.reader.read(65536):
@@ -143,5 +145,5 @@ class Wire:
             pass
 
     def unread(self) -> bytes:
-        """What has come and was not read."""
+        """Return the bytes that were received and not read."""
         return bytes(self.reader._buffer)  # type: ignore[attr-defined]

@@ -1,4 +1,6 @@
-"""Whatever a user can set, call, ask for or be told is in docs/; of metrics the tests of /metrics say so."""
+"""Everything that a user can set, call, request or receive is in docs/. Tests of /metrics check the
+metrics.
+"""
 
 import re
 import runpy
@@ -49,19 +51,19 @@ def test_every_setting_has_a_description():
     assert all(field.description for field in Settings.model_fields.values())
 
 
-# Never in an answer: the one ends the start, the other is only ever raised as one of its kinds.
-TOLD = [each for each in errors() if each not in (ConfigError, WriterLost)]
+# Never in a response: one ends the start, the other is raised only as one of its subclasses.
+REPORTED = [each for each in errors() if each not in (ConfigError, WriterLost)]
 
 
-@pytest.mark.parametrize("error", TOLD, ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", REPORTED, ids=lambda error: error.__name__)
 def test_every_error_is_documented_with_its_status(error):
     assert f"| `{error.code}` | {row_of(error).status} |" in page("http")
 
 
 def test_codes_that_are_no_errors_of_their_own_are_documented():
-    told = re.findall(r'\bproblem\(\s*(\d{3}), "(\w+)"', SOURCES)
-    assert len(told) >= 4
-    assert not [code for _, code in told if f"`{code}`" not in page("http")]
+    codes = re.findall(r'\bproblem\(\s*(\d{3}), "(\w+)"', SOURCES)
+    assert len(codes) >= 4
+    assert not [code for _, code in codes if f"`{code}`" not in page("http")]
 
 
 def test_every_path_is_documented():

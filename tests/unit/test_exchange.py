@@ -13,7 +13,7 @@ class Woken(Exception): ...
 
 
 async def woken(*interrupts: Exception, soon: bool = False) -> None:
-    """Interrupt a block that waits for ever: before it waits, or `soon` after it begins to wait."""
+    """Interrupt a block that waits forever: before it waits, or `soon` after it begins to wait."""
     async with interruptible() as interrupt:
         for error in interrupts:
             if soon:

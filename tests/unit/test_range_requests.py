@@ -1,4 +1,4 @@
-"""How a request says which bytes it wants: the Range header against plain slices, and the query."""
+"""How a request selects bytes: the Range header compared with plain slices, and the query."""
 
 import math
 import re

@@ -233,7 +233,7 @@ def test_a_change_of_another_version_is_refused(row: Info, version: int):
 
 
 AMENDED = replace(COMPLETE, amended=True)
-TOLD = replace(COMPLETE, digest="d")
+DIGESTED = replace(COMPLETE, digest="d")
 METADATA = Patch(metadata="2")
 DIGEST = Patch(digest="d")
 
@@ -248,8 +248,8 @@ DIGEST = Patch(digest="d")
         *((row, replace(METADATA, digest="d"), 0.0, False) for row in FINAL),
         (AMENDED, METADATA, 0.0, False),
         (AMENDED, DIGEST, 0.0, True),
-        (TOLD, METADATA, 0.0, True),
-        (TOLD, DIGEST, 0.0, False),
+        (DIGESTED, METADATA, 0.0, True),
+        (DIGESTED, DIGEST, 0.0, False),
         (COMPLETE, DIGEST, 1e9, True),
         (ABORTED, DIGEST, 0.0, False),
         (replace(COMPLETE, ended=None), METADATA, 0.0, False),

@@ -1,4 +1,4 @@
-"""What one end writes, the other reads: headers of answers and appends, lines of progress, rows."""
+"""What one end writes, the other reads: headers of responses and appends, lines of progress, rows."""
 
 import json
 
@@ -31,7 +31,7 @@ HEADS = st.builds(
 
 
 class Received:
-    """The headers of an answer or a request, by name in any case."""
+    """The headers of a response or a request, by name in any case."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
         self._values = {name.lower(): value for name, value in headers}

@@ -123,7 +123,7 @@ def part(body: bytes, *, more: bool = True) -> Message:
 
 
 def answering(status: int, body: bytes = b"", headers: list[tuple[bytes, bytes]] | None = None) -> ASGIApp:
-    """Return an app that responds at once and never asks for the body."""
+    """Return an app that responds immediately and never receives the body."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(status, [(b"content-length", b"%d" % len(body)), *(headers or [])]))
