@@ -2,7 +2,7 @@
 HOST ?= 127.0.0.1
 PORT ?= 3060
 DATA ?= ./data
-# Of `make soak`: ROUNDS of each test, SEED.
+# Variables of `make soak`: ROUNDS of each test, SEED.
 ROUNDS ?= 200
 
 .PHONY: serve install test soak check docs bench lock clean

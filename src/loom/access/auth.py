@@ -25,7 +25,7 @@ ALGORITHM, ISSUER = "HS256", "loom"
 MIN_KEY_CHARS = 32
 """RFC 7518 section 3.2: a key at least as long as the hash."""
 MAX_CHAIN = 4
-"""How many tokens may be signed, each with the one before; each makes the token longer."""
+"""How many tokens may be signed, each with the one before. Each makes the next token longer."""
 TOKEN_ID = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{1,12})\.[0-9a-f]{16}")
 """The id of a signed token: its owner, when it expires, and a random number."""
 

@@ -1,4 +1,4 @@
-"""Turn the settings into the tokens that open a server. Owns the file of the signing keys. Private."""
+"""Turn the settings into the tokens that a server accepts. Owns the file of the signing keys. Private."""
 
 import secrets
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ PROCESS_KEY = secrets.token_urlsafe(32)
 
 
 def open_auth(settings: Settings, clock: Clock) -> Auth:
-    """Return the tokens that open this server. Raises ConfigError."""
+    """Return the tokens that this server accepts. Raises ConfigError."""
     path = settings.directory and settings.directory / REVOKED_FILE
     return Auth(_grants(settings), _signing_keys(settings), clock, FileRevocations(path, clock))
 

@@ -50,5 +50,5 @@ def _load(path: Path) -> dict[str, float]:
     except OSError as error:
         raise ConfigError(f"The revoked tokens in {path} cannot be read: {error.strerror}.") from None
     except (ValueError, AttributeError, TypeError):
-        # To go on without them would bring revoked tokens back.
+        # Continuing without them would make revoked tokens valid again.
         raise ConfigError(f"The file {path} is damaged: restore it, or change the signing key.") from None

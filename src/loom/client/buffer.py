@@ -38,7 +38,7 @@ class Buffer:
         """The offset of the first byte held. Earlier ones are confirmed and released."""
         self.end = start
         self.ended = False
-        """Whether the input has ended: nothing will be appended."""
+        """True if the input has ended: nothing will be appended."""
         self.limit = limit
         self._memory = memory
         self._directory = directory
@@ -60,7 +60,7 @@ class Buffer:
 
     @property
     def full(self) -> bool:
-        """Whether an append has to wait."""
+        """True if an append has to wait."""
         if self._lifted:
             return False
         return self.size >= self.limit or (self._disk_full and self._resident * PAGE_BYTES >= self._memory)

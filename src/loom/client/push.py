@@ -108,7 +108,7 @@ class Push:
         self.digest: str | None = None
         """The `Stream-Digest` of all bytes, known once the input has ended."""
         self.closes = True
-        """Whether the end of the buffer is the end of the stream."""
+        """True if the end of the buffer is the end of the stream."""
         self.members: Mapping[str, Any] | None = None
         """What to merge into the stream's metadata before its end."""
         self._uploads = uploads

@@ -172,7 +172,7 @@ class FilesSettings(_Model):
 
 
 class ServerSettings(_Model):
-    """What holds whatever the store."""
+    """Settings that do not depend on the store."""
 
     host: str = Field("127.0.0.1", min_length=1)
     """Address to listen on."""
@@ -266,7 +266,7 @@ class Settings(FilesSettings, ServerSettings):
 
     @property
     def secrets(self) -> Iterator[str]:
-        """What no log line may show."""
+        """Values that no log line may show."""
         yield from (entry.token for entry in self.tokens if entry.token)
         yield from self.signing_key
         yield from (hook.secret for hook in self.webhooks)

@@ -1,7 +1,7 @@
 """The sending half of a connection: writing, flow control, cutting, and zero-copy sending of files.
 
-Owns what the transport and the socket know of the client: that it takes no more bytes for now, that it is
-gone or dead. Knows nothing of HTTP.
+Owns the state of the client by transport and socket: whether it accepts bytes, has disconnected or is dead.
+Knows nothing of HTTP.
 """
 
 import asyncio

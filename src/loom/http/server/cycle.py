@@ -1,6 +1,6 @@
 """One request and its response: the `receive` and `send` of an app (ASGI 3, HTTP 2.3).
 
-Owns the body as it arrives, and the truth of the response's end: a response that is not complete is cut.
+Owns the body as it arrives, and how the response ends: one that is not complete is cut.
 Knows nothing of parsing: the connection calls the methods named `on_…`, and is called when the cycle is
 finished.
 """
@@ -20,10 +20,10 @@ from loom.http.server.request import Refusal
 from loom.http.server.response import CONTINUE, LAST_CHUNK, Framing, make_chunk, make_head
 
 RECEIVE_BUFFER = 64 << 10
-"""While an app has left more than this of the body, nothing more is read."""
+"""Reading pauses while the app has yet to receive more than this many bytes of the body."""
 
 SHARED_BELOW = 16 << 10
-"""A smaller piece is framed once for all that send it; for a larger one, its hash costs more than a copy."""
+"""A smaller piece is framed once for all followers; hashing a larger one costs more than a copy."""
 
 CHUNKED, LENGTH, CLOSE, NO_BODY = Framing.CHUNKED, Framing.LENGTH, Framing.CLOSE, Framing.NO_BODY
 
@@ -130,7 +130,7 @@ class Cycle:
         return {"type": "http.request", "body": body, "more_body": not self.received}
 
     async def send(self, message: Message) -> None:
-        """Send a part of the response. Wait while the client lags; do nothing once it is gone."""
+        """Send a part of the response. Wait while the client lags; do nothing once it has disconnected."""
         channel = self.channel
         if channel.write_paused:
             await channel.wait_to_write()
@@ -154,7 +154,7 @@ class Cycle:
             raise RuntimeError(f"{kind} is not a part of a response.")
 
     def _send_continue(self) -> None:
-        """Ask for the body if the client waits for that (RFC 9110 section 10.1.1)."""
+        """Send a 100 if the client waits for it before the body (RFC 9110 section 10.1.1)."""
         if self._expects_continue:
             self._expects_continue = False
             if not (self.framing or self._parts or self.received or self.disconnected):
@@ -241,7 +241,7 @@ class Cycle:
         self.channel.cut(reset=self.framing is CLOSE)
 
     def _finish(self) -> None:
-        """Drop what is left of the request, and let the connection continue."""
+        """Discard the rest of the request, and let the connection continue."""
         self.finished = True
         self._parts.clear()
         self._changed.set()

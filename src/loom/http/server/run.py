@@ -95,7 +95,7 @@ class Server:
             await self.serve_until_stopped()
 
     async def serve_until_stopped(self) -> None:
-        """Run until `stop`, without regard to signals."""
+        """Run until `stop`; ignore signals."""
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(
             lambda: Connection(self._app, self._limits, self.registry),
@@ -111,7 +111,7 @@ class Server:
         await self._shut_down(loop.time() + self._shutdown_timeout)
 
     def stop(self) -> None:
-        """Begin to stop. A second call ends what is left at once."""
+        """Begin to stop. A second call ends the remaining responses immediately."""
         if self._stopping.is_set():
             self._forced.set()
         self._stopping.set()
@@ -173,7 +173,7 @@ class Server:
             await asyncio.wait({work}, timeout=GRACE)
 
     async def _close_connections(self) -> None:
-        """Close each connection after its response, or once its client stops to acknowledge bytes.
+        """Close each connection after its response, or once its client stops acknowledging bytes.
 
         A client that does not read could otherwise hold up the shutdown for its whole time. The checks repeat
         also for connections that were accepted before the listening socket closed, and opened after.

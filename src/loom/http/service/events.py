@@ -1,4 +1,5 @@
-"""GET /events: changes to streams as Server-Sent Events. Owns what the events say, and which a client gets.
+"""GET /events: changes to streams as Server-Sent Events. Owns the content of the events, and which of them a
+client gets.
 
 id: <epoch>:<number>    resumes from here, sent as Last-Event-ID
 event: created          or closed (complete or aborted), or deleted; a replaced stream is both
@@ -21,7 +22,7 @@ from loom.streams.service import Service
 from loom.wire.sse import encode, encode_id
 
 SKIPPED = 500
-"""After so many changes that a client does not get it is sent their id, so that its position stays known."""
+"""After so many changes that a client does not get, it is sent their id, so that its position stays known."""
 
 Wanted = Callable[[Info], bool]
 
@@ -34,7 +35,7 @@ class ServiceEvents:
         self._heartbeat = heartbeat
 
     async def read(self, exchange: Exchange) -> None:
-        """Send what happens from now on, or after Last-Event-ID, until the client disconnects."""
+        """Send changes from now on, or after Last-Event-ID, until the client disconnects."""
         prefix = once(exchange.query_params.multi_items(), {"prefix"}).get("prefix", "")
         visible = exchange.visible()
 

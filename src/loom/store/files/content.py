@@ -49,7 +49,7 @@ class File:
 
     @property
     def dirty(self) -> bool:
-        """Whether it was written since the last flush."""
+        """True if it was written since the last flush."""
         return self.flushed != self.writes and not self.removed
 
 

@@ -1,8 +1,8 @@
 """The commit log: preallocated segments, written one after the other in a circle. Owns `log/`; knows
 frames, not what they mean.
 
-A segment begins with one block that says whose it is and how long. Frames follow back to back, each with
-the next log sequence number (lsn). A frame is written only after the one before it is durable. So an
+A segment begins with one block that identifies the directory and its length. Frames follow back to back, each
+with the next log sequence number (lsn). A frame is written only after the one before it is durable. So an
 unreadable frame with a later whole one is damage, while one with nothing after it is a torn tail, which is
 normal after a crash. A log that was written without flushes ends at its first unreadable frame.
 

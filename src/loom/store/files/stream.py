@@ -111,7 +111,7 @@ class Stream:
 
     @property
     def idle(self) -> bool:
-        """Whether the catalog and the content file hold everything that is held here."""
+        """True if the catalog and the content file hold everything that is held here."""
         return not (
             self.pending or self.recent or self.ops or self.sinks or self.opened or self.writer
             or self.waiters or self.marks or self.lock.locked()
@@ -119,7 +119,7 @@ class Stream:
 
     @property
     def uncounted(self) -> bool:
-        """Whether the content file holds bytes whose lines are not counted yet."""
+        """True if the content file holds bytes whose lines are not counted yet."""
         return self.grows and (self.count is None or self.count.offset < self.filed)
 
     def take_bytes(self, *, large: bool) -> Write:

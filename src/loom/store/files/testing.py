@@ -43,12 +43,12 @@ class Inside:
 
     @property
     def changing(self) -> bool:
-        """Whether a change is under way, or a name is held for one."""
+        """True if a change is under way, or a name is held for one."""
         return bool(self._store._changes._tasks or self._store._changes._names)
 
     @property
     def queued(self) -> bool:
-        """Whether a stream waits for the next commit cycle."""
+        """True if a stream waits for the next commit cycle."""
         return bool(self._store._commits._marked)
 
     @property
@@ -63,12 +63,12 @@ class Inside:
 
     @property
     def catalog_lags(self) -> bool:
-        """Whether the catalog lacks a row, or a delete."""
+        """True if the catalog lacks a row, or a delete."""
         return bool(self.table._changed or self.table._storing or self.table._dropped)
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is under way, and memory holds unfinished streams only."""
+        """True if nothing is under way, and memory holds unfinished streams only."""
         streams = self.table.all()
         assert set(self.table._ids.values()) == set(streams)
         return not (

@@ -1,6 +1,6 @@
 /**
- * Follows the end of a stream on one connection, which resumes where it was lost. Owns what is known of the stream's
- * state. A hidden page has no connection.
+ * Follows the end of a stream on one connection, which resumes where it was lost. Owns the known state of the stream.
+ * A hidden page has no connection.
  */
 
 import { getJson, pause, request } from "./api.js";
@@ -13,7 +13,7 @@ const FINAL = ["complete", "aborted"];
 const encoder = new TextEncoder();
 
 /**
- * Feeds `source` with the stream. `tell` is called with what has changed of `{state, size, type, metadata, reason,
+ * Feeds `source` with the stream. `tell` is called with the changes of `{state, size, type, metadata, reason,
  * connected, gone}`.
  */
 export class Follower {

@@ -1,5 +1,5 @@
 /**
- * The token: from the fragment of a share link, or typed in once. Owns where it is kept.
+ * The token: from the fragment of a share link, or typed once. Owns where the token is kept.
  *
  * It is kept in this tab's session storage and sent only as a header. It is never part of an address that is sent or
  * kept in the history. A typed token is passed to other tabs on request, so that it is typed only once.
@@ -69,7 +69,7 @@ function fromReader(refused) {
         "form",
         { method: "dialog" },
         h("h2", { id: "ask-title" }, "Token"),
-        h("p", {}, refused ? "This server does not know that token." : "This server asks for a token."),
+        h("p", {}, refused ? "This server does not know that token." : "This server needs a token."),
         h("label", { for: "token" }, "Token"),
         input,
         h("p", { class: "hint" }, "Kept for this session only."),

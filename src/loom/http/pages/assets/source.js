@@ -35,7 +35,7 @@ export class Source {
     return this.tail.stop;
   }
 
-  /** Learns the lines of `size` bytes: from the index as far as it reaches, the rest by reading. */
+  /** Finds the lines of `size` bytes: from the index as far as it reaches, the rest by reading. */
   async catchUp(size, signal) {
     if (size - this.size > SIZE) await this.#skipAhead(signal);
     while (this.size < size) {
@@ -88,7 +88,7 @@ export class Source {
     return place.line === 1 && place.time === null ? this.created : place.time;
   }
 
-  /** Learns from the index when lines [first, last] arrived. */
+  /** Gets from the index when lines [first, last] arrived. */
   async learnTimes(first, last, signal) {
     await this.#learn(`index=1000&from=${first}&to=${last}`, signal);
   }

@@ -76,7 +76,7 @@ function tell(news) {
     $("state").className = `state ${state}`;
     if ($("state").textContent !== state) announce(`The stream is ${state}`, { quiet: true });
     setText($("state"), state);
-    const why = known.reason || (state === "gone" ? "This stream is gone." : "");
+    const why = known.reason || (state === "gone" ? "This stream was deleted or replaced." : "");
     $("reason").hidden = !((state === "aborted" || state === "gone") && why);
     setText($("reason"), why);
     if (FINAL.includes(state)) grown();

@@ -1,6 +1,6 @@
 /**
  * The visible lines: scrolls over any number of lines with only the visible ones in the page. Owns the position in the
- * stream and whether the view follows the end; knows nothing of where lines come from.
+ * stream and whether the view follows the end; knows nothing of the source of the lines.
  *
  * Browsers limit an element to some ten million pixels, so the scrolled element is never higher. A small step scrolls
  * by its pixels, whatever the height represents; a large one, with the scroll bar, moves to that part of the stream.
