@@ -63,7 +63,7 @@ VALID = [(operation, GenerationMode.POSITIVE) for operation in OPERATIONS]
 INVALID = [
     (operation, GenerationMode.NEGATIVE)
     for operation in OPERATIONS
-    if operation.body or any(True for _ in operation.iter_parameters())
+    if operation.body or any(each.location != "path" for each in operation.iter_parameters())
 ]
 
 

@@ -105,6 +105,7 @@ async def test_expect_100_continue_gets_its_100(loom: Loom):
     wire = await loom.connect()
     await wire.post("/stream/a", expect="100-continue")
     assert (await wire.answer()).status == 100
+    await wire.chunk(b"data")
     assert (await wire.answer()).status == 201
     await wire.chunk(b"")
     assert await wire.body() == b""
