@@ -12,6 +12,8 @@ from tests.support.running import Loom
 
 from loom.client import AsyncClient
 from loom.client.errors import Aborted, Corrupted, InvalidRequest, Lost, NotFound, Refused, Replaced
+from loom.client.reading import Reading
+from loom.client.session import Session
 from loom.model import Patch, State
 
 
@@ -218,3 +220,16 @@ async def test_an_end_that_may_be_a_cut_is_not_taken_for_the_end(listener):
     async with AsyncClient(listener.url, timeouts=QUICK) as client:
         assert await whole(client.follow("a")) == b"0123456789"
     assert (await playing)[1].startswith("GET /stream/a?offset=4 ")
+
+
+async def test_a_part_is_read_to_its_stop_and_no_further(listener):
+    """Whatever a server sends: a response that ends early is resumed, and one that goes on is cut."""
+    short, long = answer("live", 2, b"23"), answer("live", 4, b"456789")
+    playing = asyncio.create_task(played(listener, short, long))
+    async with Session(listener.url, timeouts=QUICK) as session:
+        reading = Reading(session, "a", {}, start=2, stop=7, persistent=True)
+        assert await whole(reading) == b"23456"
+        assert reading.offset == 7
+    heads = await playing
+    assert "Range: bytes=2-6\r\n" in heads[0]
+    assert "Range: bytes=4-6\r\n" in heads[1]

@@ -314,3 +314,13 @@ def test_a_release_of_every_frame_leaves_the_log_usable_from_each_later_checkpoi
         assert log.usage() == 0
         kept = [log.append([payload]), log.append([payload])]
         assert [lsn for lsn, _ in logs.read(kept[0] - 1)] == kept
+
+
+def test_a_frame_whose_number_is_not_the_next_one_is_not_replayed(logs):
+    log = begun(logs)
+    first = log.append([b"one"])
+    logs.patch(0, log.end, framed(first + 2, b"three"))
+    reading = logs.log().replay(first - 1)
+    assert [lsn for lsn, _ in [next(reading)]] == [first]
+    with pytest.raises(ConfigError, match=f"commit {first + 1} cannot be read though commit {first + 2} can"):
+        next(reading)

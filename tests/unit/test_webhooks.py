@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientTimeout, web
 from structlog.testing import capture_logs
 
-from loom.jobs.webhooks import GIVE_UP, Hook, Webhooks
+from loom.jobs.webhooks import GIVE_UP, SAVE_INTERVAL, Hook, Webhooks
 from loom.model import NewStream, Patch, State
 from loom.store.memory import MemoryStore
 from loom.testing.tools import ManualClock
@@ -31,6 +31,8 @@ class Peer:
         self.refused: asyncio.Queue[bytes] = asyncio.Queue()
         self.url = ""
         self.redirected = False
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     async def redirect(self, request: web.Request) -> web.Response:
         self.redirected = True
@@ -38,6 +40,9 @@ class Peer:
 
     async def receive(self, request: web.Request) -> web.Response:
         body = await request.read()
+        if not self.answering.is_set():
+            await self.answering.wait()
+            return web.Response(status=204)  # to a sender that has given up
         if self.answers:
             self.refused.put_nowait(body)
             return web.Response(status=self.answers.pop(0), headers={"Location": "/elsewhere"})
@@ -82,11 +87,13 @@ class Sleeper:
         self.clock = clock
         self.pass_time = False
         self.forever = False
+        self.rounds = 0
         self.called = False
         self._slept = asyncio.Condition()
 
     async def __call__(self, seconds: float) -> None:
         self.called = True
+        self.rounds += seconds == SAVE_INTERVAL
         if self.pass_time:
             self.clock.time += seconds
         async with self._slept:
@@ -155,6 +162,21 @@ async def test_a_failed_delivery_is_retried(store: MemoryStore, clock: ManualClo
     assert headers["webhook-id"].endswith(".complete")
 
 
+async def test_a_receiver_that_does_not_answer_is_tried_again(
+    store: MemoryStore, clock: ManualClock, peer: Peer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("loom.jobs.webhooks.TIMEOUT", ClientTimeout(total=0.5))
+    peer.answering.clear()
+    async with delivering(store, clock, Hook(peer.url)):
+        with capture_logs() as logs:
+            await end(store, clock, "a")
+            while not logs:  # noqa: ASYNC110 - the log has no event
+                await asyncio.sleep(0.01)
+        assert logs[0]["reason"] == "no response in time"
+        peer.answering.set()
+        assert await peer.received() == "a"
+
+
 async def test_after_a_day_an_end_is_given_up(store: MemoryStore, clock: ManualClock, peer: Peer):
     peer.answers = [500] * 200
     begun = clock.time
@@ -187,6 +209,9 @@ async def test_only_undelivered_ends_are_delivered_after_a_restart(
         await end(store, clock, "refused")
         await peer.refused.get()
         await end(store, clock, "refused too")
+        await peer.refused.get()
+        rounds = sleep.rounds
+        await sleep.until(lambda: sleep.rounds >= rounds + 2)  # the time was stored since
     await end(store, clock, "meanwhile")
     peer.answers = []
     async with delivering(store, clock, hook, path=path):
