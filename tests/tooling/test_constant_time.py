@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-ACCESS = Path(__file__).parents[2] / "src/loom/access"
+from loom.access import auth
+
+ACCESS = Path(auth.__file__).parent
 SECRETS = ("digest", "given", "token", "known", "key")
 
 
