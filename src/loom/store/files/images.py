@@ -127,6 +127,8 @@ class Images:
                 await self._round(loop)
             self._checkpoints.request()
             await self._round(loop)
+            # That round may have counted lines. No later start would count those of a stream that has ended.
+            await self._round(loop)
         except Exception as error:
             self._stop.fail(error)
 
