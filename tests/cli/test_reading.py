@@ -202,6 +202,10 @@ async def test_an_invalid_setting_is_reported_with_its_source(env):
         ["tail", "a", "--grep", "("],
         ["ls", "--meta", "x"],
         ["rm"],
+        ["rm", "--prefix", "a", "a"],
+        ["ls", "--state", "foo"],
+        ["ls", "--state", "live,foo"],
+        ["tail", "--since", "abc", "a"],
         ["rm", "--prefix", "a"],
     ],
     ids=" ".join,
@@ -332,10 +336,57 @@ async def test_show_prints_the_facts_of_a_stream(loom: Loom, env):
     )
     code, out, _ = await run("loom", "show", "a", env=env)
     assert code == 0
-    for line in ("id:        a", "state:     complete", "size:      5 bytes (5 B)", r'  "evil": "\u001b[2J"'):
+    for line in ("id:        a", "state:     complete", "size:      5 bytes", r'  "evil": "\u001b[2J"'):
         assert f"{line}\n" in out
     _, out, _ = await run("loom", "show", "--json", "a", env=env)
     assert json.loads(out)["metadata"] == {"evil": "\x1b[2J"}
+
+
+async def test_show_has_one_format_for_times_and_units_for_large_sizes(loom: Loom, env):
+    await loom.stored("/stream/a", b"x" * 2048)
+    _, out, _ = await run("loom", "show", "a", env=env)
+    assert "size:      2048 bytes (2.0 KiB)\n" in out
+    for name in ("created", "ended"):
+        assert re.search(rf"^{name}: +\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["ls", "--state", "foo"], "'foo' is not one of live, interrupted, open, complete, aborted."),
+        (["tail", "--since", "abc", "a"], "'abc' is not a time like 10m, 2h or 2026-01-31T12:00:00Z."),
+        (["share", "a", "--expires", "9000d"], "'9000d' is not from 1s to 366d."),
+        (["rm", "--prefix", "x", "a"], "Give the IDs of streams or --prefix, not both."),
+        (["doctor", "foo"], "Invalid value for URL: 'foo' is not a URL such as http://localhost:3060."),
+        (["doctor", "http://127.0.0.1:1", "--server", "http://x"], "Give URL or --server, not both."),
+        (["token", "revoke", "zz"], "This text is not a signed token, a link or the id of a token."),
+    ],
+)
+async def test_wrong_arguments_are_found_before_any_request(arguments, sentence):
+    code, out, err = await run("loom", *arguments, env={"LOOM_SERVER": "http://127.0.0.1:1"})
+    assert (code, out) == (exit_codes.USAGE, "")
+    assert sentence in err
+
+
+async def test_advice_names_options(loom: Loom, serve, env):
+    await loom.stored("/stream/a", b"")
+    _, _, err = await run("loom", "push", "a", env=env)
+    assert err == "loom push: The stream exists already; use --force to replace it.\n"
+    secured = await serve(tokens=["token-of-the-test"])
+    at = env | {"LOOM_SERVER": secured.url}
+    code, _, err = await run("loom", "ls", env=at)
+    assert (code, err) == (
+        exit_codes.UNAUTHORIZED,
+        "loom ls: The server needs a token: give one with --token or in LOOM_TOKEN.\n",
+    )
+    _, _, err = await run("loom", "tail", "a", "b", env=at | {"LOOM_TOKEN": "wrong"})
+    assert err.count(" Give a valid token with --token or in LOOM_TOKEN.\n") == 2
+
+
+async def test_doctor_reports_an_unreachable_server_as_other_commands_do(env):
+    code, _, err = await run("loom", "doctor", "http://user:hidden@127.0.0.1:1", env=env)
+    sentence = "http://127.0.0.1:1 cannot be reached: Connection refused."
+    assert (code, err) == (exit_codes.LOST, f"loom doctor: {sentence}\n")
 
 
 async def test_rm_deletes_ids_or_a_prefix(loom: Loom, env, terminal):
@@ -345,6 +396,9 @@ async def test_rm_deletes_ids_or_a_prefix(loom: Loom, env, terminal):
     assert (await run("loom", "rm", "--prefix", "b/", "--dry-run", env=env))[:2] == (
         0,
         "2 streams begin with 'b/'.\n",
+    )
+    assert (await run("loom", "rm", "--prefix", "b/2", "--dry-run", env=env))[1] == (
+        "1 stream begins with 'b/2'.\n"
     )
     child = terminal("rm", "--prefix", "b/")
     await expect(child, "Delete 2 streams that begin with 'b/' permanently")

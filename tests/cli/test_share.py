@@ -70,6 +70,13 @@ async def test_wrong_arguments_are_refused_with_a_sentence(arguments):
     assert err.startswith(f"loom {arguments[0]}: ")
 
 
+async def test_help_shows_both_usages_and_what_is_required():
+    _, out, _ = await run("loom", "token", "--help")
+    assert "Usage: loom token [OPTIONS] (--id ID | --prefix PREFIX)" in out
+    assert "or: loom token revoke [OPTIONS] TOKEN|LINK|ID" in out
+    assert "this or --id is required" in " ".join(out.split())
+
+
 async def test_a_server_that_cannot_be_reached_is_reported():
     code, _, err = await run("loom", "share", "s", env={"LOOM_SERVER": "http://127.0.0.1:1"})
     assert code == LOST

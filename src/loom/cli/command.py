@@ -45,7 +45,7 @@ class Command(click.Command):
             if not isinstance(error, Stop | LoomError):
                 raise
             if str(error):
-                tell(ctx.command_path, str(error))
+                tell(ctx.command_path, worded(error))
             return error.code if isinstance(error, Stop) else exit_codes.of(error)
 
 
@@ -80,6 +80,20 @@ def tell(prog: str, sentence: str) -> None:
     """Write a line to standard error, if that is open."""
     with suppress(OSError):
         os.write(STDERR, f"{prog}: {printable(sentence)}\n".encode())
+
+
+def worded(error: BaseException) -> str:
+    """Return the sentence of an error, with options in place of a server's advice for HTTP clients."""
+    text, code = str(error), getattr(error, "code", "")
+    if code == "spooled" and error.__cause__:
+        return text.replace(str(error.__cause__), worded(error.__cause__))
+    if code == "exists":
+        return "The stream exists already; use --force to replace it."
+    if getattr(error, "status", 0) == 401:
+        if "Authorization" in text:
+            return "The server needs a token: give one with --token or in LOOM_TOKEN."
+        return f"{text} Give a valid token with --token or in LOOM_TOKEN."
+    return text
 
 
 def _epilog(examples: tuple[str, ...]) -> str:

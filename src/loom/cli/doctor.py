@@ -24,7 +24,7 @@ from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
 from loom.cli.running import write
 from loom.cli.target import resolve
-from loom.client.address import warn_unencrypted
+from loom.client.address import url_fault, warn_unencrypted
 from loom.wire.head import StreamHead
 from loom.wire.media import PROBLEM
 from loom.wire.upload import append_headers
@@ -65,6 +65,8 @@ class Route:
 
     def __init__(self, url: str, token: str | None) -> None:
         parts = urlsplit(url)
+        self.origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        """The server, for messages."""
         self._host, self._port = parts.hostname or "", parts.port
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._path = parts.path.rstrip("/")
@@ -282,12 +284,18 @@ def command(url: str | None, silence: float, as_json: bool, server: str | None, 
     connections. Sends some lines, slowly, and 16 MiB at once, reads them back, and deletes them. Takes a
     little longer than --silence: most proxies close idle connections after 60 seconds.
     """
+    if url is not None and server is not None:
+        raise click.UsageError("Give URL or --server, not both.")
+    if url is not None and (fault := url_fault(url)):
+        raise click.BadParameter(f"{url!r} {fault}.", param_hint="URL")
     target = resolve(url or server, token)
-    doctor = Doctor(Route(target.server, target.token), silence=silence)
+    route = Route(target.server, target.token)
+    doctor = Doctor(route, silence=silence)
     try:
         doctor.examine()
     except (OSError, http.client.HTTPException) as error:
-        raise Stop(exit_codes.LOST, f"The server cannot be reached: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise Stop(exit_codes.LOST, f"{route.origin} cannot be reached: {reason}.") from None
     good = all(each.good for each in doctor.findings)
     if as_json:
         report = json.dumps({"good": good, "findings": [asdict(each) for each in doctor.findings]})

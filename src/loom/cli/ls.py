@@ -30,6 +30,7 @@ STATE_COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31}
     "states",
     metavar="STATE",
     multiple=True,
+    type=options.states,
     help="List only streams in this state: live, interrupted, open, complete, aborted; repeatable.",
 )
 @click.option(
@@ -46,7 +47,7 @@ STATE_COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31}
 async def command(
     client: "AsyncClient",
     prefix: str,
-    states: tuple[str, ...],
+    states: tuple[list[str], ...],
     meta: tuple[tuple[str, str], ...],
     limit: int | None,
     as_json: bool,
@@ -55,7 +56,7 @@ async def command(
     """List streams, newest first: state, size, age, id."""
     found = client.streams(
         prefix,
-        states=[word for each in states for word in each.split(",")],
+        states=[state for each in states for state in each],
         metadata=dict(meta),
         limit=limit,
     )

@@ -1,5 +1,6 @@
 """Options, arguments and types that several commands have, each declared once."""
 
+import math
 import re
 
 import click
@@ -7,7 +8,8 @@ import click
 from loom.cli.target import resolve
 from loom.client.address import DEFAULT_SERVER
 from loom.errors import InvalidId
-from loom.model import DEFAULT_CONTENT_TYPE, check_id
+from loom.model import DEFAULT_CONTENT_TYPE, State, check_id
+from loom.wire.times import parse_since
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -26,6 +28,38 @@ def duration(text: str) -> int:
     if found := re.fullmatch(r"([0-9]{1,9})([smhdw])", text):
         return int(found[1]) * UNITS[found[2]]
     raise click.BadParameter(f"{text!r} is not a time like 90s, 30m, 24h, 7d or 4w.")
+
+
+def lifetime(text: str) -> int:
+    """Return the seconds of a time that a signed token may last."""
+    seconds = duration(text)
+    if 1 <= seconds <= 366 * UNITS["d"]:
+        return seconds
+    raise click.BadParameter(f"{text!r} is not from 1s to 366d.")
+
+
+def since(text: str) -> str:
+    """Return `text`, a time in RFC 3339 or a duration before now."""
+    if math.isnan(parse_since(text, 0.0)):
+        raise click.BadParameter(f"{text!r} is not a time like 10m, 2h or 2026-01-31T12:00:00Z.")
+    return text
+
+
+def states(text: str) -> list[str]:
+    """Return the states in a list with commas."""
+    words = text.split(",")
+    for word in words:
+        if word not in list(State):
+            raise click.BadParameter(f"{word!r} is not one of {', '.join(State)}.")
+    return words
+
+
+def check_selection(ids: tuple[str, ...], prefix: str | None) -> None:
+    """Raise UsageError unless there are either ids or a prefix."""
+    if ids and prefix is not None:
+        raise click.UsageError("Give the IDs of streams or --prefix, not both.")
+    if not ids and prefix is None:
+        raise click.UsageError("Give the IDs of streams, or --prefix.")
 
 
 def size(text: str) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loom.cli import exit_codes, options, sending
-from loom.cli.command import Stop, declare, tell
+from loom.cli.command import Stop, declare, tell, worded
 from loom.cli.sending import Arguments
 from loom.cli.target import Target, resolve
 from loom.errors import ConfigError, LoomError
@@ -81,7 +81,7 @@ def _push(id: str, arguments: Arguments, target: Target, fd: int) -> int:
             asyncio.run(work(reporter))
     except LoomError as error:
         if lost := sending.unsent(error):
-            tell(PROG, str(error))
+            tell(PROG, worded(error))
             raise Stop(exit_codes.of(error), lost) from None
         raise
     return exit_codes.OK
@@ -103,7 +103,7 @@ def _resume(arguments: Arguments, target: Target) -> int:
                     _resume_one(arguments, target, file)
                     path.unlink()
             except LoomError as error:
-                tell(PROG, str(error))
+                tell(PROG, worded(error))
                 code = exit_codes.of(error)
     except KeyboardInterrupt:
         raise Stop(exit_codes.INTERRUPTED, f"Interrupted. The rest is still in {directory}.") from None

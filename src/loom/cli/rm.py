@@ -8,7 +8,7 @@ import click
 from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
 from loom.cli.running import is_terminal, with_client, write
-from loom.cli.terminal import printable
+from loom.cli.terminal import counted, printable
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -32,8 +32,7 @@ async def command(
 
     A live stream is deleted too: its producer and its readers are disconnected.
     """
-    if bool(ids) == (prefix is not None):
-        raise click.UsageError("Name streams, or give --prefix.")
+    options.check_selection(ids, prefix)
     if dry_run and prefix is None:
         raise click.UsageError("--dry-run needs --prefix.")
 
@@ -42,12 +41,13 @@ async def command(
     if prefix is None:
         return
     count = await client.count(prefix)
-    which = f"streams that begin with {printable(prefix)!r}"
+    found = counted(count, "stream")
+    begin = f"{'begins' if count == 1 else 'begin'} with {printable(prefix)!r}"
     if dry_run or not count:
-        write(f"{count} streams begin with {printable(prefix)!r}.\n".encode())
-    elif yes or _confirmed(f"Delete {count} {which} permanently? [y/N] "):
+        write(f"{found} {begin}.\n".encode())
+    elif yes or _confirmed(f"Delete {found} that {begin} permanently? [y/N] "):
         deleted = await client.delete_all(prefix, confirm=count)
-        write(f"{deleted} streams deleted.\n".encode())
+        write(f"{counted(deleted, 'stream')} deleted.\n".encode())
     else:
         raise Stop(exit_codes.REFUSED, "Nothing was deleted.")
 

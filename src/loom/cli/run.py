@@ -18,9 +18,10 @@ import click
 
 from loom.cli import options, sending
 from loom.cli.child import Child, exit_code, on_terminal
-from loom.cli.command import Command, declare, tell
+from loom.cli.command import Command, declare, tell, worded
 from loom.cli.sending import Arguments
 from loom.cli.target import Target, resolve
+from loom.cli.terminal import stamp
 from loom.errors import LoomError
 
 PROG = "loom run"
@@ -122,14 +123,14 @@ async def _run(
         return exit_code(error)
     from loom.client.mask import Mask
 
-    result: dict[str, Any] = {"started": _now(), "host": socket.gethostname()}
+    result: dict[str, Any] = {"started": stamp(datetime.now(UTC)), "host": socket.gethostname()}
     output, mask, line = Output(), Mask(secrets), Mask(secrets)
     shown = line.feed(os.fsencode(shlex.join(command))) + line.end()
     described = ("command", shown.decode("utf-8", "replace")[:COMMAND_CHARS])
     arguments = replace(arguments, meta=(described, *arguments.meta))
     pushing = asyncio.create_task(_push(id, arguments, target, output, result))
     code = await child.run(lambda data: output.write(mask.feed(data)))
-    result |= {"exit_code": code, "ended": _now()}
+    result |= {"exit_code": code, "ended": stamp(datetime.now(UTC))}
     output.write(mask.end())
     output.end()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -156,12 +157,8 @@ async def _push(
         reason = getattr(error.__cause__, "strerror", error.__cause__)
         tell(PROG, f"The stream is not complete: {reason}.")
     except LoomError as error:
-        tell(PROG, f"The stream is not complete: {error}")
+        tell(PROG, f"The stream is not complete: {worded(error)}")
         if lost := sending.unsent(error):
             tell(PROG, lost)
     finally:
         output.close()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -21,7 +21,7 @@ def limits(function: Callable[..., Any]) -> Callable[..., Any]:
         "--expires",
         metavar="TIME",
         default="24h",
-        type=options.duration,
+        type=options.lifetime,
         help="Lifetime: 90s, 30m, 24h, 7d or 4w; at most 366 days.",
     )
     name = click.option(

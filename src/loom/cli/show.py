@@ -8,7 +8,7 @@ from loom.cli import options
 from loom.cli.command import declare
 from loom.cli.ls import size
 from loom.cli.running import with_client, write
-from loom.cli.terminal import printable
+from loom.cli.terminal import counted, printable, stamp
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -30,11 +30,11 @@ def _facts(info: "StreamInfo") -> Iterator[str]:
     facts = {
         "id": info.id,
         "state": f"{info.state} ({info.reason})" if info.reason else info.state,
-        "size": f"{info.size} bytes ({size(info.size)})",
+        "size": counted(info.size, "byte") + (f" ({size(info.size)})" if info.size >= 1024 else ""),
         "type": info.content_type,
-        "created": info.created.isoformat(),
-        "ended": info.ended and info.ended.isoformat(),
-        "expires": info.expires and info.expires.isoformat(),
+        "created": stamp(info.created),
+        "ended": info.ended and stamp(info.ended),
+        "expires": info.expires and stamp(info.expires),
         "key": info.key,
     }
     for name, value in facts.items():

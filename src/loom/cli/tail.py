@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from loom.cli import exit_codes, options
-from loom.cli.command import declare, tell
+from loom.cli.command import declare, tell, worded
 from loom.cli.running import STDOUT, colored, is_terminal, with_client, write
 from loom.cli.terminal import Shown, printable
 from loom.errors import LoomError
@@ -57,7 +57,10 @@ class _Start(TypedDict, total=False):
     help=f"Start N lines before the end.  [default: {LINES}]",
 )
 @click.option(
-    "--since", metavar="TIME", help="Start with the bytes that arrived since: 10m, 2h, 2026-01-31T12:00:00Z."
+    "--since",
+    metavar="TIME",
+    type=options.since,
+    help="Start with the bytes that arrived since: 10m, 2h, 2026-01-31T12:00:00Z.",
 )
 @click.option("--grep", metavar="RE", help="Show only lines that match this regular expression.")
 @options.wait
@@ -80,8 +83,7 @@ async def command(
     After a disconnect or a restart of the server it resumes at the exact byte. With --prefix it runs until
     you stop it. On a terminal, control sequences other than colours are shown, not obeyed.
     """
-    if bool(ids) == (prefix is not None):
-        raise click.UsageError("Name streams, or give --prefix.")
+    options.check_selection(ids, prefix)
     if wait and prefix is not None:
         raise click.UsageError("--prefix includes streams that do not exist yet: give --prefix or --wait.")
     if lines is not None and since is not None:
@@ -149,7 +151,7 @@ class _Weave:
                         write(shown.feed(piece) if self._guarded else piece)
                     write(shown.rest())
         except LoomError as error:
-            tell(PROG, f"{id}: {error}" if self._names else str(error))
+            tell(PROG, f"{id}: {worded(error)}" if self._names else worded(error))
             return exit_codes.of(error)
         return exit_codes.OK
 

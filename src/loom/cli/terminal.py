@@ -6,6 +6,7 @@ control character is shown as `less` shows it.
 """
 
 import re
+from datetime import UTC, datetime
 
 from loom.wire.text import Whole, unfinished
 
@@ -44,6 +45,16 @@ class Shown:
 def printable(text: str) -> str:
     """Return `text` on one line, with escapes for characters that are not printable."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, in the plural unless the number is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def stamp(time: datetime) -> str:
+    """Return a time in RFC 3339, in UTC with milliseconds."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def is_binary(data: bytes) -> bool:

@@ -30,13 +30,20 @@ class Token(Command):
             return revoke.make_context(f"{info_name} revoke", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the usage of both commands."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] (--id ID | --prefix PREFIX)")
+        formatter.write_usage(f"{ctx.command_path} revoke", "[OPTIONS] TOKEN|LINK|ID", prefix="   or: ")
+
 
 @declare("token", "loom token --write --prefix build-42/ --expires 2h", "loom token revoke TOKEN", cls=Token)
 @click.option("--write", "can_write", is_flag=True, help="Allow creating streams and appending to them.")
 @click.option("--read", "can_read", is_flag=True, help="Allow reading, listing and following.")
 @click.option("--replace", "can_replace", is_flag=True, help="Allow replacing and deleting.")
-@click.option("--id", metavar="ID", type=options.stream_id, help="Allow this stream only.")
-@click.option("--prefix", metavar="PREFIX", help="Allow streams with this prefix.")
+@click.option(
+    "--id", metavar="ID", type=options.stream_id, help="Allow this stream only; this or --prefix is required."
+)
+@click.option("--prefix", metavar="PREFIX", help="Allow streams with this prefix; this or --id is required.")
 @limits
 @with_client
 async def command(
@@ -98,4 +105,6 @@ def token_id(text: str) -> str:
             return str(id)
     except (ValueError, IndexError, KeyError, TypeError):
         pass
-    raise click.BadParameter("is not a signed token, a link or the id of a token.", param_hint="TOKEN")
+    raise click.BadParameter(
+        "This text is not a signed token, a link or the id of a token.", param_hint="TOKEN|LINK|ID"
+    )

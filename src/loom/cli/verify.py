@@ -8,7 +8,7 @@ import click
 from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare
 from loom.cli.running import write
-from loom.cli.terminal import printable
+from loom.cli.terminal import counted, printable
 from loom.errors import LoomError
 from loom.model import steady_clock
 
@@ -46,7 +46,7 @@ def command(directory: Path, as_json: bool) -> int:
         report = json.dumps({"streams": streams, "bytes": size, "compared": compared, "damaged": damaged})
     else:
         report = (
-            f"{streams} streams, {size} bytes: {len(damaged)} damaged, "
+            f"{counted(streams, 'stream')}, {counted(size, 'byte')}: {len(damaged)} damaged, "
             f"{compared} compared with their digest, {streams - compared - len(damaged)} by length only"
         )
     write(f"{report}\n".encode())
