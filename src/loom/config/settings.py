@@ -185,9 +185,9 @@ class ServerSettings(_Model):
     """PEM file with the private key of the certificate, without a password; none: the key is in the file
     tls_cert."""
     data: Path = Path("./data")
-    """Directory of the store file:, created if absent."""
+    """Directory of the store `file:`, created if absent."""
     store: Annotated[str, AfterValidator(_check_store)] = "file:"
-    """Where streams are stored: file: (in the data directory), file:PATH, or memory: (until the server
+    """Where streams are stored: `file:` (in the data directory), `file:PATH`, or `memory:` (until the server
     stops)."""
     tokens: Tokens = Field([], repr=False)
     """Bearer tokens; with any, every request needs one. Keep them in a file: other users of the machine can
