@@ -33,7 +33,8 @@ LoomError
 ├── SizeLimit                 the stream reached its maximum size
 ├── StorageFull
 ├── Busy                      a limit of this machine is reached
-│   └── TooMany               a configured limit is reached
+│   ├── TooMany               a configured limit is reached
+│   └── TooManySearches       of one client
 ├── QuotaExceeded             a token used up its quota
 ├── StoreStopped              a flush failed, or the store is closed
 └── ConfigError               the server cannot start
@@ -267,6 +268,12 @@ class TooMany(Busy):
 
     code = "too_many"
     retry_after = 10.0
+
+
+class TooManySearches(Busy):
+    """The client has too many listings and searches under way."""
+
+    code = "too_many_searches"
 
 
 class QuotaExceeded(LoomError):

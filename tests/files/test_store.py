@@ -5,6 +5,7 @@ import errno
 import os
 import random
 import shutil
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,13 @@ from loom.store.files import FilesStore
 from loom.store.files.commit import most_bytes, records_of
 from loom.store.files.content import content_name
 from loom.store.files.listing import Lists
+from loom.store.files.queries import CatalogReader
 from loom.store.files.records import encode
 from loom.store.files.stream import Op
 from loom.store.files.testing import Inside
 from loom.store.files.writer import FilesWriter
-from loom.testing.tools import COMPLETE, INTERRUPTED, OPEN, collect, follow, stored, watch
+from loom.store.places import LinePlace
+from loom.testing.tools import COMPLETE, INTERRUPTED, OPEN, collect, follow, ids, stored, watch
 
 LARGE = SEGMENT // 4
 
@@ -341,6 +344,37 @@ async def test_a_listing_shows_no_row_that_was_read_before_memory_forgot_the_str
     with ReadingLate(meanwhile) as threads:
         lists = Lists(Inside(store).table, Inside(store).parts.catalog.path, threads)
         assert [info.state async for info in lists.find(Query())] == [State.COMPLETE] * (change == "end")
+
+
+@pytest.mark.parametrize("blocked", ["page", "places"])
+async def test_listings_contents_and_the_index_do_not_wait_for_each_other(store, monkeypatch, blocked):
+    writer = await written(store, "a", b"x\n", COMPLETE)
+    opened = threading.Event()
+    call = getattr(CatalogReader, blocked)
+
+    def held(*args):
+        opened.wait()
+        return call(*args)
+
+    async def listing() -> list[str]:
+        return await ids(store)
+
+    async def places() -> list[LinePlace]:
+        found: list[LinePlace] = await store.places(writer.key, (1, 10), 10)
+        return found
+
+    monkeypatch.setattr(CatalogReader, blocked, held)
+    slow, other = (listing, places) if blocked == "page" else (places, listing)
+    many = [asyncio.ensure_future(slow()) for _ in range(8)]
+    try:
+        async with asyncio.timeout(20):
+            await asyncio.sleep(0)
+            assert await stored(store, "a") == b"x\n"
+            await other()
+        assert not any(each.done() for each in many)
+    finally:
+        opened.set()
+    await asyncio.gather(*many)
 
 
 async def test_a_checkpoint_covers_no_commit_that_has_not_been_applied(disk, store):

@@ -20,6 +20,7 @@ from loom.http.middleware.tracing import Tracing
 from loom.http.pages import Pages
 from loom.http.problem import problem
 from loom.http.record import RECORD, Traffic
+from loom.http.searches import Searches
 from loom.http.service.events import ServiceEvents
 from loom.http.service.health import Probes
 from loom.http.service.listing import Lists
@@ -49,14 +50,15 @@ def build_app(
     """Build the app. The caller starts and stops the parts. Without `spans` nothing is traced."""
     metrics = metrics or Metrics()
     traffic = Traffic()
-    reads = Reads(service)
+    searches = Searches()
+    reads = Reads(service, searches)
     writes = Writes(
         service,
         max_metadata_bytes=settings.max_metadata_bytes,
         early_response=settings.early_response,
         producer_idle_timeout=settings.producer_idle_timeout,
     )
-    lists = Lists(service)
+    lists = Lists(service, searches)
     tokens = Tokens(auth)
     probes = Probes(service, auth)
     pages = Pages()

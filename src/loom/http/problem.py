@@ -59,6 +59,7 @@ ROWS: Mapping[type[LoomError], Row] = {
     errors.StorageFull: Row(507),
     errors.Busy: Row(503),
     errors.TooMany: Row(503),
+    errors.TooManySearches: Row(429),
     errors.QuotaExceeded: Row(429),
     errors.StoreStopped: Row(503),
 }

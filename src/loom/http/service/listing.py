@@ -9,6 +9,7 @@ from loom.access.auth import Action
 from loom.errors import BadRequest, Forbidden
 from loom.http.exchange import Exchange
 from loom.http.problem import problem
+from loom.http.searches import Searches
 from loom.model import Info, Query, State
 from loom.streams.service import Service
 from loom.wire.rows import encode_row
@@ -22,8 +23,9 @@ MAX_FILTERS = 16
 class Lists:
     """The handlers of /streams."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, searches: Searches) -> None:
         self._service = service
+        self._searches = searches
 
     async def read(self, exchange: Exchange) -> None:
         """GET /streams: list the streams that match, newest first, one page."""
@@ -33,7 +35,8 @@ class Lists:
         infos: list[Info] = []
         below = None
         if prefix is not None:
-            infos, below = await self._service.listing.find(replace(query, prefix=prefix), limit)
+            async with self._searches.turn(exchange):
+                infos, below = await self._service.listing.find(replace(query, prefix=prefix), limit)
         rows = ",\n".join(encode_row(info) for info in infos if visible(info.id))
         cursor = json.dumps(None if below is None else f"{below:x}")
         await exchange.respond_json(f'{{"streams": [\n{rows}\n], "cursor": {cursor}}}')
@@ -53,7 +56,8 @@ class Lists:
         ):
             raise Forbidden("This token may not delete all of these streams.")
         query = Query(prefix=given["prefix"])
-        count, below = await self._service.listing.count(query)
+        async with self._searches.turn(exchange):
+            count, below = await self._service.listing.count(query)
         if dry:
             await exchange.respond_json(f'{{"count": {count}}}')
         elif confirmed != count:

@@ -12,6 +12,7 @@ import re
 
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
+from loom.http.searches import Searches
 from loom.streams.ranges import MAX
 from loom.streams.service import Service
 
@@ -20,11 +21,12 @@ MAX_PLACES = 10_000
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
-async def answer_index(exchange: Exchange, service: Service, id: str) -> None:
+async def answer_index(exchange: Exchange, service: Service, searches: Searches, id: str) -> None:
     """Answer `index=N` with at most N places, spread evenly from the line `from` to the line `to`."""
     count = min(_number(exchange, "index", PLACES), MAX_PLACES)
     lines = _number(exchange, "from", 1), _number(exchange, "to", MAX)
-    index = await service.index(id, lines, count)
+    async with searches.turn(exchange):
+        index = await service.index(id, lines, count)
     info = index.info
     members = {
         "key": info.key,

@@ -10,6 +10,7 @@ from starlette.types import Message
 from loom.access.auth import Action
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE
+from loom.http.searches import Searches
 from loom.http.stream.conditions import NotModified
 from loom.http.stream.index import answer_index
 from loom.http.stream.response_headers import upload_headers
@@ -25,9 +26,10 @@ from loom.wire.rows import encode_row
 class Reads:
     """The handlers of GET and HEAD."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, searches: Searches) -> None:
         self._service = service
-        self._events = StreamEvents(service)
+        self._searches = searches
+        self._events = StreamEvents(service, searches)
 
     async def read(self, exchange: Exchange) -> None:
         """GET and HEAD /stream/{id}: send stored bytes, or a part of them, then new bytes, until the stream
@@ -41,7 +43,7 @@ class Reads:
         if exchange.given("info"):
             await exchange.respond_json(encode_row(await self._service.info(id)))
         elif exchange.given("index"):
-            await answer_index(exchange, self._service, id)
+            await answer_index(exchange, self._service, self._searches, id)
         elif accepts_events(exchange.all(b"accept")):
             await self._events.read(exchange, id)
         else:
@@ -49,11 +51,10 @@ class Reads:
 
     async def _answer(self, exchange: Exchange, id: str) -> None:
         selection = Selection(exchange.query_params.multi_items(), exchange, self._service.now())
-        # A search may take long: it ends when the client disconnects.
-        attended = exchange.attended() if selection.searches else nullcontext()
+        turn = self._searches.turn(exchange) if selection.searches else nullcontext()
         try:
             if exchange.head:
-                async with attended:
+                async with turn:
                     info, part = await self._service.locate(id, selection.choose)
                 status, headers = selection.answer(await self._with_digest(info, selection), part)
                 # A cache must not answer how much of a stream is stored.
@@ -61,7 +62,7 @@ class Reads:
                 headers += [NO_STORE, *upload_headers(info, self._service)]
                 await exchange.respond(status, headers)
                 return
-            async with attended:
+            async with turn:
                 reading = await self._service.read(id, selection.choose)
         except NotModified as same:
             await exchange.respond(*selection.unchanged(same.info))

@@ -18,10 +18,11 @@ from loom.errors import BadRequest, PreconditionFailed, StoreStopped, StreamAbor
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE, VARY
 from loom.http.heartbeat import INTERVAL, reconnect_later, with_heartbeat
+from loom.http.searches import Searches
 from loom.http.stream.ranges import parse_start
 from loom.http.stream.response_headers import event_headers
 from loom.model import Info
-from loom.streams.ranges import WHOLE, FromOffset, Lookup, Part, Selector
+from loom.streams.ranges import WHOLE, FromLine, FromOffset, LastLines, Lookup, Part, Selector
 from loom.streams.reading import Reading
 from loom.streams.service import Service
 from loom.wire.media import EVENTS
@@ -39,8 +40,9 @@ class Finished(Exception):
 class StreamEvents:
     """The handler of GET and HEAD /stream/{id} for a client that accepts events."""
 
-    def __init__(self, service: Service, *, heartbeat: float = INTERVAL) -> None:
+    def __init__(self, service: Service, searches: Searches, *, heartbeat: float = INTERVAL) -> None:
         self._service = service
+        self._searches = searches
         self._heartbeat = heartbeat
 
     async def read(self, exchange: Exchange, id: str) -> None:
@@ -57,7 +59,7 @@ class StreamEvents:
             tail=not exchange.given("notail"),
         )
         try:
-            async with exchange.attended():
+            async with self._searches.turn(exchange) if start.searches else exchange.attended():
                 if exchange.head:
                     info, _ = await self._service.locate(id, start.choose)
                     await exchange.respond(200, event_headers(info))
@@ -87,6 +89,11 @@ class EventStart:
             self._key = found[1]
             self._start = FromOffset(int(found[2]))
             self._offset = int(found[2])
+
+    @property
+    def searches(self) -> bool:
+        """True if lines must be searched first, which may take long."""
+        return isinstance(self._start, LastLines | FromLine)
 
     def choose(self, info: Info) -> Part | Lookup:
         """Choose the part to read. Raises PreconditionFailed, BadRequest, Finished."""

@@ -30,14 +30,14 @@ class Lists:
         self._path = path
         self._threads = threads
 
-    async def read(self, look: Callable[[CatalogReader], T]) -> T:
-        """Query the catalog in a thread."""
+    async def read(self, look: Callable[[CatalogReader], T], threads: Executor | None = None) -> T:
+        """Query the catalog in a thread, of those for listings by default."""
 
         def work() -> T:
             with readable(), contextlib.closing(CatalogReader(self._path)) as reader:
                 return look(reader)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.get_running_loop().run_in_executor(threads or self._threads, work)
 
     async def _read_current(self, prepare: Callable[[], Callable[[CatalogReader], T]]) -> T:
         """Query the catalog with what `prepare` returns; repeat if the catalog caught up meanwhile.

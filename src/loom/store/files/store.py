@@ -47,12 +47,15 @@ class FilesStore(Store):
         self._parts = parts
         self._durability = durability
         self._closing: asyncio.Task[None] | None = None
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="loom-read")
+        # None of these waits for the others.
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="loom-read")
+        self._listers = ThreadPoolExecutor(2, thread_name_prefix="loom-list")
+        self._index_readers = ThreadPoolExecutor(2, thread_name_prefix="loom-index")
         # Each part gets the parts that it uses. Only the two callbacks below call back into the store.
         self._stop = StopState()
         self._checkpoints = Checkpoints(parts.recovered.lsn)
         self._table = Table(parts.reader, parts.recovered)
-        self._lists = Lists(self._table, parts.catalog.path, self._threads)
+        self._lists = Lists(self._table, parts.catalog.path, self._listers)
         self._images = Images(
             parts.disk,
             parts.content,
@@ -152,7 +155,7 @@ class FilesStore(Store):
         stream = self._changes.stream(key)
         stream.opened += 1
         files = self._parts.content
-        pinning = self._threads.submit(files.pin, stream.number, exists=stream.filed > 0)
+        pinning = self._readers.submit(files.pin, stream.number, exists=stream.filed > 0)
         try:
             await asyncio.wrap_future(pinning)
         except BaseException as error:
@@ -173,7 +176,7 @@ class FilesStore(Store):
             raise StreamDamaged(
                 f"The stored bytes of the stream with ID {stream.info.id} are missing."
             ) from error
-        return FilesContent(stream, files, self._threads, self._table.release)
+        return FilesContent(stream, files, self._readers, self._table.release)
 
     async def place(self, key: str, line: int) -> LinePlace:
         stream = self._changes.stream(key)
@@ -186,7 +189,9 @@ class FilesStore(Store):
         recent = list(stream.marks)
         self._table.release(stream)
         number, created = stream.number, stream.info.created
-        return await self._lists.read(lambda reader: reader.places(number, recent, created, lines, count))
+        return await self._lists.read(
+            lambda reader: reader.places(number, recent, created, lines, count), self._index_readers
+        )
 
     async def offset_at(self, key: str, when: float) -> int:
         stream = self._changes.stream(key)
@@ -244,5 +249,6 @@ class FilesStore(Store):
         await self._images.close()
         self._commits.close()
         self._stop.close()
-        await asyncio.to_thread(self._threads.shutdown)
+        for threads in (self._readers, self._listers, self._index_readers):
+            await asyncio.to_thread(threads.shutdown)
         await asyncio.to_thread(self._parts.close)
