@@ -115,8 +115,9 @@ function grown() {
 /** Decides by the first bytes whether the stream is text. */
 async function look() {
   kind = "text";
-  const start = await getBytes(path, 0, 64 << 10);
-  if (!isBinary(start)) return;
+  const start = await getBytes(path, 0, 64 << 10).catch(() => null);
+  if (!start) kind = ""; // the server is lost: decide once it is back
+  if (!start || !isBinary(start)) return;
   kind = "binary";
   $("log").hidden = true;
   showBytes($("binary"), { start, known, source }, () => {
