@@ -107,7 +107,8 @@ async def test_refusal_while_sending_ends_the_command_while_input_stays_open(lis
         process.write(b"some")
         await peer.chunk()
         await peer.send(refusal(status, "No: for a reason."))
-        assert await process.ended() == (code, "stream: No: for a reason.\n")
+        advice = " Give a valid token with --token or in LOOM_TOKEN." if status.startswith("401") else ""
+        assert await process.ended() == (code, f"stream: No: for a reason.{advice}\n")
 
 
 async def test_refusal_is_seen_before_any_input(listener):

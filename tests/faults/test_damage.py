@@ -84,7 +84,7 @@ async def test_verify_after_a_kill_replays_the_log_first(tmp_path, run):
     await server.kill()
     code, said, _ = await verify(tmp_path / "data")
     assert code == GOOD
-    assert said.startswith(f"1 streams, {SIZE} bytes: 0 damaged, ")
+    assert said.startswith(f"1 stream, {SIZE} bytes: 0 damaged, ")
 
 
 async def test_verify_refuses_another_directory_and_creates_nothing(tmp_path):
