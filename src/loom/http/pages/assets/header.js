@@ -1,0 +1,52 @@
+/**
+ * The header of a stream's page: its name, its state, its facts, its metadata and the connection. Owns nothing: it shows
+ * what the follower knows.
+ */
+
+import { $, announce, h, setText } from "./dom.js";
+import { age, bytes, count, member, members } from "./format.js";
+
+/** The states after which nothing more arrives. */
+export const FINAL = ["complete", "aborted", "gone"];
+
+export class Header {
+  /** `known` has what the follower has reported so far. */
+  constructor(id, source, known) {
+    Object.assign(this, { source, known });
+    document.title = `${id} · Loom`;
+    setText($("name"), id);
+  }
+
+  /** Shows what the follower reports of the stream. */
+  tell({ state, metadata, connected }) {
+    if (state) this.#showState(state);
+    if (metadata !== undefined) this.#showMetadata(metadata);
+    if (connected !== undefined) {
+      setText($("connection"), connected ? "" : this.known.trouble || "Connection lost; reconnecting …");
+    }
+    this.facts();
+  }
+
+  /** Shows the number of lines, the size and the age. */
+  facts() {
+    const { source, known } = this;
+    const parts = [`${count(source.lines)} lines`, bytes(Math.max(source.size, known.size ?? 0))];
+    if (source.created) parts.push(age(source.created, Date.now()));
+    setText($("facts"), parts.join(" · "));
+  }
+
+  #showState(state) {
+    $("state").className = `state ${state}`;
+    if ($("state").textContent !== state) announce(`The stream is ${state}`, { quiet: true });
+    setText($("state"), state);
+    const why = this.known.reason || (state === "gone" ? "This stream was deleted or replaced." : "");
+    $("reason").hidden = !((state === "aborted" || state === "gone") && why);
+    setText($("reason"), why);
+  }
+
+  #showMetadata(metadata) {
+    const all = members(metadata).map(([name, value]) => h("span", { class: "member" }, h("b", {}, name), member(value)));
+    $("metadata").replaceChildren(...all);
+    $("metadata").hidden = !all.length;
+  }
+}
