@@ -70,6 +70,12 @@ async def test_an_aborted_stream(start: Start, faults, scheme):
     assert await faults(page) == []
 
 
+async def test_a_stream_that_does_not_exist(reader: Reader, faults, scheme):
+    page = await reader.open("/ui/stream/builds/7", color_scheme=scheme)
+    await expect(page.locator("#absent pre")).to_be_visible()
+    assert await faults(page) == []
+
+
 async def test_bytes_in_hex(reader: Reader, faults, scheme):
     await reader.stored("binary", b"\x7fELF\x00\x01" + bytes(range(256)))
     page = await reader.open("/ui/stream/binary", color_scheme=scheme)

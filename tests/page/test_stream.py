@@ -51,7 +51,7 @@ async def test_colours_overwritten_lines_and_links(reader: Reader):
     await expect(links).to_have_attribute("href", "https://example.com/a?b=c")
     assert "noopener" in (await links.get_attribute("rel") or "")
     await page.keyboard.press("r")
-    await expect(page.locator(number(2)).locator(".x")).to_have_text("10%␍50%␍100%")
+    await expect(page.locator(number(2)).locator(".x")).to_have_text("10%^M50%^M100%")
 
 
 async def test_hostile_bytes_stay_text(reader: Reader):
@@ -156,6 +156,39 @@ async def test_bytes_that_are_not_text_are_shown_in_hex(reader: Reader):
     page = await reader.open("/ui/stream/binary")
     await expect(page.locator("#binary")).to_contain_text("Binary, text/plain, 10 KiB")
     await expect(page.locator("#binary pre")).to_contain_text("7f 45 4c 46 00 01")
+
+
+async def test_a_stream_that_does_not_exist_opens_once_it_is_created(start: Start):
+    reader = await start(tokens="secret-token-of-the-test")
+    page = await reader.open("/ui/stream/later/1#token=secret-token-of-the-test")
+    await expect(page.locator("#state")).to_have_text("absent")
+    await expect(page.locator("#absent pre")).to_contain_text(f"-X POST '{reader.server.url}/stream/later/1'")
+    await expect(page.locator("#search")).to_be_hidden()
+    await expect(page.locator("#log")).to_be_hidden()
+    await reader.restart()
+    authorized = {"Authorization": "Bearer secret-token-of-the-test"}
+    await reader.stored("later/2", b"another\n", **authorized)
+    producer = await reader.live("later/1", b"first\n", **authorized)
+    await expect(page.locator(number(1)).locator(".x")).to_have_text("first")
+    await expect(page.locator("#state")).to_have_text("live")
+    await expect(page.locator("#facts")).to_contain_text("1 line ·")
+    await expect(page.locator("#absent")).to_be_hidden()
+    await producer.chunk(b"second\n")
+    await expect(page.locator(number(2))).to_be_in_viewport()
+
+
+async def test_an_invalid_pattern_after_a_search_is_reported_as_such(reader: Reader):
+    await reader.stored("patterns", LINES)
+    page = await reader.open("/ui/stream/patterns")
+    await page.keyboard.press("/")
+    await page.locator("#regex").click()
+    await page.locator("#find").fill("line 1")
+    await expect(page.locator("#found")).to_contain_text("/ 1,111")
+    await page.route("**/stream/patterns", lambda route: None)  # so that the next search is not done
+    async with page.expect_request("**/stream/patterns"):
+        await page.locator("#find").fill("line 2")
+    await page.locator("#find").fill("line 2(")
+    await expect(page.locator("#found")).to_have_text("not a valid pattern")
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

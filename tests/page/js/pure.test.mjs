@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 const from = (name) => import(new URL(`../../../src/loom/http/pages/assets/${name}.js`, import.meta.url));
-const { PLAIN, plain, render, styleAfter } = await from("ansi");
+const { PLAIN, asSent, plain, render, styleAfter } = await from("ansi");
 const { Block, SHOWN, SIZE, Tail } = await from("blocks");
 const { Places } = await from("places");
 const { Decoder } = await from("sse");
@@ -44,9 +44,14 @@ test("a line that overwrites itself is rendered as by a terminal", () => {
 
 test("unknown sequences are dropped, incomplete ones are shown", () => {
   assert.equal(plain("\x1b]0;title\x07a\x1b(Bb\x1b[?25lc\x1b[2Jd"), "abcd");
-  assert.equal(plain("\x1b]0;never ends"), "␛]0;never ends");
-  assert.equal(plain("nul\0bell\x07"), "nul␀bell␇");
+  assert.equal(plain("\x1b]0;never ends"), "^[]0;never ends");
+  assert.equal(plain("nul\0bell\x07"), "nul^@bell^G");
   assert.ok(plain("\x1b[999999999Cx").length < 20_000);
+});
+
+test("a line as it was sent has its control characters in caret notation", () => {
+  const shown = asSent("\x1b[1mbold\r\x7f\x9b\ttab").map(({ text, style }) => (style.control ? [text] : text));
+  assert.deepEqual(shown, [["^["], "[1mbold", ["^M^?M-^["], "\ttab"]);
 });
 
 test("only web addresses become links", () => {
@@ -132,6 +137,7 @@ test("bytes decide what is text", () => {
 });
 
 test("numbers and times are formatted", () => {
+  assert.deepEqual([0, 1, 2000].map((number) => format.amount(number, "line")), ["0 lines", "1 line", "2,000 lines"]);
   assert.deepEqual([0, 1023, 1024, 10240, 2 ** 31].map(format.bytes), ["0 B", "1023 B", "1.0 KiB", "10 KiB", "2.0 GiB"]);
   assert.deepEqual([5, 65, 7200, 90000].map(format.span), ["5s", "1m 5s", "2h", "1d 1h"]);
   assert.equal(format.pathOf("a/b c%"), "/ui/stream/a/b%20c%25");

@@ -3,11 +3,12 @@
  * Pure: text in, runs `{text, style}` out.
  *
  * All other sequences are dropped. There is no screen, so a line cannot change another one. Incomplete sequences and
- * control characters are shown as pictures, so that nothing is hidden.
+ * control characters are shown in caret notation, so that nothing is hidden.
  */
 
 /** A style without attributes. Styles are immutable. */
 export const PLAIN = Object.freeze({});
+const CONTROL = Object.freeze({ control: true }); // the style of a control character that is shown
 
 const MAX_COLUMN = 10_000; // the last column to which a sequence moves the cursor
 const SPECIAL = /[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]/;
@@ -43,23 +44,27 @@ export function styleAfter(text, style) {
   return now;
 }
 
-/** Returns a line as it was sent, with its control characters as pictures. */
-export const pictures = (text) => text.replace(/[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]/g, picture);
+/** Returns the runs of a line as it was sent, with its control characters in caret notation. */
+export function asSent(text) {
+  const parts = text.split(/([\x00-\x08\x0b-\x1f\x7f-\x9f]+)/); // every second part has control characters
+  const runs = parts.map((part, at) => (at % 2 ? { text: [...part].map(caret).join(""), style: CONTROL } : { text: part, style: PLAIN }));
+  return runs.filter((run) => run.text);
+}
 
 function inOrder(line, style) {
   const runs = [];
   let at = 0;
   let now = style;
-  const put = (text) => {
+  const put = (text, style = now) => {
     if (!text) return;
     const last = runs.at(-1);
-    if (last?.style === now) last.text += text;
-    else runs.push({ text, style: now });
+    if (last?.style === style) last.text += text;
+    else runs.push({ text, style });
   };
   for (const token of line.matchAll(TOKEN)) {
     put(line.slice(at, token.index));
     at = token.index + token[0].length;
-    if (token[0].length === 1) put(picture(token[0]));
+    if (token[0].length === 1) put(caret(token[0]), CONTROL);
     else now = styled(now, token);
   }
   put(line.slice(at));
@@ -72,10 +77,10 @@ function overwrite(line, style) {
   let styles = [];
   let column = 0;
   let now = style;
-  const put = (text) => {
+  const put = (text, style = now) => {
     for (const char of text) {
       for (let gap = cells.length; gap < column; gap += 1) [cells[gap], styles[gap]] = [" ", PLAIN];
-      [cells[column], styles[column]] = [char, now];
+      [cells[column], styles[column]] = [char, style];
       column += 1;
     }
   };
@@ -97,7 +102,7 @@ function overwrite(line, style) {
     at = token.index + token[0].length;
     if (token[0] === "\r") column = 0;
     else if (token[0] === "\b") column = Math.max(0, column - 1);
-    else if (token[0].length === 1) put(picture(token[0]));
+    else if (token[0].length === 1) put(caret(token[0]), CONTROL);
     else if (moves[token[2]]) moves[token[2]](parseInt(token[1], 10) || 0);
     else now = styled(now, token);
   }
@@ -171,7 +176,8 @@ function changed(style, change) {
   return Object.freeze(now);
 }
 
-function picture(char) {
+/** Returns a control character as `cat -v` shows it: ^[ for ESC, M-^[ for CSI. Fonts often lack the pictures of Unicode. */
+function caret(char) {
   const code = char.charCodeAt(0);
-  return code < 0x20 ? String.fromCharCode(0x2400 + code) : code === 0x7f ? "\u2421" : "\ufffd";
+  return `${code > 0x7f ? "M-" : ""}^${String.fromCharCode((code & 0x7f) ^ 0x40)}`;
 }

@@ -1,8 +1,8 @@
 /**
- * Changes to streams, from `/events`. All visible tabs share one connection; hidden tabs have none.
+ * Changes to streams, from `/events`. All tabs that listen share one connection; hidden tabs listen only on request.
  *
- * Over HTTP/1.1 a browser opens at most six connections to a server. So the visible tab that holds a lock connects and
- * passes the events on. Without locks (on an origin that is not secure) each visible tab connects.
+ * Over HTTP/1.1 a browser opens at most six connections to a server. So the tab that holds a lock connects and passes
+ * the events on. Without locks (on an origin that is not secure) each visible tab connects, and hidden ones never.
  */
 
 import { pause, request } from "./api.js";
@@ -12,22 +12,24 @@ import { Decoder, eventsOf } from "./sse.js";
 const BACKOFF = [500, 1000, 2000, 5000, 10000];
 
 /**
- * Calls `hear({name, row})` for each event until the page is closed. `name` is created, closed, deleted, or reset:
- * events may be missing, so list the streams again.
+ * Calls `hear({name, row})` for each event until `signal` is aborted or the page is closed. `name` is created, closed,
+ * deleted, or reset: events may be missing, so list the streams again. With `hidden` a hidden tab listens, too.
  */
-export function listen(hear) {
+export function listen(hear, { signal, hidden = false } = {}) {
   // Tabs with other tokens may see other streams, so they have a channel of their own.
   const name = `loom-events-${digest(token())}`;
   const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel(name) : null;
   channel?.addEventListener("message", ({ data }) => hear(data));
+  const always = hidden && navigator.locks;
   const tell = (event) => {
-    hear(event);
+    if (signal?.aborted) return;
     channel?.postMessage(event);
+    hear(event);
   };
 
   let attention = null;
   const look = () => {
-    if (document.hidden) {
+    if (signal?.aborted || (document.hidden && !always)) {
       attention?.abort();
       attention = null;
     } else if (!attention) {
@@ -35,10 +37,12 @@ export function listen(hear) {
       attend(name, tell, attention.signal);
     }
   };
-  document.addEventListener("visibilitychange", () => {
+  const turned = () => {
     look();
-    if (!document.hidden) hear({ name: "reset" });
-  });
+    if (!document.hidden && !always) hear({ name: "reset" });
+  };
+  document.addEventListener("visibilitychange", turned, { signal });
+  signal?.addEventListener("abort", () => (look(), channel?.close()), { once: true });
   look();
 }
 

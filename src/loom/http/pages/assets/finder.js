@@ -68,8 +68,10 @@ export class Finder {
   /** Continues after the stream has grown or ended. */
   grow() {
     if (!this.search) return;
+    const { search } = this;
     const { size, final } = this.stream();
-    this.search.run(size, final).catch((error) => setText($("found"), error.message));
+    // The error of a search that has been replaced is its end, and the bar reports the new one.
+    search.run(size, final).catch((error) => search === this.search && setText($("found"), error.message));
   }
 
   /** Returns what to mark in a line, for rowOf: `{find, current}`. */

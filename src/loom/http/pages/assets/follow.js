@@ -4,6 +4,8 @@
  */
 
 import { getJson, pause, request } from "./api.js";
+import { listen } from "./events.js";
+import { idOf } from "./format.js";
 import { Decoder, eventsOf } from "./sse.js";
 
 const BACKOFF = [300, 700, 1500, 3000, 5000];
@@ -14,7 +16,7 @@ const encoder = new TextEncoder();
 
 /**
  * Feeds `source` with the stream. `tell` is called with the changes of `{state, size, type, metadata, reason,
- * connected, gone}`.
+ * connected}`. A stream that does not exist yet has the state `absent`; one that was deleted or replaced is `gone`.
  */
 export class Follower {
   state = "";
@@ -50,8 +52,14 @@ export class Follower {
         if (await this.#listen(signal, () => (failures = 0))) break;
       } catch (error) {
         if (signal.aborted) break;
-        if (error.status === 404 || error.status === 412) {
-          this.#gone(error.status === 404 ? "This stream does not exist." : "It was replaced: load the page again.");
+        const missing = error.status === 404;
+        if (missing && !this.source.key) {
+          await this.#appear(signal);
+          failures = -1;
+          continue;
+        }
+        if (missing || error.status === 412) {
+          this.#gone(missing ? "This stream was deleted." : "This stream was replaced: load the page again.");
           break;
         }
         this.tell({ connected: false, trouble: error.status ? error.message : "" });
@@ -59,6 +67,20 @@ export class Follower {
       await pause(BACKOFF[Math.min(failures, BACKOFF.length - 1)] * (0.7 + 0.6 * Math.random()), signal);
     }
     clearInterval(watch);
+  }
+
+  /** Waits until the stream exists, or `signal` is aborted. */
+  async #appear(signal) {
+    this.tell({ state: (this.state = "absent"), connected: true });
+    const done = new AbortController();
+    await new Promise((resolve) => {
+      signal.addEventListener("abort", resolve, { once: true });
+      const look = () => getJson(`${this.path}?info`, { signal }).then(resolve, () => {});
+      // An event after which others may be missing, and the first one, are the occasions to look.
+      listen(({ name, row }) => (name === "reset" || row.id === idOf(this.path)) && look(), { signal: done.signal });
+      look();
+    });
+    done.abort();
   }
 
   /** Requests the current state of the stream. */

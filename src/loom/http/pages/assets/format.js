@@ -18,6 +18,9 @@ export function bytes(count) {
 /** Formats a whole number with separated thousands. */
 export const count = (number) => number.toLocaleString("en-US");
 
+/** Formats how many there are of something whose plural has an s: 1 line, 2,000 lines. */
+export const amount = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
+
 const SPANS = [
   [60, 1, "s"],
   [3600, 60, "m"],

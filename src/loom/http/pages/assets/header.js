@@ -3,8 +3,9 @@
  * what the follower knows.
  */
 
+import { showAbsent } from "./absent.js";
 import { $, announce, h, setText } from "./dom.js";
-import { age, bytes, count, member, members } from "./format.js";
+import { age, amount, bytes, member, members } from "./format.js";
 
 /** The states after which nothing more arrives. */
 export const FINAL = ["complete", "aborted", "gone"];
@@ -30,12 +31,13 @@ export class Header {
   /** Shows the number of lines, the size and the age. */
   facts() {
     const { source, known } = this;
-    const parts = [`${count(source.lines)} lines`, bytes(Math.max(source.size, known.size ?? 0))];
+    const parts = [amount(source.lines, "line"), bytes(Math.max(source.size, known.size ?? 0))];
     if (source.created) parts.push(age(source.created, Date.now()));
     setText($("facts"), parts.join(" · "));
   }
 
   #showState(state) {
+    showAbsent(state === "absent", this.source.path);
     $("state").className = `state ${state}`;
     if ($("state").textContent !== state) announce(`The stream is ${state}`, { quiet: true });
     setText($("state"), state);

@@ -3,18 +3,18 @@
  * of a stream become text nodes only.
  */
 
-import { pictures, render } from "./ansi.js";
+import { asSent, render } from "./ansi.js";
 import { h } from "./dom.js";
 import { bytes, clock } from "./format.js";
 
-const LINK = /\bhttps?:\/\/[^\s<>"'`\u0000-\u001f\u2400-\u2421]+/g;
+const LINK = /\bhttps?:\/\/[^\s<>"'`^\u0000-\u001f]+/g;
 const TRAILING = /[.,;:!?)\]}>]+$/;
 const SHOWN = 10_000; // characters shown of a line
 const RUNS = 1_000; // runs of a line that are shown with their styles
 
 /** Returns the text of a line, and its runs. */
 export function runsOf({ text, style }, raw) {
-  const all = raw ? [{ text: pictures(text), style: {} }] : render(text, style).runs;
+  const all = raw ? asSent(text) : render(text, style).runs;
   const runs = all.length > RUNS ? [...all.slice(0, RUNS), { text: all.slice(RUNS).map((run) => run.text).join(""), style: {} }] : all;
   return { runs, text: runs.map((run) => run.text).join("") };
 }
@@ -66,7 +66,7 @@ function fill(content, line, { raw, find, current }) {
 }
 
 function piece(text, style, hit) {
-  const classes = ["bold", "dim", "italic", "underline", "strike", "hidden"].filter((name) => style[name]);
+  const classes = ["bold", "dim", "italic", "underline", "strike", "hidden", "control"].filter((name) => style[name]);
   let { fg, bg } = style;
   if (style.inverse) [fg, bg] = [bg ?? "back", fg ?? "text"];
   if (!hit && !classes.length && fg === undefined && bg === undefined) return document.createTextNode(text);
