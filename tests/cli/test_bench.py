@@ -7,7 +7,7 @@ from tests.support.program import run
 
 from loom.cli.exit_codes import LOST, OK, UNAUTHORIZED
 
-SMALL = ["--mib", "2", "--lines", "20", "--followers", "5"]
+SMALL = ["--size", "2MiB", "--lines", "20", "--followers", "5"]
 
 
 async def test_a_server_is_measured_and_no_stream_is_left():

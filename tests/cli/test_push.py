@@ -50,7 +50,7 @@ async def test_ttl_is_sent_at_creation_and_kept_in_the_spool(tmp_path):
     lost = ["--server", "http://127.0.0.1:1", "--patience", "0", "--spool", tmp_path / "spool"]
     (tmp_path / "file").write_bytes(b"some")
     code, _, err = await run("loom", "push", "--ttl", "soon", "s")
-    assert (code, "'soon' is not a time like 90s" in err) == (USAGE, True)
+    assert (code, "'soon' is not a duration such as 90s" in err) == (USAGE, True)
     assert (await run("loom", "push", *lost, "--ttl", "2h", "later", tmp_path / "file"))[0] == SPOOLED
     async with served("--retention", "60") as server:
         at = ["--server", server.url]
@@ -176,7 +176,7 @@ async def test_on_a_terminal_a_bar_shows_progress(tmp_path):
         (["s", "--resume"], "ID of a stream"),
         (["a//b"], "segment"),
         (["s", "--meta", "novalue"], "key=value"),
-        (["s", "--max-buffer", "much"], "64M"),
+        (["s", "--max-buffer", "much"], "64MiB"),
         (["s", "--server", "localhost"], "is not a URL"),
     ],
 )

@@ -123,8 +123,20 @@ def test_configuration_of_the_version_before_still_loads(write):
     assert load([path], {}, {"store": "memory"}).directory is None
 
 
-def test_bytes_may_have_a_unit(write):
-    assert load([write("a.yaml", "min_free_bytes: 1GiB")], {}, {}).min_free_bytes == 1 << 30
+def test_sizes_and_durations_may_have_a_unit_wherever_they_are_given(write):
+    file = write(
+        "a.yaml",
+        "min_free_bytes: 1GiB\nretention: 7d\nscrub_interval: 60\ntokens: [{sha256: "
+        f"{'a' * 64}, max_bytes_per_day: 10G}}]",
+    )
+    settings = load([file], {"LOOM_OPEN_WINDOW": "1h30m"}, {"scrub_rate": "64K"})
+    assert (settings.min_free_bytes, settings.retention, settings.scrub_interval) == (1 << 30, 604_800, 60)
+    assert (settings.open_window, settings.scrub_rate) == (5400, 64 << 10)
+    assert settings.tokens[0].max_bytes_per_day == 10 << 30
+    assert refused(flags={"retention": "soon"}) == (
+        'The setting retention on the command line cannot be "soon": it is not a duration such as 90s, 30m, '
+        "24h or 7d."
+    )
 
 
 def test_unknown_key_names_key_file_and_what_was_meant(write):

@@ -47,13 +47,13 @@ class Figures:
         )
 
 
-@declare("bench", "loom bench --server http://loom.example:3060", "loom bench --json --mib 1024")
+@declare("bench", "loom bench --server http://loom.example:3060", "loom bench --json --size 1GiB")
 @click.option(
-    "--mib",
-    metavar="N",
-    default=256,
-    type=click.IntRange(min=1),
-    help="Send and read back N MiB.",
+    "--size",
+    metavar="SIZE",
+    default="256MiB",
+    type=options.size,
+    help="Send and read back this many bytes.",
 )
 @click.option(
     "--lines",
@@ -71,7 +71,7 @@ class Figures:
 )
 @options.json
 @with_client
-async def command(client: "AsyncClient", mib: int, lines: int, followers: int, as_json: bool) -> None:
+async def command(client: "AsyncClient", size: int, lines: int, followers: int, as_json: bool) -> None:
     """Measure the speed of a server from here.
 
     Reports the rate of upload and download, and the time from sending a line until its followers have it.
@@ -80,36 +80,36 @@ async def command(client: "AsyncClient", mib: int, lines: int, followers: int, a
     prefix = f"loom-bench/{uuid.uuid4().hex}/"
     await client.count(prefix)  # fails early without a server or the right to delete
     try:
-        figures = await _measure(client, prefix, mib, lines, followers)
+        figures = await _measure(client, prefix, size, lines, followers)
     finally:
         await client.delete_all(prefix, confirm=await client.count(prefix))
     report = json.dumps(asdict(figures)) + "\n" if as_json else figures.table(followers)
     write(report.encode())
 
 
-async def _measure(client: "AsyncClient", prefix: str, mib: int, lines: int, followers: int) -> Figures:
-    upload, download = await _bulk(client, f"{prefix}bulk", mib)
+async def _measure(client: "AsyncClient", prefix: str, size: int, lines: int, followers: int) -> Figures:
+    upload, download = await _bulk(client, f"{prefix}bulk", size)
     one = await _lines(client, f"{prefix}line", lines, 1)
     many = await _lines(client, f"{prefix}fan-out", lines, followers)
     return Figures(upload, download, _at(one, 0.5), _at(one, 0.99), _at(many, 0.5), _at(many, 0.99))
 
 
-async def _bulk(client: "AsyncClient", id: str, mib: int) -> tuple[float, float]:
+async def _bulk(client: "AsyncClient", id: str, size: int) -> tuple[float, float]:
     """Send and read back one stream. Return the rates of upload and download."""
 
     async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(mib):
-            yield piece
+        for left in range(size, 0, -MIB):
+            yield piece[:left]
 
     piece = os.urandom(MIB)
     begun = time.perf_counter()
     await client.push(id, pieces())
     sent = time.perf_counter()
-    size = 0
+    read = 0
     async for piece in client.download(id):
-        size += len(piece)
-    assert size == mib * MIB
-    return mib / (sent - begun), mib / (time.perf_counter() - sent)
+        read += len(piece)
+    assert read == size
+    return size / MIB / (sent - begun), size / MIB / (time.perf_counter() - sent)
 
 
 async def _lines(client: "AsyncClient", id: str, count: int, followers: int) -> list[float]:

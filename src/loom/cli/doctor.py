@@ -25,6 +25,7 @@ from loom.cli.command import Stop, declare
 from loom.cli.running import write
 from loom.cli.target import resolve
 from loom.client.address import url_fault, warn_unencrypted
+from loom.units import duration_text, size_text
 from loom.wire.head import StreamHead
 from loom.wire.media import PROBLEM
 from loom.wire.upload import append_headers
@@ -187,7 +188,7 @@ class Doctor:
         self._find(
             "idle timeout",
             again,
-            f"a stream continues after {self._silence:g} s of silence",
+            f"a stream continues after {duration_text(self._silence)} of silence",
             "Raise the proxy's timeouts for requests and responses (nginx: proxy_read_timeout 24h and "
             "client_body_timeout 24h).",
         )
@@ -196,7 +197,7 @@ class Doctor:
         self._route.request("POST", target, OPEN)
         data = os.urandom(SIZE)
         status, code = self._send(target, data)
-        detail = f"{SIZE >> 20} MiB in one request"
+        detail = f"{size_text(SIZE)} in one request"
         if status != 204:
             detail += f": status {status or 'none'}"
         advice = (
@@ -269,10 +270,10 @@ class Doctor:
 @click.argument("url", metavar="[URL]", required=False)
 @click.option(
     "--silence",
-    metavar="SECONDS",
-    default=65.0,
-    type=click.FloatRange(min=0),
-    help="Test idle timeouts with this many seconds of silence.",
+    metavar="TIME",
+    default="65s",
+    type=options.duration,
+    help="Test idle timeouts with a silence of this length.",
 )
 @options.json
 @options.server

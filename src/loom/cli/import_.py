@@ -69,10 +69,10 @@ WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 19
 )
 @click.option(
     "--max-bytes",
-    metavar="BYTES",
+    metavar="SIZE",
     type=options.size,
-    default="16G",
-    help="Import no more of one file, decompressed, such as 64M.",
+    default="16GiB",
+    help="Import no more of one file, decompressed, such as 64MiB.",
 )
 @click.option(
     "--max-ratio",

@@ -11,6 +11,7 @@ from loom.cli import options
 from loom.cli.command import declare
 from loom.cli.running import colored, with_client, write
 from loom.cli.terminal import printable
+from loom.units import rough_text, size_text
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -68,25 +69,9 @@ async def command(
             write(f"{line}\n".encode())
 
 
-def size(count: float) -> str:
-    """Return a number of bytes in the largest unit that fits."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def _row(info: "StreamInfo", now: datetime, colors: bool) -> str:
     state = f"{info.state:<11}"
     if colors and (number := STATE_COLORS.get(info.state)):
         state = f"\x1b[{number}m{state}\x1b[0m"
-    age = _age((now - info.created).total_seconds())
-    return f"{state} {size(info.size):>9} {age:>4}  {printable(info.id)}"
-
-
-def _age(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length:.0f}{unit}"
-    return f"{max(0.0, seconds):.0f}s"
+    age = rough_text((now - info.created).total_seconds())
+    return f"{state} {size_text(info.size):>9} {age:>6}  {printable(info.id)}"

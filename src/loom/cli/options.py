@@ -1,7 +1,8 @@
 """Options, arguments and types that several commands have, each declared once."""
 
 import math
-import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import click
 
@@ -9,10 +10,10 @@ from loom.cli.target import resolve
 from loom.client.address import DEFAULT_SERVER
 from loom.errors import InvalidId
 from loom.model import DEFAULT_CONTENT_TYPE, State, check_id
+from loom.units import LENGTHS, parse_duration, parse_size
 from loom.wire.times import parse_since
 
-SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+T = TypeVar("T")
 
 
 def stream_id(text: str) -> str:
@@ -23,17 +24,34 @@ def stream_id(text: str) -> str:
         raise click.BadParameter(str(error)) from None
 
 
-def duration(text: str) -> int:
-    """Return the seconds of a time such as 90s or 7d."""
-    if found := re.fullmatch(r"([0-9]{1,9})([smhdw])", text):
-        return int(found[1]) * UNITS[found[2]]
-    raise click.BadParameter(f"{text!r} is not a time like 90s, 30m, 24h, 7d or 4w.")
+def _parsed(parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} {error}.") from None
+
+
+def duration(text: str) -> float:
+    """Return the seconds of a duration such as 90s or 7d."""
+    return _parsed(parse_duration, text)
+
+
+def seconds(text: str) -> int:
+    """Return the whole seconds of a duration such as 90s or 7d."""
+    return int(duration(text))
+
+
+def size(text: str) -> int:
+    """Return the bytes of a size such as 64MiB, at least one."""
+    if count := _parsed(parse_size, text):
+        return count
+    raise click.BadParameter(f"{text!r} is not at least one byte.")
 
 
 def lifetime(text: str) -> int:
     """Return the seconds of a time that a signed token may last."""
-    seconds = duration(text)
-    if 1 <= seconds <= 366 * UNITS["d"]:
+    seconds = int(duration(text))
+    if 1 <= seconds <= 366 * LENGTHS["d"]:
         return seconds
     raise click.BadParameter(f"{text!r} is not from 1s to 366d.")
 
@@ -60,14 +78,6 @@ def check_selection(ids: tuple[str, ...], prefix: str | None) -> None:
         raise click.UsageError("Give the IDs of streams or --prefix, not both.")
     if not ids and prefix is None:
         raise click.UsageError("Give the IDs of streams, or --prefix.")
-
-
-def size(text: str) -> int:
-    """Return the bytes of a size such as 64M."""
-    found = re.fullmatch(r"([0-9]{1,18})([KMG]?)i?B?", text, re.IGNORECASE)
-    if found is None or not int(found[1]):
-        raise click.BadParameter(f"{text!r} is not a size such as 64M.")
-    return int(found[1]) * SIZES[found[2].upper()]
 
 
 def pair(text: str) -> tuple[str, str]:

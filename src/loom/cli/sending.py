@@ -38,10 +38,6 @@ class Arguments:
     patience: float
 
 
-def _ttl(text: str) -> int:
-    return 0 if text == "0" else options.duration(text)
-
-
 OPTIONS = (
     options.server,
     options.token,
@@ -50,15 +46,15 @@ OPTIONS = (
     click.option("--force", "--replace", "force", is_flag=True, help="Replace a stream of that name."),
     click.option(
         "--resume-window",
-        metavar="SECONDS",
-        type=int,
-        default=86400,
+        metavar="TIME",
+        type=options.seconds,
+        default="1d",
         help="Time that the stream waits for this producer after a disconnect.",
     ),
     click.option(
         "--ttl",
         metavar="TIME",
-        type=_ttl,
+        type=options.seconds,
         help="Delete the stream this long after its end: 7d, 12h; 0: never.",
     ),
     click.option(
@@ -69,16 +65,16 @@ OPTIONS = (
     ),
     click.option(
         "--max-buffer",
-        metavar="BYTES",
+        metavar="SIZE",
         type=options.size,
-        default="1G",
-        help="Unconfirmed bytes to keep, in memory and then in a file, such as 64M.",
+        default="1GiB",
+        help="Unconfirmed bytes to keep, in memory and then in a file, such as 64MiB.",
     ),
     click.option(
         "--patience",
-        metavar="SECONDS",
-        type=float,
-        default=60.0,
+        metavar="TIME",
+        type=options.duration,
+        default="60s",
         help="Give up if the server is lost this long while the input waits or has ended.",
     ),
 )

@@ -4,7 +4,7 @@ import os
 import signal
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import click
 
@@ -61,23 +61,13 @@ def command(files: tuple[Path, ...], **given: str | None) -> int:
 
 @cache
 def _settings() -> list[click.Option]:
-    from loom.config import Settings, default, description, flag, variable
+    from loom.config import Settings, default, description, flag, metavar, variable
 
     return [
         click.Option(
             [flag(name), name],
-            metavar=_metavar(field.annotation),
+            metavar=metavar(name),
             help=f"{description(name)} [{variable(name)}; default: {default(name) or 'none'}]",
         )
-        for name, field in Settings.model_fields.items()
+        for name in Settings.model_fields
     ]
-
-
-def _metavar(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return "|".join(get_args(annotation))
-    if get_origin(annotation) is list:
-        return "A,B,..."
-    return (
-        "PATH" if Path in (annotation, *get_args(annotation)) else "TEXT" if annotation is str else "NUMBER"
-    )

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from loom.cli import options
 from loom.cli.command import declare
-from loom.cli.ls import size
 from loom.cli.running import with_client, write
 from loom.cli.terminal import counted, printable, stamp
+from loom.units import size_text
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -30,7 +30,7 @@ def _facts(info: "StreamInfo") -> Iterator[str]:
     facts = {
         "id": info.id,
         "state": f"{info.state} ({info.reason})" if info.reason else info.state,
-        "size": counted(info.size, "byte") + (f" ({size(info.size)})" if info.size >= 1024 else ""),
+        "size": counted(info.size, "byte") + (f" ({size_text(info.size)})" if info.size >= 1024 else ""),
         "type": info.content_type,
         "created": stamp(info.created),
         "ended": info.ended and stamp(info.ended),

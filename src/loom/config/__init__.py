@@ -6,6 +6,6 @@ variables and reads lists from the environment as JSON only.
 """
 
 from loom.config.settings import Settings, TokenEntry
-from loom.config.sources import default, description, flag, load, variable
+from loom.config.sources import default, description, flag, load, metavar, variable
 
-__all__ = ["Settings", "TokenEntry", "default", "description", "flag", "load", "variable"]
+__all__ = ["Settings", "TokenEntry", "default", "description", "flag", "load", "metavar", "variable"]

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,12 +13,13 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
-    ByteSize,
     ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
+
+from loom.units import parse_duration, parse_size
 
 SECRET = frozenset({"tokens", "signing_key", "webhooks"})
 """Settings whose values appear in no message."""
@@ -49,6 +50,14 @@ def _split(value: object) -> object:
     return [item.strip() for item in value.split(",")]
 
 
+def _text_with(parse: Callable[[str], float]) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+DURATION, SIZE = _text_with(parse_duration), _text_with(parse_size)
+"""Mark settings in seconds and in bytes, which may be written with a unit."""
+
+
 def _check_token(token: str) -> str:
     if not TOKEN.fullmatch(token):
         raise ValueError("has a token that is empty or has spaces or characters outside ASCII")
@@ -58,6 +67,10 @@ def _check_token(token: str) -> str:
             f"has a token of fewer than {MIN_TOKEN_CHARS} characters, which can be guessed; use a longer one"
         )
     return token
+
+
+Bytes = Annotated[int, SIZE]
+Seconds = Annotated[float, DURATION, Field(ge=0, le=366 * 86400, allow_inf_nan=False)]
 
 
 def _check_tokens(tokens: "list[TokenEntry]") -> "list[TokenEntry]":
@@ -100,8 +113,8 @@ class TokenEntry(_Model):
     """When it expires, as 2026-12-31T12:00:00Z."""
     max_streams_live: int = Field(0, ge=0)
     """Streams it may write at once; 0: no limit."""
-    max_bytes_per_day: ByteSize = Field(ByteSize(0), ge=0)
-    """Bytes it may send a day (also as 10GiB); 0: no limit."""
+    max_bytes_per_day: Bytes = Field(0, ge=0)
+    """Bytes it may send a day, such as 10GiB; 0: no limit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -153,7 +166,6 @@ class Webhook(_Model):
 Strings = Annotated[list[str], BeforeValidator(_split)]
 Tokens = Annotated[list[TokenEntry], BeforeValidator(_split), AfterValidator(_check_tokens)]
 Webhooks = Annotated[list[Webhook], BeforeValidator(_split)]
-Seconds = Annotated[float, Field(ge=0, le=366 * 86400, allow_inf_nan=False)]
 
 
 class FilesSettings(_Model):
@@ -165,8 +177,8 @@ class FilesSettings(_Model):
 
     durability: Literal["disk", "os"] = "disk"
     """What acknowledged bytes survive: power loss (disk), or only a crash of the server (os)."""
-    min_free_bytes: ByteSize = Field(ByteSize(64 << 20), ge=0)
-    """Bytes of disk space to leave free (also as 64MiB); with less, writes are refused."""
+    min_free_bytes: Bytes = Field(64 << 20, ge=0)
+    """Disk space to leave free; with less, writes are refused."""
     min_free_inodes: int = Field(1000, ge=0)
     """Inodes to leave free; with fewer, writes are refused."""
 
@@ -197,13 +209,13 @@ class ServerSettings(_Model):
     """Keys that verify the tokens of `loom share` and `loom token`, each at least 32 characters; the last one
     signs. If none, the keys are the lines of signing.key in the data directory, which is created with one."""
     resume_window: Seconds = 30.0
-    """Seconds an interrupted stream waits for its producer before it is aborted."""
+    """Time an interrupted stream waits for its producer before it is aborted: 90s, 10m, 24h."""
     open_window: Seconds = 86400.0
-    """Seconds an open stream waits for its next producer before it is aborted."""
-    retention: float = Field(0.0, ge=0, le=100 * 366 * 86400, allow_inf_nan=False)
-    """Seconds a stream is kept after its end unless its creation sets a time; 0: forever."""
+    """Time an open stream waits for its next producer before it is aborted."""
+    retention: Annotated[float, DURATION] = Field(0.0, ge=0, le=100 * 366 * 86400, allow_inf_nan=False)
+    """Time a stream is kept after its end, such as 7d, unless its creation sets one; 0: forever."""
     producer_idle_timeout: Seconds = 0.0
-    """Seconds without a byte after which a producer is disconnected; 0: never."""
+    """Time without a byte after which a producer is disconnected; 0: never."""
     max_metadata_bytes: int = Field(4096, ge=2, le=32768)
     """Maximum bytes of a stream's metadata, as a header has it."""
     early_response: Literal["direct", "always", "never"] = "direct"
@@ -214,20 +226,20 @@ class ServerSettings(_Model):
     even those if the server listens on a loopback address."""
     cors_origins: Strings = []
     """Origins whose web pages may use this server; none: no CORS."""
-    max_stream_bytes: ByteSize = Field(ByteSize(0), ge=0)
-    """Maximum bytes of a stream; one that exceeds it is aborted. 0: no limit."""
-    max_store_bytes: ByteSize = Field(ByteSize(0), ge=0)
+    max_stream_bytes: Bytes = Field(0, ge=0)
+    """Maximum bytes of a stream, such as 10GiB; one that exceeds it is aborted. 0: no limit."""
+    max_store_bytes: Bytes = Field(0, ge=0)
     """Maximum bytes of all streams; at the limit, writes are refused. 0: no limit."""
     max_streams_live: int = Field(0, ge=0)
     """Maximum number of streams with a producer at once; 0: no limit."""
     max_followers: int = Field(0, ge=0)
     """Maximum number of followers at once, /spy and /events included; 0: no limit."""
     scrub_interval: Seconds = 7 * 86400.0
-    """Seconds between integrity checks; 0: never."""
-    scrub_rate: ByteSize = Field(ByteSize(8 << 20), ge=4096)
-    """Bytes a second that an integrity check reads (also as 8MiB)."""
+    """Time between integrity checks; 0: never."""
+    scrub_rate: Bytes = Field(8 << 20, ge=4096)
+    """Bytes a second that an integrity check reads."""
     shutdown_timeout: Seconds = 10.0
-    """Seconds that connections have to end when the server stops."""
+    """Time that connections have to end when the server stops."""
     webhooks: Webhooks = Field([], repr=False)
     """URLs to notify when a stream ends: a list of mappings with url, prefix and secret."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

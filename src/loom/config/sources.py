@@ -7,19 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import ByteSize, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from loom.config.settings import SECRET, Settings
+from loom.config.settings import DURATION, SECRET, SIZE, Settings
 from loom.errors import ConfigError
+from loom.units import duration_text, size_text
 
 PREFIX = "LOOM_"
-MIB = 1 << 20
 NO_TEXT = ("string_type", "list_type", "model_type", "model_attributes_type")
 """Types of pydantic's errors about values that are no text, and no mapping either."""
+UNITS = (DURATION, "TIME", duration_text), (SIZE, "SIZE", size_text)
 CLIENT_VARIABLES = frozenset({"LOOM_SERVER", "LOOM_TOKEN", "LOOM_PROXY", "LOOM_CLIENT_CONFIG"})
 """Read by the client commands, never by the server."""
 
@@ -43,12 +44,26 @@ def flag(name: str) -> str:
 
 def default(name: str) -> str:
     """Return the default of a setting as a user would write it; empty for none."""
-    value = Settings.model_fields[name].default
-    if isinstance(value, ByteSize) and value and value % MIB == 0:
-        return f"{value // MIB}MiB"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value in ([], None) else str(value)
+    field = Settings.model_fields[name]
+    value = field.default
+    for mark, _, text in UNITS:
+        if mark in field.metadata and value:
+            return text(value)
+    return "" if value in ([], None) else "0" if value == 0 else str(value)
+
+
+def metavar(name: str) -> str:
+    """Return what stands for the value of a setting in help texts."""
+    field = Settings.model_fields[name]
+    for mark, word, _ in UNITS:
+        if mark in field.metadata:
+            return word
+    kinds = (field.annotation, *get_args(field.annotation))
+    if get_origin(field.annotation) is Literal:
+        return "|".join(kinds[1:])
+    if get_origin(field.annotation) is list:
+        return "A,B,..."
+    return "PATH" if Path in kinds else "TEXT" if str in kinds else "NUMBER"
 
 
 def description(name: str) -> str:

@@ -1,11 +1,10 @@
-"""Times as text: RFC 3339, and durations before now. Pure."""
+"""Times as text: RFC 3339, and how long before now. Pure."""
 
 import math
-import re
 from datetime import UTC, datetime
 
-_AGO = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?", re.ASCII)
-_UNITS = (86400, 3600, 60, 1)
+from loom.units import LENGTHS, parse_duration
+
 LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
@@ -24,10 +23,12 @@ def parse_since(text: str, now: float) -> float:
 
     NaN if the text is neither.
     """
-    ago = _AGO.fullmatch(text)
-    if not text or ago is None:
-        return parse_rfc3339(text)
-    return now - sum(float(count or 0) * unit for count, unit in zip(ago.groups(), _UNITS, strict=True))
+    if text[-1:] in LENGTHS:
+        try:
+            return now - parse_duration(text)
+        except ValueError:
+            return math.nan
+    return parse_rfc3339(text)
 
 
 def rfc3339(seconds: float) -> str:
