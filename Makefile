@@ -5,7 +5,7 @@ DATA ?= ./data
 # Variables of `make soak`: ROUNDS of each test, SEED.
 ROUNDS ?= 200
 
-.PHONY: serve install test soak check docs bench lock clean
+.PHONY: serve install test soak check audit docs bench lock clean
 
 serve: install
 	exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
@@ -21,6 +21,9 @@ soak:
 
 check:
 	@scripts/check
+
+audit:
+	@scripts/audit
 
 docs:
 	@scripts/docs

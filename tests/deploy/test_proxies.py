@@ -208,6 +208,19 @@ async def test_large_upload_over_a_slow_path_is_the_same_at_both_ends(proxy, ser
     assert got.digest() == sent.digest()
 
 
+async def test_nginx_refuses_more_connections_of_one_address_than_its_example_allows(
+    server: Server, tool, tmp_path: Path
+):
+    way, few = ("nginx", tool("nginx")), {"limit_conn loom 200;": "limit_conn loom 2;"}
+    async with proxied(way, server.port, tmp_path, few) as port:
+        readers = [await Wire.open("127.0.0.1", port) for _ in range(3)]
+        for reader, status in zip(readers, (200, 200, 429), strict=True):
+            await reader.request("GET", "/spy")
+            assert (await reader.answer()).status == status
+        for reader in readers:
+            await reader.close()
+
+
 @pytest.mark.parametrize("run", range(5))
 async def test_curl_through_a_haproxy_that_says_nothing_of_itself_loses_no_byte(
     run: int, server: Server, tool, tmp_path: Path

@@ -205,6 +205,9 @@ class ServerSettings(_Model):
     """Bearer tokens; with any, every request needs one. Keep them in a file: other users of the machine can
     see flags. There an entry may be a mapping with name, token or sha256, scopes, prefix, expires,
     max_streams_live and max_bytes_per_day."""
+    insecure: bool = True
+    """Whether to start without tokens, so that every client may do everything; the container image says
+    false."""
     signing_key: Strings = Field([], repr=False)
     """Keys that verify the tokens of `loom share` and `loom token`, each at least 32 characters; the last one
     signs. If none, the keys are the lines of signing.key in the data directory, which is created with one."""
@@ -261,6 +264,15 @@ class Settings(FilesSettings, ServerSettings):
     def _whole_pair(self) -> Self:
         if self.tls_key is not None and self.tls_cert is None:
             raise ValueError("The setting tls_key needs the setting tls_cert; give both to serve HTTPS.")
+        return self
+
+    @model_validator(mode="after")
+    def _secure(self) -> Self:
+        if not self.insecure and not self.tokens:
+            raise ValueError(
+                "No tokens are set. Set LOOM_TOKENS or the setting tokens; or set LOOM_INSECURE=1, with "
+                "which everyone who reaches this address may read, write and delete every stream."
+            )
         return self
 
     @property

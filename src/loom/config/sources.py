@@ -49,6 +49,8 @@ def default(name: str) -> str:
     for mark, _, text in UNITS:
         if mark in field.metadata and value:
             return text(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value in ([], None) else "0" if value == 0 else str(value)
 
 
@@ -59,6 +61,8 @@ def metavar(name: str) -> str:
         if mark in field.metadata:
             return word
     kinds = (field.annotation, *get_args(field.annotation))
+    if bool in kinds:
+        return "true|false"
     if get_origin(field.annotation) is Literal:
         return "|".join(kinds[1:])
     if get_origin(field.annotation) is list:
