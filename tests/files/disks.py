@@ -61,6 +61,10 @@ class FaultyDisk(QuickDisk):
         except OSError as error:
             raise FlushFailed(f"Flushing to disk failed ({error.strerror}).") from error
 
+    def free(self) -> tuple[int, int | None]:
+        self._ask("free", "")
+        return super().free()
+
 
 def failing(
     number: int, operation: str, prefix: str = "", *, times: int = 1

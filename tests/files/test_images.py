@@ -5,10 +5,11 @@ import errno
 import sqlite3
 
 import pytest
-from tests.files.disks import FaultyDisk, failing, written
+from tests.files.disks import FaultyDisk, Gate, failing, until, written
 
 from loom.store.files import FilesStore
 from loom.store.files.testing import Inside
+from loom.store.places import GAP
 from loom.testing.tools import COMPLETE, stored
 
 
@@ -99,3 +100,23 @@ async def test_rows_that_the_catalog_could_not_store_are_stored_by_the_next_roun
     await inside.checkpoint()
     rows = await asyncio.to_thread(inside.parts.catalog.rows, [writer.stream.number])
     assert [info.id for info in rows.values()] == ["a"]
+
+
+async def test_a_close_during_a_round_stores_the_places_that_the_next_round_counts(disk, starter):
+    store = await starter(segment_size=4 << 20)
+    inside = Inside(store)
+    writer = await written(store, "a")
+    end_of_round = Gate(disk, "free", "")
+    inside.request_checkpoint()
+    await end_of_round.entered()
+    line, count = b"1234567\n", 3 * GAP // 8
+    for _ in range(0, count, 1000):
+        writer.append(line * 1000)
+        await writer.wait_durable(writer.accepted)
+    await writer.close(COMPLETE)
+    closing = asyncio.create_task(store.close())
+    await until(lambda: inside.closing)
+    end_of_round.open()
+    await closing
+    again = await starter()
+    assert (await again.place(writer.key, count)).line > count // 2

@@ -57,6 +57,11 @@ class Inside:
         return self._store._commits.in_flight
 
     @property
+    def closing(self) -> bool:
+        """True if no round begins any more, except the last ones."""
+        return self._store._images._closing
+
+    @property
     def applied(self) -> int:
         """The newest commit that is shown."""
         return self._store._checkpoints.applied
