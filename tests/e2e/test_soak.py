@@ -1,8 +1,9 @@
-"""A minute of load: 100 producers with 10 followers each, at any speed, that end, vanish and are replaced.
+"""All operations at once: 100 producers with 10 followers each, at any speed, that end, vanish, are replaced.
 No follower may read a wrong byte or a wrong end, and the server may leave nothing open.
 """
 
 import asyncio
+import os
 import random
 from asyncio import TaskGroup
 from collections import Counter
@@ -17,7 +18,8 @@ from tests.support.wire import Cut, Head, Wire
 
 PRODUCERS = 100
 FOLLOWERS = 10
-WARM_UP, SECONDS = 5.0, 60.0
+WARM_UP = 5.0
+SECONDS = float(os.environ.get("ROUNDS", "20"))
 WINDOW = 1.0
 SETTLING = 4
 SEED = 3
@@ -162,7 +164,7 @@ class Soak:
 
 
 @pytest.mark.timeout(SECONDS + 120)
-async def test_a_minute_of_all_operations_leaks_nothing(serve: Serve):
+async def test_all_operations_at_once_leak_nothing(serve: Serve):
     server = await serve(program=TRACED, resume_window=WINDOW, log_level="warning")
     rng = random.Random(SEED)
     listening = server.descriptors["socket"]
