@@ -15,7 +15,7 @@ from aiohttp import ClientTimeout, web
 from structlog.testing import capture_logs
 
 from loom.jobs.webhooks import GIVE_UP, SAVE_INTERVAL, Hook, Webhooks
-from loom.model import NewStream, Patch, State
+from loom.model import Info, NewStream, Patch, Query, State
 from loom.store.memory import MemoryStore
 from loom.testing.tools import ManualClock
 
@@ -272,3 +272,23 @@ async def test_the_time_is_flushed_before_it_replaces_the_one_before(
     text = await asyncio.to_thread(path.read_text)
     assert json.loads(text) == {"told_until": clock.time}
     assert calls == [("flush", text), ("replace", text)]
+
+
+async def test_an_end_during_the_catching_up_is_queued_once(
+    store: MemoryStore, clock: ManualClock, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "webhooks.json").write_text('{"told_until": 0}')
+    find = store.find
+
+    async def end_one_and_find(query: Query) -> AsyncIterator[Info]:
+        await end(store, clock, "a")
+        async for info in find(query):
+            yield info
+
+    monkeypatch.setattr(store, "find", end_one_and_find)
+    peer.answers = [503]
+    async with delivering(store, clock, Hook(peer.url), path=tmp_path / "webhooks.json"):
+        assert await peer.received() == "a"
+        await end(store, clock, "b")
+        assert await peer.received() == "b"
+    assert (peer.refused.qsize(), peer.taken.qsize()) == (1, 0)

@@ -83,7 +83,7 @@ class Digests:
         await self._advance(hashing, key, size)
         # Another producer has appended since: a hash cannot go back.
         if hashing.offset != size:
-            raise Fenced("Another producer took the stream over.")
+            raise Fenced("Another producer took over the stream.")
         return text_of(hashing.sha.digest())
 
     async def known(self, info: Info) -> Info:
