@@ -133,7 +133,7 @@ async def test_fenced_writer_appends_no_more_even_before_the_takeover_is_durable
     assert await stored(store, "a") == b"one two "
 
 
-async def test_wrong_offset_is_answered_once_it_no_longer_moves(store: MemoryStore):
+async def test_wrong_offset_is_answered_once_the_right_one_is_durable(store: MemoryStore):
     old = await stream(store, "a", b"one ")
     with store.held():
         old.append(b"two ")

@@ -122,24 +122,16 @@ def test_a_takeover_is_refused_before_it_fences(row: Info, epoch: int | None, er
 
 @pytest.mark.parametrize("row", NOT_FINAL, ids=state_of)
 def test_a_takeover_at_the_end_raises_the_epoch(row: Info):
-    taken = rules.take_over(row, 5, NOW)
-    assert taken.error is None
-    assert taken.row == replace(row, state=State.LIVE, reason="", deadline=None, epoch=4, version=5)
+    taken = rules.take_over(row, NOW)
+    assert taken == replace(row, state=State.LIVE, reason="", deadline=None, epoch=4, version=5)
 
 
 @pytest.mark.parametrize("offset", [0, 4, 6, 1 << 60])
-def test_a_takeover_elsewhere_leaves_no_live_stream(offset: int):
-    taken = rules.take_over(LIVE, offset, NOW)
-    assert isinstance(taken.error, OffsetMismatch)
-    assert (taken.error.offset, taken.error.provided) == (5, offset)
-    assert changes(LIVE, taken.row) == {
-        "state": State.INTERRUPTED,
-        "reason": "its producer was fenced",
-        "deadline": NOW + 7.0,
-        "version": 5,
-    }
-    for row in (INTERRUPTED, OPEN):
-        assert rules.take_over(row, offset, NOW).row == row
+def test_a_takeover_elsewhere_is_refused_with_the_end(offset: int):
+    rules.check_offset(5, 5)
+    with pytest.raises(OffsetMismatch) as error:
+        rules.check_offset(5, offset)
+    assert (error.value.offset, error.value.provided) == (5, offset)
 
 
 @pytest.mark.parametrize("reason", [rules.FENCED, rules.CANCELLED, rules.SERVER_STOPPED])

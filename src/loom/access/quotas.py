@@ -47,8 +47,7 @@ class Quotas:
         Yields a function that takes a number of bytes and returns how many of them the producer may send, and
         an error if that is not all of them.
         """
-        quota = principal.quota
-        account = self._accounts.setdefault(principal.owner, Account(self._clock()))
+        quota, account = principal.quota, self._account(principal)
         if 0 < quota.streams_live <= len(account.live) and id not in account.live:
             detail = f"This token may write {quota.streams_live} streams at once, and already does."
             raise QuotaExceeded(detail, RETRY_AFTER)
@@ -58,6 +57,17 @@ class Quotas:
         finally:
             account.live[id] -= 1
             account.live += Counter()  # drops streams without producers
+
+    def check(self, principal: Principal) -> None:
+        """Raise QuotaExceeded if the token may not send another byte."""
+        account = self._account(principal)
+        size, exceeded = self._spend(account, 1, principal.quota.bytes_per_day)
+        account.spent -= size
+        if exceeded is not None:
+            raise exceeded
+
+    def _account(self, principal: Principal) -> Account:
+        return self._accounts.setdefault(principal.owner, Account(self._clock()))
 
     def _spend(self, account: Account, size: int, bytes_per_day: int) -> tuple[int, QuotaExceeded | None]:
         if not bytes_per_day:

@@ -90,9 +90,9 @@ def problem(
 
 
 def problem_of(
-    error: LoomError, *, headers: Iterable[tuple[bytes, bytes]] = ()
+    error: LoomError, *, headers: Iterable[tuple[bytes, bytes]] = (), took_over: bool = False
 ) -> tuple[int, Headers, bytes]:
-    """Return the response that reports `error`."""
+    """Return the response that reports `error`. `took_over` says that the request had fenced the producer."""
     row = row_of(type(error))
     extra = list(headers)
     members: dict[str, object] = {"type": row.type}
@@ -110,6 +110,10 @@ def problem_of(
         extra += StreamHead(size=error.offset, complete=False).headers
     if isinstance(error, UnsupportedPatch):
         extra.append(ACCEPT_PATCH)
+    advice = row.advice
+    if took_over:
+        members["took-over"] = True
+        advice += " The request had taken the stream over from its producer before it failed."
     if error.retry_after is not None:
         extra.append((b"retry-after", b"%d" % error.retry_after))
-    return problem(row.status, error.code, f"{error}{row.advice}", headers=extra, **members)
+    return problem(row.status, error.code, f"{error}{advice}", headers=extra, **members)

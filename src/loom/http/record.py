@@ -17,8 +17,8 @@ CLIENT_LEFT = "the client left"
 @dataclass(slots=True, eq=False)
 class Record:
     """One request. `status` is None until the response begins, `cut` says why a response did not reach its
-    end, `code` why the request was refused; `owner` is the configured token, `who` the name of the holder,
-    which the holder of a signed token chose."""
+    end, `code` why the request was refused; `took_over` is True once it has taken a stream over; `owner` is
+    the configured token, `who` the name of the holder, which the holder of a signed token chose."""
 
     status: int | None = None
     received: int = 0
@@ -27,6 +27,7 @@ class Record:
     state: str = ""
     cut: str = ""
     code: str = ""
+    took_over: bool = False
     owner: str = ""
     who: str = ""
 

@@ -202,12 +202,14 @@ class Store(ABC):
     async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
         """Take a stream over at its end and return its new writer, with a higher epoch.
 
-        Steps, in this order: refuse, fence the old writer, wait until its accepted bytes are durable, compare
-        `offset` with the durable size. A fenced writer gets Fenced.
+        Steps, in this order: refuse, compare `offset` with the end of the accepted bytes, fence the old
+        writer, wait until its accepted bytes are durable. A fenced writer gets Fenced.
 
-        Raises StreamNotFound, StreamFinal, StorageFull, and EpochMismatch unless the stream has the `epoch`
-        given: all before any writer is fenced. Raises OffsetMismatch with the durable size, which no longer
-        moves. After that, or if the caller is cancelled, a stream that was `live` is `interrupted`.
+        Raises StreamNotFound, StreamFinal, StorageFull, EpochMismatch unless the stream has the `epoch`
+        given, and OffsetMismatch with the end of the accepted bytes, once they are durable. None of these
+        fences a writer, so the end may move. OffsetMismatch is also raised if accepted bytes were lost to a
+        failure after the writer was fenced. After that, or if the caller is cancelled, a stream that was
+        `live` is `interrupted`.
         """
 
     @abstractmethod

@@ -4,7 +4,7 @@ Pure: a function takes the durable row and the time, and either raises what the 
 row to store. It has no effect, so a store decides first and acts after.
 
     create      check_creation, born
-    takeover    check_takeover; fence, then wait until every accepted byte is durable; take_over
+    takeover    check_takeover, check_offset; fence, then wait until every accepted byte is durable; take_over
     close       check_close, apply
     change      change
     lost        interrupt (the caller was cancelled, the store closes), recover (the store starts)
@@ -13,7 +13,7 @@ row to store. It has no effect, so a store decides first and acts after.
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from loom.errors import (
     Conflict,
@@ -63,22 +63,15 @@ def check_takeover(info: Info, epoch: int | None) -> None:
         raise EpochMismatch(info.epoch, epoch)
 
 
-@dataclass(frozen=True, slots=True)
-class Takeover:
-    """What a takeover leads to: `row` is to be stored, then `error`, if there is one, is to be raised."""
-
-    row: Info
-    error: OffsetMismatch | None = None
+def check_offset(end: int, offset: int) -> None:
+    """Raise OffsetMismatch unless `offset` is the end of the bytes that the stream has accepted."""
+    if offset != end:
+        raise OffsetMismatch(end, offset)
 
 
-def take_over(info: Info, offset: int, now: float) -> Takeover:
-    """Compare `offset` with the end of the stream, whose producer is fenced and whose bytes are all durable.
-
-    At another offset the stream is left without a producer, so its size no longer moves.
-    """
-    if offset != info.size:
-        return Takeover(interrupt(info, FENCED, now), OffsetMismatch(info.size, offset))
-    return Takeover(replace(apply(info, Patch(state=State.LIVE), now), epoch=info.epoch + 1))
+def take_over(info: Info, now: float) -> Info:
+    """Return the row with its next producer. The one before is fenced, and its bytes are all durable."""
+    return replace(apply(info, Patch(state=State.LIVE), now), epoch=info.epoch + 1)
 
 
 def check_close(patch: Patch) -> None:

@@ -49,9 +49,9 @@ class Room:
             )
         return size, error
 
-    def check(self) -> None:
-        """Raise StorageFull if no stream may take another byte."""
-        _, error = self.fits(0, 1)
+    def check(self, offset: int = 0, size: int = 1) -> None:
+        """Raise SizeLimit or StorageFull if a stream of `offset` bytes may not take `size` more."""
+        _, error = self.fits(offset, size)
         if error is not None:
             raise error
 

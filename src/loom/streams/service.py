@@ -97,6 +97,10 @@ class Service:
         """Raise SizeLimit if `length` exceeds the maximum size of a stream."""
         self._room.check_length(length)
 
+    def check_room(self, offset: int, size: int) -> None:
+        """Raise SizeLimit or StorageFull if a stream of `offset` bytes may not take `size` more."""
+        self._room.check(offset, size)
+
     def now(self) -> float:
         """Return the time, on the clock that deadlines use."""
         return self._clock()

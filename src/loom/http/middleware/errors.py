@@ -38,4 +38,4 @@ class Errors:
             record.cut = failure.code
             raise failure
         record.code = failure.code
-        await respond(scope, send, *problem_of(failure, headers=[SANDBOX]))
+        await respond(scope, send, *problem_of(failure, headers=[SANDBOX], took_over=record.took_over))

@@ -31,7 +31,7 @@ class Upload:
     `offset` is where they begin in the stream, `length` the final size of the stream. `complete` states
     whether the stream ends with this request. `progress` asks for lines of progress. `digest` is the SHA-256
     in base64 that the complete stream must have. `epoch` is the one that the stream must have before the
-    takeover. None stands for an absent header.
+    takeover. `size` is the number of bytes in the body. None stands for an absent header.
     """
 
     offset: int | None
@@ -40,6 +40,7 @@ class Upload:
     progress: bool
     digest: str | None = None
     epoch: int | None = None
+    size: int | None = None
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
@@ -47,9 +48,9 @@ class Upload:
         complete = parse_boolean("Upload-Complete", fields.all(b"upload-complete"))
         offset = parse_integer("Upload-Offset", fields.all(b"upload-offset"))
         length = parse_integer("Upload-Length", fields.all(b"upload-length"))
-        content = parse_integer("Content-Length", fields.all(b"content-length"))
-        if complete is not False and content is not None:
-            total = (offset or 0) + content
+        size = parse_integer("Content-Length", fields.all(b"content-length"))
+        if complete is not False and size is not None:
+            total = (offset or 0) + size
             if length not in (None, total):
                 raise InconsistentLength(f"Upload-Length is {length}, but this request ends at {total}.")
         digest = parse_digest("Stream-Digest", fields.all(b"stream-digest"))
@@ -57,7 +58,7 @@ class Upload:
             raise BadRequest("Send Stream-Digest with the request that completes the stream.")
         progress = [each.lower() for each in fields.all(b"accept")] == [PROGRESS.encode()]
         epoch = parse_integer("X-Stream-Epoch", fields.all(b"x-stream-epoch"))
-        return cls(offset, length, complete, progress, digest, epoch)
+        return cls(offset, length, complete, progress, digest, epoch, size)
 
     @property
     def start(self) -> int:

@@ -154,12 +154,18 @@ class Writes:
         def check(info: Info) -> None:
             check_match(exchange, info)
             upload.check(start, info.length)
+            if upload.size and info.state is State.LIVE:
+                # What would fail later would have interrupted the producer for nothing.
+                upload.check(start + upload.size, info.length, ended=True)
+                self._service.check_room(start, upload.size)
+                self._quotas.check(exchange.principal)
 
         try:
             producer = await self._service.resume(id, start, check, epoch=upload.epoch)
         except StreamFinal as error:
             await self._answer_final(exchange, id, upload, error)
             return
+        exchange.record.took_over = True
         await self._body.produce(exchange, producer, upload, 204, changed_headers(producer.info), early=False)
 
     async def _answer_final(self, exchange: Exchange, id: str, upload: Upload, error: StreamFinal) -> None:

@@ -100,18 +100,29 @@ class Changes:
         rules.check_takeover(stream.info, epoch)
         if self._checkpoints.full:
             raise StorageFull("Too little disk space is left to take more bytes.")
-        # Fence the old writer, so that nothing is accepted after this, and wait for what was.
+        await self._wait_to_compare(stream, offset)
+        # Nothing was awaited since the comparison. Fence the old writer, so that nothing is accepted after
+        # this, and wait for what was.
         stream.lose_writer(rules.fenced(stream.info))
         while stream.durable < stream.accepted:
             await stream.wait_progress()
-        # Compare: the durable size no longer moves, whatever the outcome.
-        taken = rules.take_over(stream.view, offset, self._clock())
-        if taken.error:
-            await self._put(stream, taken.row)
-            raise taken.error
-        writer = self._attach(stream, taken.row, replaced=False)
-        await self._commit(stream, put=taken.row)
+        if stream.durable != offset:
+            # Accepted bytes were lost to a failure. The size no longer moves.
+            await self._put(stream, rules.interrupt(stream.view, rules.FENCED, self._clock()))
+            rules.check_offset(stream.durable, offset)
+        row = rules.take_over(stream.view, self._clock())
+        writer = self._attach(stream, row, replaced=False)
+        await self._commit(stream, put=row)
         return writer
+
+    async def _wait_to_compare(self, stream: Stream, offset: int) -> None:
+        """Raise OffsetMismatch unless `offset` is the end of the accepted bytes, once they are durable."""
+        while (end := stream.accepted) != offset:
+            while stream.durable < min(end, stream.accepted):
+                await stream.wait_progress()
+            if stream.durable >= end:
+                rules.check_offset(end, offset)
+            # Accepted bytes were lost to a failure: compare with what is left.
 
     def _attach(self, stream: Stream, info: Info, *, replaced: bool) -> FilesWriter:
         writer = FilesWriter(

@@ -35,9 +35,10 @@ class MemoryStore(Store):
 
     async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
         if (stream := self._streams.get(key)) and stream.writer and not stream.writer.closed:
-            # Fence at once: the old writer's next append fails, although the takeover is not durable yet.
             rules.check_takeover(stream.info, epoch)
-            stream.writer.lose(rules.fenced(stream.info))
+            if offset == stream.writer.accepted:
+                # Fence at once: the old writer's next append fails, although the takeover is not durable yet.
+                stream.writer.lose(rules.fenced(stream.info))
         return await self._commits.submit(lambda: self._resume(key, offset, epoch), self._abandon)
 
     async def info(self, id: str) -> Info:
@@ -148,11 +149,10 @@ class MemoryStore(Store):
     def _resume(self, key: str, offset: int, epoch: int | None) -> MemoryWriter:
         stream = self._stream(key)
         rules.check_takeover(stream.info, epoch)
+        stream.flush()
+        rules.check_offset(stream.info.size, offset)
         stream.lose_writer(rules.fenced(stream.info))
-        taken = rules.take_over(stream.info, offset, self._clock())
-        self._put(stream, taken.row)
-        if taken.error:
-            raise taken.error
+        self._put(stream, rules.take_over(stream.info, self._clock()))
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer)
         return stream.writer
 
