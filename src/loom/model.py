@@ -7,6 +7,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote, unquote_to_bytes
@@ -47,6 +48,15 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.ABORTED: frozenset(),
 }
 """From each state, the states that may follow. `live` to `live` is a takeover by another producer."""
+
+
+class Outcome(StrEnum):
+    """What the job behind a complete stream came to, as its metadata says."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +109,11 @@ class Info:
     digest: str | None = None
     version: int = 1
 
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the job behind the stream came to; see `outcome_of`."""
+        return outcome_of(self.state, self.metadata)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
@@ -133,7 +148,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which streams to list, newest first. An empty `states` means any state.
+    """Which streams to list, newest first.
+
+    Empty `states` mean any state, and empty `outcomes` any outcome or none.
 
     `metadata` holds names of top-level members with the text that `members` returns for them.
     `created_after` is a time. `below` is a stream's number: the listing begins after that stream, which need
@@ -143,9 +160,15 @@ class Query:
     states: frozenset[State] = field(default_factory=frozenset)
     prefix: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
+    outcomes: frozenset[Outcome] = field(default_factory=frozenset)
     created_after: float | None = None
     below: int | None = None
     undigested: bool = False
+
+    @property
+    def parses(self) -> bool:
+        """True if `matches` parses metadata, which takes long for many streams."""
+        return bool(self.metadata or self.outcomes)
 
     def matches(self, info: Info) -> bool:
         """Return True if the listing includes this stream."""
@@ -155,6 +178,7 @@ class Query:
             and (self.created_after is None or info.created > self.created_after)
             and (self.below is None or number_of(info.key) < self.below)
             and not (self.undigested and info.digest)
+            and (not self.outcomes or info.outcome in self.outcomes)
             and (not self.metadata or set(self.metadata) <= members(info.metadata).items())
         )
 
@@ -220,6 +244,28 @@ def members(metadata: str) -> dict[str, str]:
         return {name: value if isinstance(value, str) else _dump(value) for name, value in found.items()}
     except (ValueError, RecursionError):  # only an older version stored such text
         return {}
+
+
+def outcome_of(state: State, metadata: str) -> Outcome | None:
+    """Return what the job behind a stream came to.
+
+    Only a complete stream has an outcome; `aborted` and `interrupted` are states with a meaning of their own.
+    The member `outcome` of the metadata decides if it is one of the four words. Else the member `exit_code`
+    decides, a whole number: 0 is a success and any other a failure. With neither there is no outcome.
+    """
+    # Any name that is written without escapes is found as it is, at a fraction of the cost of parsing.
+    if state is not State.COMPLETE or not any(name in metadata for name in _TELLING):
+        return None
+    found = members(metadata)
+    with suppress(ValueError):
+        return Outcome(found.get("outcome", ""))
+    code = found.get("exit_code", "").removeprefix("-")
+    if not (code.isascii() and code.isdigit()):
+        return None
+    return Outcome.FAILURE if code.strip("0") else Outcome.SUCCESS
+
+
+_TELLING = ('"outcome"', '"exit_code"', "\\u")
 
 
 def _dump(value: object) -> str:

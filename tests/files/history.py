@@ -191,5 +191,5 @@ def check(parts: Parts, root: Path, before: dict[str, Reported], after: dict[str
     assert files <= named, "files of no stream are left"
     with closing(connect(parts.catalog.path, read_only=True)) as db:
         entries = set(db.execute("SELECT number, code FROM members"))
-    wanted = {(number, code) for number, info in rows.items() for code in codes(info.metadata)}
+    wanted = {(number, code) for number, info in rows.items() for code in codes(info.state, info.metadata)}
     assert entries == wanted, "the index of metadata is not that of the rows"

@@ -5,6 +5,7 @@ import contextlib
 import json
 import sqlite3
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
@@ -13,9 +14,9 @@ import pytest
 from tests.files.disks import until, written
 
 from loom.errors import Busy, ConfigError, StreamNotFound
-from loom.model import Info, NewStream, Query, State, members, number_of
+from loom.model import Info, NewStream, Outcome, Query, State, members, number_of
 from loom.store.files.catalog import Catalog
-from loom.store.files.members import MANY, MOST, code_of
+from loom.store.files.members import MANY, MOST, code_of, code_of_outcome
 from loom.store.files.queries import PAGE, CatalogReader, after_prefix
 from loom.store.files.schema import COLUMNS, MIGRATIONS, SCHEMA, connect, values
 from loom.store.files.testing import Inside
@@ -160,6 +161,13 @@ def test_the_index_of_metadata_follows_the_rows(catalog, direct):
     assert entries(direct) == {1: {a, b}, 2: {a}, 3: {MANY}, 5: {strange}}
     catalog.store([(1, replace(info(1), metadata='{"b": 1, "c": null}'))], [2, 99], 5)
     assert entries(direct) == {1: {b, code_of("c", "null")}, 3: {MANY}, 5: {strange}}
+    ended = replace(info(7), metadata='{"exit_code": 3}')
+    code, failure = code_of("exit_code", "3"), code_of_outcome(Outcome.FAILURE)
+    catalog.store([(7, replace(ended, state=State.LIVE))], [], 7)
+    assert entries(direct)[7] == {code}
+    catalog.store([(7, ended)], [], 7)
+    assert entries(direct)[7] == {code, failure}
+    catalog.store([], [7], 7)
     with pytest.raises(sqlite3.IntegrityError):
         catalog.store([(6, replace(info(6, "id 1"), metadata='{"a": 1}'))], [3], 6)
     assert entries(direct) == {1: {b, code_of("c", "null")}, 3: {MANY}, 5: {strange}}
@@ -176,7 +184,8 @@ def all_pages(reader: CatalogReader, query: Query, below: int) -> tuple[list[int
 
 
 def metadata_of(number: int) -> str:
-    return json.dumps({"all": True, "half": number % 2, "rare": number % 500, "one": f"v{number}"})
+    names = {"all": True, "half": number % 2, "rare": number % 500, "one": f"v{number}"}
+    return json.dumps(names | {"exit_code": int(number % 10 == 0)})
 
 
 @pytest.mark.parametrize("filled", [True, False], ids=["filled", "being filled"])
@@ -221,6 +230,22 @@ def test_a_filter_on_metadata_looks_at_the_streams_that_have_the_rarest_member(
     reader.close()
 
 
+def test_a_filter_on_outcomes_looks_at_the_streams_that_have_one_of_them(catalog, monkeypatch):
+    monkeypatch.setattr("loom.store.files.members.CANDIDATES", 50)
+    monkeypatch.setattr("loom.store.files.queries.WINDOW", 100)
+    count = 1000
+    texts = {n: json.dumps({"exit_code": int(n % 100 == 0)}) for n in range(1, count + 1)}
+    catalog.store([(n, replace(info(n), metadata=text)) for n, text in texts.items()], [], count)
+    reader = CatalogReader(catalog.path)
+    failed = [*range(1000, 0, -100)]
+    assert all_pages(reader, Query(outcomes=frozenset({Outcome.FAILURE})), count + 1) == (failed, 1)
+    found, pages = all_pages(reader, Query(outcomes=frozenset({Outcome.SUCCESS})), count + 1)
+    assert (found, pages) == ([n for n in range(count, 0, -1) if n not in failed], 990 // 50 + 1)
+    either = Query(outcomes=frozenset({Outcome.SUCCESS, Outcome.FAILURE}))
+    assert all_pages(reader, either, count + 1)[0] == [*range(count, 0, -1)]
+    reader.close()
+
+
 def test_streams_with_many_members_are_found_by_each(catalog, monkeypatch):
     monkeypatch.setattr("loom.store.files.members.CANDIDATES", 10)
     many = json.dumps({str(number): number for number in range(MOST + 1)})
@@ -233,13 +258,23 @@ def test_streams_with_many_members_are_found_by_each(catalog, monkeypatch):
     reader.close()
 
 
-def without_members(path: Path) -> dict[int, set[int]]:
-    """Take a catalog back to the schema without the index of metadata; return what this had."""
+WITHOUT_MEMBERS = (
+    "DROP TABLE members",
+    "DELETE FROM facts WHERE name = 'unindexed'",
+    "PRAGMA user_version = 5",
+)
+WITHOUT_OUTCOMES = (
+    f"DELETE FROM members WHERE code IN ({', '.join(str(code_of_outcome(each)) for each in Outcome)})",
+    "PRAGMA user_version = 6",
+)
+
+
+def taken_back(path: Path, to: Iterable[str]) -> dict[int, set[int]]:
+    """Take a catalog back to an earlier schema; return what its index of metadata had."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         before = entries(db)
-        db.execute("DROP TABLE members")
-        db.execute("DELETE FROM facts WHERE name = 'unindexed'")
-        db.execute("PRAGMA user_version = 5")
+        for statement in to:
+            db.execute(statement)
     return before
 
 
@@ -248,21 +283,23 @@ def unindexed(path: Path) -> int:
         return int(db.execute("SELECT value FROM facts WHERE name = 'unindexed'").fetchone()[0])
 
 
+@pytest.mark.parametrize("to", [WITHOUT_MEMBERS, WITHOUT_OUTCOMES], ids=["5", "6"])
 async def test_the_streams_of_an_older_version_are_found_before_and_after_they_are_indexed(
-    disk, starter, monkeypatch
+    disk, starter, monkeypatch, to
 ):
     store = await starter()
     for n in range(1, 26):
         writer = await store.create(NewStream(id=f"{n}", metadata=metadata_of(n)))
         await writer.close(COMPLETE)
     await store.close()
-    before = await asyncio.to_thread(without_members, disk.root / "catalog.sqlite")
+    before = await asyncio.to_thread(taken_back, disk.root / "catalog.sqlite", to)
     assert len(before) == 25
     monkeypatch.setattr("loom.store.files.members.FILLED_AT_ONCE", 10)
     store = await starter()
 
     async def check() -> None:
         assert await ids(store, metadata=(("one", "v7"),)) == ["7"]
+        assert await ids(store, outcomes=frozenset({Outcome.FAILURE})) == ["20", "10"]
         assert await ids(store, metadata=(("half", "1"),), prefix="1") == ["19", "17", "15", "13", "11", "1"]
 
     await check()
@@ -270,7 +307,7 @@ async def test_the_streams_of_an_older_version_are_found_before_and_after_they_a
         await check()
     await check()
     await store.close()
-    assert await asyncio.to_thread(without_members, disk.root / "catalog.sqlite") == before
+    assert await asyncio.to_thread(taken_back, disk.root / "catalog.sqlite", ()) == before
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ async def test_streams_are_listed_newest_first_with_all_members(loom: Loom):
         "key": info.key,
         "state": "complete",
         "reason": "",
+        "outcome": None,
         "size": 5,
         "content_type": "text/plain",
         "metadata": {"n": 1.0, "n2": [1]},
@@ -103,11 +104,37 @@ async def test_filters(loom: Loom):
         assert await listed(loom, query) == expected, query
 
 
+async def test_streams_are_listed_with_their_outcome_and_found_by_it(loom: Loom):
+    for id, metadata in {
+        "ok": '{"exit_code": 0}',
+        "bad": '{"exit_code": 2}',
+        "stopped": '{"outcome": "cancelled", "exit_code": 143}',
+        "silent": "{}",
+    }.items():
+        await loom.stored(f"/stream/{id}", b"", x_stream_metadata=metadata)
+    await loom.live("/stream/live", b"", x_stream_metadata='{"exit_code": 2}')
+    rows = {row["id"]: row["outcome"] for row in (await read_json(await loom.get("/streams")))["streams"]}
+    assert rows == {"ok": "success", "bad": "failure", "stopped": "cancelled", "silent": None, "live": None}
+    for query, expected in {
+        "?outcome=failure": ["bad"],
+        "?outcome=failure,cancelled": ["stopped", "bad"],
+        "?outcome=success&outcome=failure&prefix=o": ["ok"],
+        "?outcome=failure&state=live": [],
+        "?outcome=skipped": [],
+    }.items():
+        assert await listed(loom, query) == expected, query
+    for id, outcome in rows.items():
+        assert (await loom.ask("HEAD", f"/stream/{id}")).head.headers.get("x-stream-outcome") == outcome
+        assert (await read_json(await loom.get(f"/stream/{id}?info")))["outcome"] == outcome
+
+
 @pytest.mark.parametrize(
     "query",
     [
         "state=done",
         "state=",
+        "outcome=failed",
+        "outcome=",
         "limit=0",
         "limit=-1",
         "limit=x",

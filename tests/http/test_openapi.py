@@ -21,7 +21,7 @@ from loom.http.service.openapi import document
 from loom.http.service.tokens import MAX_SECONDS
 from loom.http.stream.lifetime import MAX_TTL
 from loom.http.stream.request_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
-from loom.model import MAX_ID_CHARS, ChangeKind, State
+from loom.model import MAX_ID_CHARS, ChangeKind, Outcome, State
 
 SOURCE = Path(package.__file__).parent / "http"
 PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "content-type", "expect"}
@@ -119,6 +119,9 @@ def test_limits_and_values_are_those_of_the_code(tree: dict[str, Any]):
     header = tree["components"]["headers"]["X-Stream-State"]["schema"]
     for states in (parameters["state"]["items"], schemas["Stream"]["properties"]["state"], header):
         assert states["enum"] == list(State)
+    words = tree["components"]["headers"]["X-Stream-Outcome"]["schema"]["enum"]
+    assert parameters["outcome"]["items"]["enum"] == words == list(Outcome)
+    assert schemas["Stream"]["properties"]["outcome"]["enum"] == [*Outcome, None]
     kinds = tree["paths"]["/stream/{id}"]["patch"]["requestBody"]["content"]
     assert ", ".join(kinds).encode() == ACCEPT_PATCH[1]
 

@@ -123,6 +123,21 @@ async def test_a_prefix_filters_events_but_not_the_position(loom: Loom):
     ]  # fmt: skip
 
 
+async def test_events_are_selected_by_outcome(loom: Loom):
+    events = await feed(loom, "?outcome=failure,cancelled&prefix=team/")
+    for id, metadata in [
+        ("team/ok", '{"exit_code": 0}'),
+        ("other", '{"exit_code": 1}'),
+        ("team/bad", '{"exit_code": 1}'),
+    ]:
+        await create(loom, id, metadata=metadata)
+    closed = await event(events)
+    row = json.loads(closed.data)
+    assert (closed.name, row["id"], row["outcome"]) == ("closed", "team/bad", "failure")
+    wire = await loom.get("/events?outcome=failed")
+    assert wire.head.status == 400
+
+
 async def test_a_client_of_few_events_still_gets_its_position(loom: Loom):
     events = await feed(loom, "?prefix=none")
     begin = (await events.wire.until(b"\n\n")).decode().strip()

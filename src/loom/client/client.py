@@ -155,18 +155,21 @@ class AsyncClient:
         prefix: str = "",
         *,
         states: Iterable[str] = (),
+        outcomes: Iterable[str] = (),
         metadata: Mapping[str, str] | None = None,
         created_after: str | None = None,
         limit: int | None = None,
     ) -> AsyncGenerator[StreamInfo, None]:
         """Iterate over the streams that match, newest first.
 
-        A stream matches if its id begins with `prefix`, its state is one of `states`, its metadata has the
-        members of `metadata`, and it was created after `created_after` (RFC 3339).
+        A stream matches if its id begins with `prefix`, its state is one of `states`, its outcome one of
+        `outcomes`, its metadata has the members of `metadata`, and it was created after `created_after`
+        (RFC 3339).
         """
         query = {f"meta.{name}": value for name, value in (metadata or {}).items()}
         query |= {"prefix": prefix} if prefix else {}
         query |= {"state": ",".join(states)} if states else {}
+        query |= {"outcome": ",".join(outcomes)} if outcomes else {}
         query |= {"created_after": created_after} if created_after else {}
         while limit is None or limit > 0:
             query["limit"] = str(PAGE if limit is None else min(limit, PAGE))

@@ -36,7 +36,7 @@ EVENT_HEADERS: Headers = [
 """The headers of any response in Server-Sent Events."""
 
 EXPOSED = (
-    *("X-Stream-Id", "X-Stream-Key", "X-Stream-Metadata", "X-Stream-State"),
+    *("X-Stream-Id", "X-Stream-Key", "X-Stream-Metadata", "X-Stream-State", "X-Stream-Outcome"),
     *("X-Stream-Replaced", "X-Stream-Offset", "X-Stream-Epoch", "Stream-TTL", "Stream-Expires-At"),
     *("Upload-Offset", "Upload-Complete", "Upload-Length", "Upload-Limit", "Accept-Patch"),
     *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),

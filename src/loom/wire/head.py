@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from loom.model import State
+from loom.model import Outcome, State
 from loom.wire.fields import digest_field, key_of, sha256_of, tag_of
 
 
@@ -28,6 +28,7 @@ class StreamHead:
     key: str | None = None
     tag: str | None = None
     state: State | None = None
+    outcome: Outcome | None = None
     metadata: str | None = None
     start: int | None = None
     size: int | None = None
@@ -78,6 +79,7 @@ HEADERS: dict[str, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
     "key": ("X-Stream-Key", str, str),
     "tag": ("ETag", tag_of, key_of),
     "state": ("X-Stream-State", str, State),
+    "outcome": ("X-Stream-Outcome", str, Outcome),
     "metadata": ("X-Stream-Metadata", str, str),
     "start": ("X-Stream-Offset", str, _count),
     "size": ("Upload-Offset", str, _count),

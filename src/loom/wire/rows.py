@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from loom.model import Info, State
+from loom.model import Info, Outcome, State
 from loom.wire.fields import digest_field
 from loom.wire.metadata import readable
 from loom.wire.times import rfc3339
@@ -19,6 +19,7 @@ def encode_row(info: Info) -> str:
         "key": info.key,
         "state": info.state,
         "reason": info.reason,
+        "outcome": info.outcome,
         "size": info.size,
         "content_type": info.content_type,
         "created": rfc3339(info.created),
@@ -34,7 +35,8 @@ class StreamInfo:
     """One stream, as stored durably when the server responded.
 
     `size` is in bytes, `key` identifies this creation of the id, `reason` says why an aborted stream is not
-    complete. `row` is the JSON object itself, with the members that only newer servers send.
+    complete. `outcome` is what the job behind a complete stream came to, None if the metadata does not say.
+    `row` is the JSON object itself, with the members that only newer servers send.
     """
 
     id: str
@@ -42,6 +44,7 @@ class StreamInfo:
     state: State
     size: int
     reason: str
+    outcome: Outcome | None
     content_type: str
     created: datetime
     ended: datetime | None
@@ -58,6 +61,7 @@ class StreamInfo:
             state=State(row["state"]),
             size=int(row["size"]),
             reason=str(row["reason"]),
+            outcome=Outcome(row["outcome"]) if row.get("outcome") else None,
             content_type=str(row["content_type"]),
             created=datetime.fromisoformat(row["created"]),
             ended=_time(row.get("ended")),

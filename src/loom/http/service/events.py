@@ -15,8 +15,8 @@ from loom.errors import StoreStopped
 from loom.http.exchange import Exchange, body_part
 from loom.http.headers import EVENT_HEADERS
 from loom.http.heartbeat import INTERVAL, reconnect_later, with_heartbeat
-from loom.http.service.listing import once
-from loom.model import Info
+from loom.http.service.listing import once, words_of
+from loom.model import Info, Outcome, Query
 from loom.streams.feed import Position
 from loom.streams.service import Service
 from loom.wire.sse import encode, encode_id
@@ -36,11 +36,13 @@ class ServiceEvents:
 
     async def read(self, exchange: Exchange) -> None:
         """Send changes from now on, or after Last-Event-ID, until the client disconnects."""
-        prefix = once(exchange.query_params.multi_items(), {"prefix"}).get("prefix", "")
+        given = once(exchange.query_params.multi_items(), {"prefix", "outcome"})
+        outcomes = words_of(Outcome, given["outcome"]) if "outcome" in given else frozenset()
+        query = Query(prefix=given.get("prefix", ""), outcomes=frozenset(outcomes))
         visible = exchange.visible()
 
         def wanted(info: Info) -> bool:
-            return info.id.startswith(prefix) and visible(info.id)
+            return query.matches(info) and visible(info.id)
 
         position = self._service.changes(b",".join(exchange.all(b"last-event-id")).decode("latin-1").strip())
         if exchange.head:

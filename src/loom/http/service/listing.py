@@ -4,16 +4,19 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from loom.access.auth import Action
 from loom.errors import BadRequest, Forbidden
 from loom.http.exchange import Exchange
 from loom.http.problem import problem
 from loom.http.searches import Searches
-from loom.model import Info, Query, State
+from loom.model import Info, Outcome, Query, State
 from loom.streams.service import Service
 from loom.wire.rows import encode_row
 from loom.wire.times import parse_rfc3339
+
+Word = TypeVar("Word", State, Outcome)
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_FILTERS = 16
@@ -75,21 +78,25 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
     An unknown parameter is refused: if a misspelt filter were ignored, too many streams would be listed.
     """
     states: set[State] = set()
+    outcomes: set[Outcome] = set()
     metadata: dict[tuple[str, str], None] = {}
     others = []
     for name, value in parameters:
         if name == "state":
-            states.update(map(_state, value.split(",")))
+            states |= words_of(State, value)
+        elif name == "outcome":
+            outcomes |= words_of(Outcome, value)
         elif name.startswith("meta."):
             metadata[name.removeprefix("meta."), value] = None
             if len(metadata) > MAX_FILTERS:
                 raise BadRequest(f"A query may have at most {MAX_FILTERS} filters on metadata.")
         else:
             others.append((name, value))
-    given = once(others, {"prefix", "created_after", "limit", "cursor", "state", "meta.<key>"})
+    given = once(others, {"prefix", "created_after", "limit", "cursor", "state", "outcome", "meta.<key>"})
     limit = _number(given, "limit", least=1)
     query = Query(
         states=frozenset(states),
+        outcomes=frozenset(outcomes),
         prefix=given.get("prefix", ""),
         metadata=tuple(metadata),
         created_after=parse_time(given["created_after"]) if "created_after" in given else None,
@@ -109,11 +116,13 @@ def parse_time(text: str) -> float:
     return seconds
 
 
-def _state(word: str) -> State:
+def words_of(kind: type[Word], text: str) -> set[Word]:
+    """Return the words of an enumeration in a text that separates them by commas. Raises BadRequest."""
     try:
-        return State(word.strip())
+        return {kind(word.strip()) for word in text.split(",")}
     except ValueError:
-        raise BadRequest(f"A state must be one of {', '.join(State)}.") from None
+        name = kind.__name__.lower()
+        raise BadRequest(f"The query parameter {name} must be one of {', '.join(kind)}.") from None
 
 
 def _number(given: dict[str, str], name: str, *, least: int) -> int | None:

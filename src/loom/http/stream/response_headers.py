@@ -44,6 +44,7 @@ def stream_headers(info: Info, part: Part, validators: Validators) -> Headers:
         id=quote_id(info.id),
         key=info.key,
         state=info.state,
+        outcome=info.outcome,
         metadata=readable(info.metadata),
         start=None if part.skip else part.start,
         digest=None if validators.etag is None else info.digest,
@@ -68,7 +69,9 @@ def unchanged_headers(validators: Validators) -> Headers:
 
 def event_headers(info: Info) -> Headers:
     """Return the headers of a response that sends a stream as events."""
-    shown = StreamHead(id=quote_id(info.id), state=info.state, metadata=readable(info.metadata))
+    shown = StreamHead(
+        id=quote_id(info.id), state=info.state, outcome=info.outcome, metadata=readable(info.metadata)
+    )
     return [*EVENT_HEADERS, VARY, *shown.headers, *lifetime_headers(info)]
 
 

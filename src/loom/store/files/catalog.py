@@ -64,7 +64,7 @@ class Catalog:
         with self._transaction(flush=checkpoint is not None) as db:
             rows = list(rows)
             members.forget(db, deletes)
-            members.keep(db, ((number, info.metadata) for number, info in rows))
+            members.keep(db, rows)
             # Deletes first: a replaced stream has the same id as the one that replaces it.
             db.executemany("DELETE FROM streams WHERE number = ?", ((each,) for each in deletes))
             db.executemany(UPSERT, (values(*row) for row in rows))

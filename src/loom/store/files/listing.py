@@ -60,9 +60,10 @@ class Lists:
         while below > 0:
             page = await self._page(query, below) if in_catalog else Page([], 0)
             rows = {number: info for number, info in page.rows if not table.hidden(number)}
-            loaded = table.loaded(replace(query, metadata=()), range(page.least, below))
+            unparsed = replace(query, metadata=(), outcomes=frozenset())
+            loaded = table.loaded(unparsed, range(page.least, below))
             for count, (number, stream) in enumerate(loaded.items()):
-                if query.metadata and count % TURN == TURN - 1:
+                if query.parses and count % TURN == TURN - 1:
                     await asyncio.sleep(0)
                 if query.matches(stream.info):
                     rows[number] = stream.view

@@ -122,16 +122,17 @@ class CatalogReader:
 
     def _narrow(self, query: Query, below: int) -> tuple[str, int, Condition]:
         """Return how a page looks at WINDOW rows or fewer: an index, the page's least number, a condition."""
-        rare = members.rarest(self._db, query.metadata, below) if query.metadata else None
+        rare = members.rarest(self._db, query, below)
         within = ranges(query)
-        if rare is None or rare.size == members.CANDIDATES:
+        if rare is None or rare.least:
             for index, (text, parameters) in within.items():
                 few = f"SELECT 1 FROM streams INDEXED BY {index} WHERE {text} LIMIT {WINDOW + 1}"  # noqa: S608
                 if self._db.execute(f"SELECT count(*) FROM ({few})", parameters).fetchone() <= (WINDOW,):  # noqa: S608
                     return index, 0, Condition("number < ?", [below])
         if rare is not None:
-            return "", rare.least, Condition(members.CANDIDATE, [rare.code, below, rare.least])
-        all_match = not (within or query.states or query.undigested or query.metadata)
+            newest = f"number IN ({members.coded(rare.codes)} AND number < ? AND number >= ?)"
+            return "", rare.least, Condition(newest, [below, rare.least])
+        all_match = not (within or query.states or query.undigested or query.parses)
         least = 0 if all_match else self._window(below)
         return "", least, Condition("number < ? AND number >= ?", [below, least])
 
@@ -171,8 +172,9 @@ def filters(query: Query) -> Iterator[Condition]:
         yield Condition(f"state IN ({', '.join('?' * len(query.states))})", [*sorted(query.states)])
     if query.undigested:
         yield Condition("digest IS NULL", [])
-    for each in query.metadata:
-        yield Condition(members.MAY_HAVE, [members.code_of(*each)])
+    for codes in members.wanted(query):
+        has = f"EXISTS ({members.coded(codes)} AND members.number = streams.number)"
+        yield Condition(f"(number <= {members.UNINDEXED} OR {has})", [])
 
 
 def after_prefix(prefix: str) -> str:

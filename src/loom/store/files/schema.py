@@ -58,6 +58,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
         "INSERT OR IGNORE INTO facts SELECT 'unindexed', coalesce(max(number), 0) FROM streams",
     ),
+    (  # 7: outcomes in the index of metadata, which Catalog.fill_members fills again
+        "UPDATE facts SET value = (SELECT coalesce(max(number), 0) FROM streams) WHERE name = 'unindexed'",
+    ),
 )
 SCHEMA = len(MIGRATIONS)
 COLUMNS = (

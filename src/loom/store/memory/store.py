@@ -56,7 +56,7 @@ class MemoryStore(Store):
     async def find(self, query: Query) -> AsyncIterator[Info]:
         self._commits.check()
         for count, stream in enumerate(reversed(list(self._streams.values()))):
-            if query.metadata and count % TURN == TURN - 1:
+            if query.parses and count % TURN == TURN - 1:
                 await asyncio.sleep(0)
             if query.matches(stream.info):
                 yield stream.info

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from loom.model import NewStream, Patch, Query, State, number_of
+from loom.model import NewStream, Outcome, Patch, Query, State, number_of
 from loom.store.base import Store
 from loom.testing.tools import ABORTED, COMPLETE, INTERRUPTED, NOT_LIVE, ManualClock, found, ids, stream
 
@@ -174,6 +174,34 @@ class FindTests:
         assert await ids(store, metadata=(("b", "1"),), prefix="ch", states=frozenset({State.COMPLETE})) == [
             "changed"
         ]
+
+    async def test_streams_are_found_by_their_outcome(self, store: Store) -> None:
+        """Only complete streams have one, and it follows the metadata."""
+        many = json.dumps(dict.fromkeys(map(str, range(1000)), 1) | {"exit_code": 7})
+        for id, metadata, end in [
+            ("ok", '{"exit_code": 0}', COMPLETE),
+            ("bad", '{"exit_code": 1}', COMPLETE),
+            ("many", many, COMPLETE),
+            ("said", '{"exit_code": 1, "outcome": "skipped"}', COMPLETE),
+            ("none", '{"exit_code": "?"}', COMPLETE),
+            ("aborted", '{"exit_code": 1}', ABORTED),
+            ("interrupted", '{"exit_code": 1}', INTERRUPTED),
+            ("live", '{"exit_code": 1}', None),
+        ]:
+            writer = await store.create(NewStream(id=id, metadata=metadata))
+            if end:
+                await writer.close(end)
+        success, failure, skipped = ({Outcome(each)} for each in ("success", "failure", "skipped"))
+        assert await ids(store, outcomes=frozenset(failure)) == ["many", "bad"]
+        assert await ids(store, outcomes=frozenset(success | skipped)) == ["said", "ok"]
+        assert await ids(store, outcomes=frozenset(failure), prefix="b") == ["bad"]
+        assert await ids(store, outcomes=frozenset(failure), metadata=(("5", "1"),)) == ["many"]
+        assert await ids(store, outcomes=frozenset(Outcome), states=frozenset({State.ABORTED})) == []
+        bad = await store.info("bad")
+        await store.change(bad.key, Patch(metadata='{"exit_code": 0}'), version=bad.version)
+        await store.delete((await store.info("ok")).key)
+        assert await ids(store, outcomes=frozenset(failure)) == ["many"]
+        assert await ids(store, outcomes=frozenset(success)) == ["bad"]
 
     async def test_finding_can_be_left_early(self, store: Store) -> None:
         for number in range(5):
