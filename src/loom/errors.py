@@ -36,6 +36,7 @@ LoomError
 │   ├── TooMany               a configured limit is reached
 │   └── TooManySearches       of one client
 ├── QuotaExceeded             a token used up its quota
+├── Throttled                 too many requests or wrong tokens of one client
 ├── StoreStopped              a flush failed, or the store is closed
 └── ConfigError               the server cannot start
 """
@@ -97,6 +98,11 @@ class Unauthorized(LoomError):
     """The token is missing or unknown (RFC 6750 section 3)."""
 
     code = "unauthorized"
+
+    def __init__(self, detail: str, *, wrong: bool = False) -> None:
+        super().__init__(detail)
+        self.wrong = wrong
+        """True if the token never was one of this server: it may be a guess."""
 
 
 class Forbidden(LoomError):
@@ -280,6 +286,16 @@ class QuotaExceeded(LoomError):
     """A token has used up its quota."""
 
     code = "quota_exceeded"
+
+    def __init__(self, detail: str, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class Throttled(LoomError):
+    """The client sent too many requests, or too many wrong tokens."""
+
+    code = "throttled"
 
     def __init__(self, detail: str, retry_after: float) -> None:
         super().__init__(detail)

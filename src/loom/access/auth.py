@@ -245,7 +245,7 @@ class Auth:
         """Return the holder of a token signed by this server. Raises Unauthorized."""
         grants, keys = self._known
         if not keys or token.count(b".") != 2:
-            raise Unauthorized(UNKNOWN)
+            raise Unauthorized(UNKNOWN, wrong=True)
         try:
             claims = _verified(token, keys)
             id, prefix = claims.get("id"), claims.get("prefix")
@@ -263,7 +263,7 @@ class Auth:
                 signed=(*map(str, claims["with"]), str(claims["jti"])),
             )
         except (ValueError, KeyError, TypeError):
-            raise Unauthorized(UNKNOWN) from None
+            raise Unauthorized(UNKNOWN, wrong=True) from None
         if self._revoked is not None and any(each in self._revoked for each in signed.signed):
             raise Unauthorized("This token was revoked.")
         principal = signed.within(owner)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -77,6 +78,15 @@ def _check_tokens(tokens: "list[TokenEntry]") -> "list[TokenEntry]":
     if not tokens:
         raise ValueError("is an empty list; leave it out to run without authentication")
     return tokens
+
+
+def _check_networks(networks: list[str]) -> list[str]:
+    for each in networks:
+        try:
+            ip_network(each, strict=False)
+        except ValueError:
+            raise ValueError(f"has {each}, which is no IP address or network such as 10.0.0.0/8") from None
+    return networks
 
 
 def _check_store(value: str) -> str:
@@ -164,6 +174,7 @@ class Webhook(_Model):
 
 
 Strings = Annotated[list[str], BeforeValidator(_split)]
+Networks = Annotated[list[str], BeforeValidator(_split), AfterValidator(_check_networks)]
 Tokens = Annotated[list[TokenEntry], BeforeValidator(_split), AfterValidator(_check_tokens)]
 Webhooks = Annotated[list[Webhook], BeforeValidator(_split)]
 
@@ -229,6 +240,12 @@ class ServerSettings(_Model):
     even those if the server listens on a loopback address."""
     cors_origins: Strings = []
     """Origins whose web pages may use this server; none: no CORS."""
+    trusted_proxies: Networks = []
+    """Addresses and networks of the reverse proxies whose X-Forwarded-For names the client, for the log and
+    for limits on clients; none: the address that connects is the client's."""
+    rate_limit: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
+    """Requests a second of one token, and of one address, IPv6 by /64; those of ten seconds may come at once.
+    0: no limit."""
     max_stream_bytes: Bytes = Field(0, ge=0)
     """Maximum bytes of a stream, such as 10GiB; one that exceeds it is aborted. 0: no limit."""
     max_store_bytes: Bytes = Field(0, ge=0)

@@ -1,6 +1,7 @@
 """The ASGI app: its routes and its middleware. Any ASGI server can run it. Public.
 
-From the outside in: the access log, traces, CORS, errors as problems, the guard, the routes.
+From the outside in: the path as sent, the client's address, the access log, traces, CORS, errors as problems,
+the guard, the routes.
 """
 
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom.access.auth import Auth
 from loom.config import Settings
+from loom.http.addresses import Proxies
 from loom.http.exchange import Resource, respond
 from loom.http.headers import ACCEPT_PATCH
 from loom.http.middleware.access_log import AccessLog
+from loom.http.middleware.clients import Clients
 from loom.http.middleware.errors import Errors
 from loom.http.middleware.guard import Cors, Guard
 from loom.http.middleware.raw_path import RawPath
@@ -94,7 +97,7 @@ def build_app(
     app = _guarded(app, auth, settings)
     if spans is not None:
         app = Tracing(app, spans)
-    return RawPath(AccessLog(app, traffic, metrics))
+    return RawPath(Clients(AccessLog(app, traffic, metrics), Proxies(settings.trusted_proxies)))
 
 
 def _guarded(app: ASGIApp, auth: Auth, settings: Settings) -> ASGIApp:
@@ -105,6 +108,7 @@ def _guarded(app: ASGIApp, auth: Auth, settings: Settings) -> ASGIApp:
         host=settings.host,
         allowed_hosts=settings.allowed_hosts,
         cors_origins=settings.cors_origins,
+        rate_limit=settings.rate_limit,
     )
     app = Errors(app)
     if settings.cors_origins:

@@ -61,6 +61,7 @@ ROWS: Mapping[type[LoomError], Row] = {
     errors.TooMany: Row(503),
     errors.TooManySearches: Row(429),
     errors.QuotaExceeded: Row(429),
+    errors.Throttled: Row(429),
     errors.StoreStopped: Row(503),
 }
 """Every error that a request may meet. ConfigError has no row: it ends the server before any request."""

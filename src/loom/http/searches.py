@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from loom.errors import TooManySearches
+from loom.http.addresses import network_of
 from loom.http.exchange import Exchange
+from loom.http.record import client_of
 
 AT_ONCE = 4
 WAITING = 60
@@ -35,7 +37,7 @@ class Searches:
 
         Raises Disconnected from the block, too, as soon as the client disconnects.
         """
-        client = exchange.principal.owner or (exchange.client.host if exchange.client else "")
+        client = exchange.principal.owner or network_of(client_of(exchange.scope))
         queue = self._queues.setdefault(client, Queue())
         if queue.size >= AT_ONCE + WAITING:
             raise TooManySearches(

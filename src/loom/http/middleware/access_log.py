@@ -14,7 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from loom.http.record import RECORD, Record, Traffic, audit_refusal, client_of, path_of
 from loom.metrics import Metrics
 
-REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST)
+REFUSED = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
+"""Statuses of refusals that depend on the client: they are in the audit log."""
 
 
 class AccessLog:

@@ -1,4 +1,4 @@
-"""Admit or refuse a request: tokens, and the Host and Origin checks against hostile web pages.
+"""Admit or refuse a request: tokens and limits, and the Host and Origin checks against hostile web pages.
 
 A web page can send requests to any server that its browser reaches, also to one on the same machine. Where
 the server needs a token that the page does not know, the page is harmless. Without tokens two checks refuse
@@ -7,6 +7,7 @@ which no page can forge.
 """
 
 import re
+import time
 from collections.abc import Collection
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -17,22 +18,26 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom.access.auth import Auth
+from loom.access.throttle import Admission
 from loom.errors import Forbidden, Misdirected
+from loom.http.addresses import network_of
 from loom.http.exchange import PRINCIPAL
 from loom.http.headers import EXPOSED
 from loom.http.middleware.readers import Readers
 from loom.http.problem import problem
-from loom.http.record import RECORD
+from loom.http.record import RECORD, client_of
 from loom.wire.hosts import is_address, is_loopback
 
-OPEN = ("/healthz", "/readyz", "/openapi.json", "/", "/ui")
+PROBES = ("/healthz", "/readyz")
+"""Paths whose requests are not limited."""
+OPEN = (*PROBES, "/openapi.json", "/", "/ui")
 """Paths that need no token. Those under /ui/, the files of the web page, need none either."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/]+)(?::\d*)?")
 
 
 class Guard:
-    """Middleware: pass a request on, or raise Misdirected, Forbidden or Unauthorized."""
+    """Middleware: pass a request on, or raise Misdirected, Forbidden, Unauthorized or Throttled."""
 
     SAFE: ClassVar = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -44,9 +49,11 @@ class Guard:
         host: str,
         allowed_hosts: Collection[str] = (),
         cors_origins: Collection[str] = (),
+        rate_limit: float = 0.0,
     ) -> None:
         self._app = app
         self._auth = auth
+        self._admission = Admission(auth, time.monotonic, rate=rate_limit)
         self._readers = Readers(auth)
         self._hosts = {host_name(name) for name in allowed_hosts}
         self._local = is_loopback(host)
@@ -54,7 +61,9 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            headers = Headers(scope=scope)
+            headers, client = Headers(scope=scope), network_of(client_of(scope))
+            if scope["path"] not in PROBES:
+                self._admission.check_address(client)
             self._check_host(headers)
             if not self._auth.required and scope["method"] not in self.SAFE:
                 self._check_origin(headers)
@@ -63,7 +72,7 @@ class Guard:
                 # Two Authorization headers are joined, so that they match no token.
                 given = ",".join(headers.getlist("authorization")).encode("latin-1")
                 changes = self._auth.changes
-                principal = scope[PRINCIPAL] = self._auth.principal(given)
+                principal = scope[PRINCIPAL] = self._admission.principal(client, given)
                 scope[RECORD].owner, scope[RECORD].who = principal.owner_name, principal.name
                 if scope["method"] == "GET":
                     # A producer may finish what it has begun; a reader may not.
