@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 from datetime import datetime
 
@@ -10,6 +11,7 @@ import pexpect
 import pytest
 from tests.cli.test_serve import served
 from tests.support.program import BIN, environment, program, run
+from tests.support.server import until
 
 from loom.cli.exit_codes import CONFLICT, INPUT, INTERRUPTED, LOST, OK, SPOOLED, UNAUTHORIZED, USAGE
 
@@ -28,7 +30,7 @@ async def test_standard_input_is_followed_live_and_replayed():
                     assert await follower.take(4) == piece
                 await process.end_input()
                 assert await follower.body() == b""
-            assert await process.ended() == (OK, "")
+            assert (await process.ended())[0] == OK
         head, body = await server.get("/stream/a/b%20c")
         assert (body, json.loads(head["x-stream-metadata"])) == (b"one\ntwo\n", {"k": "v"})
         assert head["x-stream-state"] == "complete"
@@ -38,7 +40,7 @@ async def test_a_file_is_sent_and_force_replaces_a_stream(tmp_path):
     data = os.urandom(20_000_000)
     (tmp_path / "file").write_bytes(data)
     async with served() as server:
-        send = ["push", "--server", server.url, "s", tmp_path / "file"]
+        send = ["push", "--quiet", "--server", server.url, "s", tmp_path / "file"]
         assert await run("loom", *send) == (OK, "", "")
         code, _, err = await run("loom", *send)
         assert (code, err.count("\n")) == (CONFLICT, 1)
@@ -54,8 +56,8 @@ async def test_ttl_is_sent_at_creation_and_kept_in_the_spool(tmp_path):
     assert (await run("loom", "push", *lost, "--ttl", "2h", "later", tmp_path / "file"))[0] == SPOOLED
     async with served("--retention", "60") as server:
         at = ["--server", server.url]
-        assert await run("loom", "push", *at, "--ttl", "1d", "s", tmp_path / "file") == (OK, "", "")
-        assert await run("loom", "push", *at, "--ttl", "0", "kept", tmp_path / "file") == (OK, "", "")
+        assert await run("loom", "push", *at, "-q", "--ttl", "1d", "s", tmp_path / "file") == (OK, "", "")
+        assert await run("loom", "push", *at, "-q", "--ttl", "0", "kept", tmp_path / "file") == (OK, "", "")
         assert (await run("loom", "push", "--resume", *at, "--spool", tmp_path / "spool"))[0] == OK
         for id, seconds in (("s", 86400), ("later", 7200), ("kept", None)):
             _, out, _ = await run("loom", "show", "--json", *at, id)
@@ -107,7 +109,8 @@ async def test_unsent_bytes_are_spooled_and_sent_later(tmp_path):
     assert f"The rest is still in {tmp_path / 'spool'}." in err
     async with served() as server:
         code, out, err = await run("loom", "push", "--resume", *spool, "--server", server.url)
-        assert (code, out, err) == (OK, "s: 9 bytes are stored.\n", "")
+        assert (code, out) == (OK, "")
+        assert re.fullmatch(r"→ (.+)\nloom push: complete, 9B in .+ → \1\n", err)
         head, body = await server.get("/stream/s")
         assert (body, head["x-stream-state"]) == (b"kept safe", "complete")
         code, out, err = await run("loom", "push", "--resume", *spool, "--server", server.url)
@@ -130,6 +133,54 @@ async def test_a_push_that_gives_up_without_a_spool_says_what_is_lost():
     assert "10 bytes that were read are not stored. With --spool DIR they are kept" in err
 
 
+async def test_page_and_result_are_reported(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(3 << 20))
+    async with served() as server:
+        at = ["--server", server.url.replace("//", "//user:hidden@")]
+        code, out, err = await run(
+            "loom", "push", *at, "a/b c", tmp_path / "file", "--meta", "outcome=skipped"
+        )
+        page = re.escape(f"{server.url}/ui/stream/a/b%20c")
+        assert (code, out) == (OK, "")
+        assert re.fullmatch(rf"→ {page}\nloom push: skipped, 3MiB in \d\.\ds \(.+MiB/s\) → {page}\n", err)
+
+
+async def test_a_taken_id_is_replaced_or_numbered_on_request(tmp_path):
+    (tmp_path / "file").write_bytes(b"some")
+    async with served() as server:
+        send = ["push", "--server", server.url, "s", tmp_path / "file"]
+        assert (await run("loom", *send))[0] == OK
+        assert (await run("loom", *send))[0] == CONFLICT
+        for id in ("s-2", "s-3"):
+            code, _, err = await run("loom", *send, "--new-id")
+            assert (code, f"/ui/stream/{id}\n" in err) == (OK, True)
+            assert (await server.get(f"/stream/{id}"))[1] == b"some"
+        code, _, err = await run("loom", *send, "--new-id", "--force")
+        assert (code, "--force or --new-id" in err) == (USAGE, True)
+        # What was kept in the spool because the id was taken can be sent with the same options.
+        spool = ["--spool", tmp_path / "spool"]
+        code, _, err = await run("loom", *send, *spool)
+        assert (code, err.count("use --force to replace it, or --new-id")) == (SPOOLED, 2)
+        resume = ["push", "--resume", *spool, "--server", server.url]
+        assert (await run("loom", *resume))[0] == CONFLICT
+        assert (await run("loom", *resume, "--new-id"))[0] == OK
+        assert (await server.get("/stream/s-4"))[1] == b"some"
+
+
+async def test_typed_input_and_progress_share_no_line():
+    async with served() as server:
+        terminal = pexpect.spawn(
+            str(BIN / "loom"), ["push", "--server", server.url, "s"], env=environment(), timeout=20
+        )
+        await asyncio.to_thread(terminal.expect, "/ui/stream/s\r\n")
+        terminal.sendline("typed")
+        terminal.sendeof()
+        await asyncio.to_thread(terminal.expect, pexpect.EOF)
+        shown: object = terminal.before
+        assert isinstance(shown, bytes)
+        assert re.fullmatch(rb"typed\r\n(\^D\x08\x08)?loom push: complete, 6B in .+\r\n", shown)
+
+
 async def test_ctrl_c_leaves_a_stream_that_is_not_complete():
     async with served() as server, program("loom", "push", "s", env={"LOOM_SERVER": server.url}) as process:
         async with server.spying() as spy:
@@ -147,11 +198,12 @@ async def test_ctrl_c_spools_unconfirmed_bytes(tmp_path):
         process.write(b"half a ")
         process.write(b"line")
         assert "Retrying" in await process.log_line()
+        await until("the input is read", lambda: not process.unread)
         process.signal(signal.SIGINT)
         assert (await process.ended())[0] == INTERRUPTED
     async with served() as server:
-        code, out, _ = await run("loom", "push", "--resume", "--spool", spool, "--server", server.url)
-        assert (code, out) == (OK, "s: 11 bytes are stored.\n")
+        code, _, err = await run("loom", "push", "--resume", "--spool", spool, "--server", server.url)
+        assert (code, "loom push: open, 11B in" in err) == (OK, True), err
         head, body = await server.get("/stream/s?notail")
         assert (body, head["x-stream-state"]) == (b"half a line", "open")
 

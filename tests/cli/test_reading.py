@@ -371,7 +371,7 @@ async def test_wrong_arguments_are_found_before_any_request(arguments, sentence)
 async def test_advice_names_options(loom: Loom, serve, env):
     await loom.stored("/stream/a", b"")
     _, _, err = await run("loom", "push", "a", env=env)
-    assert err == "loom push: The stream exists already; use --force to replace it.\n"
+    assert "use --force to replace it, or --new-id to take another id" in err
     secured = await serve(tokens=["token-of-the-test"])
     at = env | {"LOOM_SERVER": secured.url}
     code, _, err = await run("loom", "ls", env=at)

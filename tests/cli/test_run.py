@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import sys
+import time
 
 import pexpect
 import pytest
@@ -24,7 +26,7 @@ async def test_output_and_errors_are_shown_and_stored_with_the_exit_code():
     async with served() as server:
         script = "echo out; sleep 0.1; echo err >&2; exit 3"
         code, out, err = await run(
-            "loom", "run", "--server", server.url, "--meta", "a=b", "s", "--", "sh", "-c", script
+            "loom", "run", "-q", "--server", server.url, "--meta", "a=b", "s", "--", "sh", "-c", script
         )
         assert (code, out, err) == (3, "out\n", "err\n")
         body, members = await metadata(server)
@@ -61,7 +63,7 @@ async def test_a_stream_that_cannot_be_sent_changes_nothing_for_the_command(why)
         command = ["sh", "-c", "echo out; exit 4"]
         code, out, err = await run("loom", "run", "--server", url, "--patience", "0", "s", "--", *command)
     assert (code, out) == (4, "out\n")
-    assert "The stream is not complete" in err
+    assert err.splitlines()[-1].startswith("loom run: The output is not stored: ")
 
 
 async def test_unsent_output_is_in_the_spool_with_the_exit_code(tmp_path):
@@ -86,13 +88,13 @@ async def test_masked_values_do_not_leave_the_job():
     assert secret not in json.dumps(members)
 
 
-def terminal(server, *command, **options):
+def terminal(server, *command, options=(), **spawning):
     return pexpect.spawn(
         str(BIN / "loom"),
-        ["run", "--server", server.url, "s", "--", *command],
+        ["run", "--server", server.url, *options, "s", "--", *command],
         env=environment() | {"TERM": "xterm"},
         timeout=20,
-        **options,
+        **spawning,
     )
 
 
@@ -166,10 +168,101 @@ async def test_ctrl_z_stops_the_command_and_us_until_fg(tmp_path):
         assert (await metadata(server))[0] == b"ready\r\nlate\r\n"
 
 
+async def test_page_and_result_are_reported_around_the_output():
+    async with served() as server:
+        page = f"{server.url}/ui/stream/s"
+        code, out, err = await run(
+            "loom", "run", "--server", server.url, "s", "--", "sh", "-c", "echo out; exit 3"
+        )
+        assert (code, out) == (3, "out\n")
+        assert re.fullmatch(rf"→ {page}\nloom run: failure \(exit code 3\), 4B in .+ → {page}\n", err)
+
+
+@pytest.mark.parametrize("spool", [False, True])
+async def test_a_taken_id_is_reported_before_and_after_the_command_which_still_runs(spool, tmp_path):
+    async with served() as server:
+        start = ["run", "--server", server.url, *(["--spool", tmp_path] if spool else [])]
+        command = ["s", "--", "sh", "-c", "echo out >&2; exit 4"]
+        assert (await run("loom", *start, *command))[0] == 4
+        code, _, err = await run("loom", *start, *command)
+        before, shown, after = err.splitlines()
+        assert (code, shown) == (4, "out")
+        for line in (before, after):
+            assert "use --force to replace it, or --new-id" in line
+        assert "not stored" in after
+        assert (await run("loom", *start, "--new-id", *command))[0] == 4
+        for id in ("s", "s-2"):
+            assert (await metadata(server, id))[0] == b"out\n"
+        assert (await server.get("/stream/s-3"))[0].status == 404
+
+
+async def test_a_server_that_does_not_answer_delays_the_command_by_a_second_at_most(listener):
+    began = time.monotonic()
+    async with program("loom", "run", "--server", listener.url, "s", "--", "echo", "out") as process:
+        assert await process.line() == "out\n"
+        assert time.monotonic() - began < 5
+
+
+async def test_without_a_pty_the_stored_bytes_are_those_of_a_pipe():
+    async with served() as server:
+        spawned = terminal(server, "sh", "-c", "test -t 1 || echo pipe", options=["--no-pty"])
+        assert await ended(spawned) == 0
+        assert (await metadata(server))[0] == b"pipe\n"
+
+
+def job_control(server, command):
+    """Start an interactive shell on a terminal, and in it `loom run` of this command, in the background."""
+    env = environment() | {"LOOM_SERVER": server.url, "PS1": "shell: ", "TERM": "dumb"}
+    shell = pexpect.spawn("bash", ["--norc", "-i"], env=env, timeout=20, echo=False)
+    shell.expect("shell: ")
+    shell.sendline(f"{BIN / 'loom'} run s -- {command} &")
+    return shell
+
+
+async def test_in_the_background_the_command_runs_and_the_shell_keeps_the_keys():
+    async with served() as server:
+        shell = await asyncio.to_thread(job_control, server, "sh -c 'sleep 0.5; echo late'")
+        shell.sendline("echo typed")
+        await asyncio.to_thread(shell.expect, "typed\r")
+        await asyncio.to_thread(shell.expect, "late\r")
+        shell.sendline("wait; stty -a; exit $?")
+        await asyncio.to_thread(shell.expect, " icanon ")
+        assert await ended(shell) == 0
+        assert (await metadata(server))[0] == b"late\r\n"
+
+
+async def test_a_job_gets_the_keys_with_fg_and_loses_them_with_bg(tmp_path):
+    script = (
+        f"echo ready; read word; echo got $word; until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo late"
+    )
+    async with served() as server:
+        shell = await asyncio.to_thread(job_control, server, f'sh -c "{script.replace("$", chr(92) + "$")}"')
+        await asyncio.to_thread(shell.expect, "ready\r")
+        shell.sendline("fg")
+        await asyncio.to_thread(shell.expect, "loom run s")
+        shell.sendline("key")
+        await asyncio.to_thread(shell.expect, "got key\r")
+        shell.sendcontrol("z")
+        await asyncio.to_thread(shell.expect, "Stopped.*shell: ")
+        shell.sendline("bg")
+        shell.sendline("echo typed; jobs")
+        await asyncio.to_thread(shell.expect, "typed\r.*Running")
+        (tmp_path / "go").touch()
+        await asyncio.to_thread(shell.expect, "late\r")
+        shell.sendline("wait; exit $?")
+        assert await ended(shell) == 0
+        assert (await metadata(server))[1]["exit_code"] == 0
+
+
 @pytest.mark.parametrize(("command", "code"), [(["no-such-command"], 127), (["/"], 126)])
-async def test_a_command_that_cannot_be_run_has_the_exit_code_of_shells(command, code):
-    ended, _, err = await run("loom", "run", "s", "--", *command)
-    assert (ended, err.count("\n")) == (code, 1)
+async def test_a_command_that_cannot_be_run_has_the_exit_code_of_shells_and_a_stream_that_says_so(
+    command, code
+):
+    async with served() as server:
+        ended, _, err = await run("loom", "run", "-q", "--server", server.url, "s", "--", *command)
+        assert (ended, err.count("\n")) == (code, 1)
+        body, members = await metadata(server)
+        assert (body.decode(), members["exit_code"]) == (err, code)
 
 
 @pytest.mark.parametrize("arguments", [[], ["s"], ["s", "--"], ["s", "true"]])

@@ -21,9 +21,9 @@ from loom.client.buffer import Buffer
 from loom.client.errors import Conflict, Fenced, InputFailed, Lost, Refused, Replaced, Spooled, Unauthorized
 from loom.client.files import Source
 from loom.client.producing import Keeping, push, resume
-from loom.client.push import Creation, Pace, Push, PushProgress
+from loom.client.push import Pace, Push, PushProgress
 from loom.client.session import Session, Timeouts
-from loom.client.uploads import Uploads, UploadState
+from loom.client.uploads import Creation, Uploads, UploadState
 from loom.model import State
 
 __all__ = ["between", "store_kind"]
@@ -64,7 +64,7 @@ class Watch:
     """The progress that a push reports."""
 
     def __init__(self) -> None:
-        self.last = PushProgress(0, 0)
+        self.last = PushProgress("s", 0, 0)
         self.troubles: list[str] = []
 
     def __call__(self, progress: PushProgress) -> None:
@@ -429,6 +429,8 @@ async def test_every_request_that_writes_has_the_key_of_the_stream():
 
 class Scripted(Uploads):
     """Responses of a server, one for each `locate`; an append fails."""
+
+    id = "s"
 
     def __init__(self, *states: UploadState) -> None:
         self.states = list(states)

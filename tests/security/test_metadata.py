@@ -11,7 +11,7 @@ from tests.support.running import ONE_STORE, Loom, Serve
 
 from loom.client import AsyncClient
 from loom.client.errors import InvalidRequest
-from loom.client.push import Creation
+from loom.client.uploads import Creation
 from loom.errors import InvalidMetadata
 from loom.http.stream.metadata import parse_merge_patch, parse_metadata
 from loom.model import NewStream, Patch, State

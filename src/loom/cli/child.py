@@ -1,4 +1,4 @@
-"""A command as a child process, on a terminal of its own if ours is one. Owns signals and the window size.
+"""A command as a child process, on a terminal of its own if wanted. Owns signals, keys and the window size.
 
 The output of the command is shown as usual and passed on. Knows nothing of servers.
 """
@@ -10,7 +10,6 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator, Sequence
@@ -20,14 +19,14 @@ from typing import Any
 CHUNK_BYTES = 64 * 1024
 GRACE = 2.0
 """Seconds to wait for an output that another process holds open after the command's end."""
+CHECK = 0.2
+"""Seconds between two checks whether a shell has moved this job to the foreground."""
 PASSED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 DISABLED = b"\0"
 """The value of a terminal's special character that is disabled (_POSIX_VDISABLE)."""
 
 OnOutput = Callable[[bytes], None]
-Mode = list[Any]
-"""The result of termios.tcgetattr."""
 
 
 class Child:
@@ -36,6 +35,7 @@ class Child:
     def __init__(self, command: Sequence[str], *, terminal: bool) -> None:
         """Start the command. Raises OSError."""
         self._terminal = terminal
+        self._keys: Keys | None = None
         if terminal:
             master, slave = pty.openpty()
             _copy_window(1, master)
@@ -51,6 +51,7 @@ class Child:
             finally:
                 os.close(slave)
             self._outputs = {master: 1}
+            self._keys = Keys(master, self._process.pid) if os.isatty(0) else None
         else:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(command, stdout=pipe, stderr=pipe)  # noqa: S603
@@ -62,8 +63,8 @@ class Child:
         """Show the output and pass it on. Return the exit code, as shells have it, at the command's end."""
         with ExitStack() as stack:
             stack.enter_context(self._passing_signals())
-            if self._terminal:
-                stack.enter_context(self._passing_keys())
+            if self._keys is not None:
+                stack.enter_context(self._keys)
             relays = [asyncio.create_task(self._relay(fd, to, on_output)) for fd, to in self._outputs.items()]
             code = await asyncio.to_thread(self._process.wait)
             # An output ends only once every process that has inherited it has closed it.
@@ -109,24 +110,55 @@ class Child:
             else:
                 self._process.send_signal(number)
 
-    @contextmanager
-    def _passing_keys(self) -> Iterator[None]:
-        """Forward every key from our terminal to that of the command, which echoes it or sends a signal."""
-        if not os.isatty(0):
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        before = termios.tcgetattr(0)
-        _make_raw()
-        loop.add_reader(0, self._pass_keys, before)
-        try:
-            yield
-        finally:
-            loop.remove_reader(0)
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
 
-    def _pass_keys(self, before: Mode) -> None:
-        [master] = self._outputs
+class Keys:
+    """The keys of our terminal, passed to the terminal of a command, which echoes them or sends signals.
+
+    Only while this process is in the foreground: in the background the keys and the mode of the terminal are
+    the shell's, and changing the mode would stop us (SIGTTOU).
+    """
+
+    def __init__(self, master: int, pid: int) -> None:
+        """Pass keys to `master`, the terminal of the process `pid`."""
+        self._master = master
+        self._pid = pid
+        self._before: list[Any] | None = None
+        """The mode of our terminal before it was changed; None while we take no keys."""
+        self._next_check: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        self._take()
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+        if self._next_check is not None:
+            self._next_check.cancel()
+
+    def _take(self) -> None:
+        """Make our terminal pass on each key when it is typed, once we are in the foreground."""
+        if not _owns_keys():
+            # `fg` sends no signal to a job that runs.
+            self._next_check = asyncio.get_running_loop().call_later(CHECK, self._take)
+            return
+        self._before = termios.tcgetattr(0)
+        tty.setraw(0, termios.TCSANOW)  # TCSANOW keeps what was typed before
+        mode = termios.tcgetattr(0)
+        mode[tty.OFLAG] |= termios.OPOST  # our own messages still end in CR LF
+        termios.tcsetattr(0, termios.TCSANOW, mode)
+        asyncio.get_running_loop().add_reader(0, self._pass)
+
+    def _give_back(self) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            asyncio.get_running_loop().remove_reader(0)
+            if _owns_keys():
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+    def _pass(self) -> None:
+        if not _owns_keys():  # stopped with SIGSTOP, and continued by `bg`
+            self._give_back()
+            self._take()
+            return
         try:
             keys = os.read(0, 1024)
         except OSError:  # our terminal is gone
@@ -135,33 +167,33 @@ class Child:
             asyncio.get_running_loop().remove_reader(0)
             return
         with suppress(OSError):
-            key = self._suspending_key(master)
+            key = self._suspending_key()
             *parts, rest = keys.split(key) if key else [keys]
             for part in parts:
-                _write(master, part)
-                self._suspend(master, before)
-            _write(master, rest)
+                _write(self._master, part)
+                self._suspend()
+            _write(self._master, rest)
 
-    def _suspending_key(self, master: int) -> bytes:
+    def _suspending_key(self) -> bytes:
         """Return the key that stops us, Ctrl-Z; none if the command reads it itself or has jobs of its own.
 
         The command's process group is orphaned, so that the kernel never stops it at a key (POSIX 11.1.9).
         """
-        mode = termios.tcgetattr(master)
-        ours = mode[tty.LFLAG] & termios.ISIG and os.tcgetpgrp(master) == self._process.pid
+        mode = termios.tcgetattr(self._master)
+        ours = mode[tty.LFLAG] & termios.ISIG and os.tcgetpgrp(self._master) == self._pid
         key: bytes = mode[tty.CC][termios.VSUSP]
         return key if ours and key != DISABLED else b""
 
-    def _suspend(self, master: int, before: Mode) -> None:
+    def _suspend(self) -> None:
         """Stop the command and this process. Return once the shell continues us."""
         # SIGSTOP: the kernel ignores SIGTSTP for an orphaned process group.
-        os.killpg(self._process.pid, signal.SIGSTOP)
+        os.killpg(self._pid, signal.SIGSTOP)
         # The shell needs its terminal as it was before it learns that this job has stopped.
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
-        os.kill(0, signal.SIGTSTP)  # all of this job, as the kernel does; returns after fg
-        _make_raw()
-        _copy_window(1, master)
-        os.killpg(self._process.pid, signal.SIGCONT)
+        self._give_back()
+        os.kill(0, signal.SIGTSTP)  # all of this job, as the kernel does; returns after fg or bg
+        self._take()
+        _copy_window(1, self._master)
+        os.killpg(self._pid, signal.SIGCONT)
 
 
 def exit_code(error: OSError) -> int:
@@ -185,12 +217,12 @@ def _copy_window(source: int, target: int) -> None:
         fcntl.ioctl(target, termios.TIOCSWINSZ, size)
 
 
-def _make_raw() -> None:
-    """Make our terminal pass on each key when it is typed."""
-    tty.setraw(0, termios.TCSANOW)  # TCSANOW keeps what was typed before
-    mode = termios.tcgetattr(0)
-    mode[tty.OFLAG] |= termios.OPOST  # our own messages still end in CR LF
-    termios.tcsetattr(0, termios.TCSANOW, mode)
+def _owns_keys() -> bool:
+    """Return True if this process may read keys: it is in the foreground, or without job control."""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:  # not our controlling terminal
+        return True
 
 
 def _in_foreground() -> bool:
@@ -222,8 +254,3 @@ async def _wait_read(fd: int) -> bytes:
 def _write(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
-
-
-def on_terminal() -> bool:
-    """Return True if our output is a terminal."""
-    return sys.stdout is not None and os.isatty(1)

@@ -78,8 +78,13 @@ def launch(command: click.Command, prog: str) -> NoReturn:
 
 def tell(prog: str, sentence: str) -> None:
     """Write a line to standard error, if that is open."""
+    write_line(f"{prog}: {sentence}")
+
+
+def write_line(text: str) -> None:
+    """Write `text` as one line to standard error, if that is open."""
     with suppress(OSError):
-        os.write(STDERR, f"{prog}: {printable(sentence)}\n".encode())
+        os.write(STDERR, f"{printable(text)}\n".encode())
 
 
 def worded(error: BaseException) -> str:
@@ -88,7 +93,7 @@ def worded(error: BaseException) -> str:
     if code == "spooled" and error.__cause__:
         return text.replace(str(error.__cause__), worded(error.__cause__))
     if code == "exists":
-        return "The stream exists already; use --force to replace it."
+        return "The stream exists already: use --force to replace it, or --new-id to take another id."
     if getattr(error, "status", 0) == 401:
         if "Authorization" in text:
             return "The server needs a token: give one with --token or in LOOM_TOKEN."

@@ -25,8 +25,8 @@ MEANINGS = {
     BROKEN_PIPE: "The reader of the output closed it.",
 }
 
-RUN = """`loom run` exits with the code of its command: 126 if the command cannot be executed, 127 if it does
-not exist, 128 + N if signal N ended it."""
+RUN = """`loom run` exits with the code of its command, whether or not the output could be stored: 126 if the
+command cannot be executed, 127 if it does not exist, 128 + N if signal N ended it."""
 
 BY_CODE = {
     "lost": LOST,

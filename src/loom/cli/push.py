@@ -4,6 +4,7 @@ Starts fast: aiohttp is imported only after the arguments are valid.
 """
 
 import asyncio
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ import click
 
 from loom.cli import exit_codes, options, sending
 from loom.cli.command import Stop, declare, tell, worded
+from loom.cli.running import is_terminal
 from loom.cli.sending import Arguments
 from loom.cli.target import Target, resolve
 from loom.errors import ConfigError, LoomError
+from loom.model import State
 
 if TYPE_CHECKING:
     from loom.client import spool
@@ -77,13 +80,16 @@ def _push(id: str, arguments: Arguments, target: Target, fd: int) -> int:
             await push(session, id, read_chunks(fd), on_progress=reporter, **parts)
 
     try:
-        with sending.reporter(PROG, total) as reporter:
+        with sending.reporter(
+            PROG, target, quiet=arguments.quiet, total=total, typed=is_terminal(fd)
+        ) as reporter:
             asyncio.run(work(reporter))
     except LoomError as error:
         if lost := sending.unsent(error):
             tell(PROG, worded(error))
             raise Stop(exit_codes.of(error), lost) from None
         raise
+    reporter.done(sending.result(dict(arguments.meta)))
     return exit_codes.OK
 
 
@@ -127,9 +133,16 @@ def _resume_one(arguments: Arguments, target: Target, file: "spool.SpoolFile") -
                     f"The bytes of {left.id} are for {left.server}, and the configured server is "
                     f"{session.name}: give --server URL to choose one."
                 )
-            await resume(session, file, pace=Pace(patience=arguments.patience), on_progress=reporter)
+            await resume(
+                session,
+                file,
+                force=arguments.force,
+                new_id=arguments.new_id,
+                pace=Pace(patience=arguments.patience),
+                on_progress=reporter,
+            )
 
-    with sending.reporter(PROG, left.size) as reporter:
+    with sending.reporter(PROG, target, quiet=arguments.quiet, total=left.size) as reporter:
         asyncio.run(work(reporter))
-    sys.stdout.write(f"{left.id}: {left.size} bytes are stored.\n")
-    sys.stdout.flush()
+    members = {**json.loads(left.metadata), **(left.members or {})}
+    reporter.done(sending.result(members) if left.whole else State.OPEN)

@@ -1,8 +1,10 @@
 """What `loom push`, `loom run` and `stream` share: options, and the progress of a push on standard error."""
 
+import asyncio
 import functools
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
@@ -10,10 +12,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 import click
 
 from loom.cli import exit_codes, options
-from loom.cli.command import STDERR, Stop, tell
+from loom.cli.command import STDERR, Stop, worded, write_line
 from loom.cli.running import is_terminal, progress_bar
+from loom.cli.target import Target
 from loom.cli.terminal import printable
+from loom.client.address import page_url
 from loom.errors import LoomError
+from loom.model import State
+from loom.units import rough_text, size_text
 
 if TYPE_CHECKING:
     from loom.client.push import PushProgress
@@ -31,11 +37,13 @@ class Arguments:
     meta: tuple[tuple[str, str], ...]
     content_type: str
     force: bool
+    new_id: bool
     resume_window: int
     ttl: int | None
     spool: Path | None
     max_buffer: int
     patience: float
+    quiet: bool
 
 
 OPTIONS = (
@@ -44,6 +52,7 @@ OPTIONS = (
     options.meta,
     options.content_type,
     click.option("--force", "--replace", "force", is_flag=True, help="Replace a stream of that name."),
+    click.option("--new-id", is_flag=True, help="Take the next free id if ID is taken: ID-2, ID-3, ..."),
     click.option(
         "--resume-window",
         metavar="TIME",
@@ -77,6 +86,7 @@ OPTIONS = (
         default="60s",
         help="Give up if the server is lost this long while the input waits or has ended.",
     ),
+    click.option("--quiet", "-q", is_flag=True, help="Print errors only, not the page and the result."),
 )
 
 
@@ -85,8 +95,10 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def gathered(**given: Any) -> Any:
-        values = {each.name: given.pop(each.name) for each in fields(Arguments)}
-        return function(arguments=Arguments(**values), **given)
+        arguments = Arguments(**{each.name: given.pop(each.name) for each in fields(Arguments)})
+        if arguments.force and arguments.new_id:
+            raise click.UsageError("Give --force or --new-id, not both.")
+        return function(arguments=arguments, **given)
 
     for option in reversed(OPTIONS):
         gathered = option(gathered)
@@ -120,16 +132,25 @@ def unsent(error: LoomError) -> str:
     )
 
 
+def result(members: Mapping[str, Any]) -> str:
+    """Return the outcome of a complete stream with this metadata, and an exit code other than 0."""
+    code = members.get("exit_code")
+    outcome = members.get("outcome") or (code if code is None else "failure" if code else "success")
+    return f"{outcome or State.COMPLETE}{f' (exit code {code})' if code else ''}"
+
+
 def push_options(arguments: Arguments) -> dict[str, Any]:
     """Return the arguments as those of `client.producing.push`."""
     from loom.client.producing import Keeping
-    from loom.client.push import Creation, Pace
+    from loom.client.push import Pace
+    from loom.client.uploads import Creation
 
     return {
         "creation": Creation(
             metadata=json.dumps(dict(arguments.meta)),
             content_type=arguments.content_type,
             force=arguments.force,
+            new_id=arguments.new_id,
             resume_window=arguments.resume_window,
             ttl=arguments.ttl,
         ),
@@ -139,11 +160,24 @@ def push_options(arguments: Arguments) -> dict[str, Any]:
 
 
 class Reporter:
-    """Report an outage, once, and its end. An error that the next attempt overcomes is not reported."""
+    """Report on standard error: the page of the stream, an outage and its end, and the result.
 
-    def __init__(self, prog: str) -> None:
+    Once the stream exists, an error that the next attempt overcomes is not reported. `hold` keeps the lines
+    back until `release`.
+    """
+
+    def __init__(self, prog: str, target: Target, *, quiet: bool) -> None:
+        self.page = ""
+        """The address of the stream's page; empty until the stream exists."""
+        self.connected = asyncio.Event()
+        """Set at the first response or error."""
         self._prog = prog
+        self._server = target.server
+        self._quiet = quiet
+        self._begun = time.monotonic()
+        self._size = 0
         self._attempts = 0
+        self._held: list[str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -152,25 +186,63 @@ class Reporter:
         pass
 
     def __call__(self, progress: "PushProgress") -> None:
-        if progress.trouble is None:
-            if self._attempts > 1:
-                self.say("The server is back.")
+        self._size = progress.durable
+        if progress.trouble is not None:
+            self._attempts += 1
+            if not progress.trouble.temporary:
+                self.tell(worded(progress.trouble))
+            elif self._attempts == (2 if self.page else 1):
+                self.tell(f"{progress.trouble} Retrying; unsent bytes are kept meanwhile.")
+        else:
+            if not self.page:
+                self.page = page_url(self._server, progress.id)
+                self._say(f"→ {self.page}")
+            elif self._attempts > 1:
+                self.tell("The server is back.")
             self._attempts = 0
-            return
-        self._attempts += 1
-        if self._attempts == 2:
-            self.say(f"{progress.trouble} Retrying; unsent bytes are kept meanwhile.")
+        self.connected.set()
 
-    def say(self, sentence: str) -> None:
-        """Write a line to standard error."""
-        tell(self._prog, sentence)
+    def done(self, outcome: str) -> None:
+        """Report the result."""
+        took = time.monotonic() - self._begun
+        rate = size_text(self._size / max(took, 0.001))
+        self._say(
+            f"{self._prog}: {outcome}, {size_text(self._size)} in {rough_text(took)} ({rate}/s) → {self.page}"
+        )
+
+    def tell(self, sentence: str) -> None:
+        """Write a line, also if quiet."""
+        self._line(f"{self._prog}: {sentence}")
+
+    def hold(self) -> None:
+        """Keep lines back: they would appear amid what another program shows or a user types."""
+        self._held = []
+
+    def release(self) -> None:
+        """Write the lines that were kept back."""
+        held, self._held = self._held or [], None
+        for line in held:
+            self._line(line)
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self._line(line)
+
+    def _line(self, line: str) -> None:
+        if self._held is None:
+            self._write(line)
+        else:
+            self._held.append(line)
+
+    def _write(self, line: str) -> None:
+        write_line(line)
 
 
 class Bar(Reporter):
     """A Reporter with a progress bar: bytes stored, their rate and, if the total is known, the time left."""
 
-    def __init__(self, prog: str, total: int | None) -> None:
-        super().__init__(prog)
+    def __init__(self, prog: str, target: Target, total: int | None) -> None:
+        super().__init__(prog, target, quiet=False)
         self._bar = progress_bar()
         self._task = self._bar.add_task("", total=total)
 
@@ -185,10 +257,14 @@ class Bar(Reporter):
         super().__call__(progress)
         self._bar.update(self._task, completed=progress.durable)
 
-    def say(self, sentence: str) -> None:
-        self._bar.console.print(f"{self._prog}: {printable(sentence)}", markup=False, highlight=False)
+    def _write(self, line: str) -> None:
+        self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def reporter(prog: str, total: int | None) -> Reporter:
-    """Return a Reporter, with a bar if standard error is a terminal."""
-    return Bar(prog, total) if is_terminal(STDERR) else Reporter(prog)
+def reporter(
+    prog: str, target: Target, *, quiet: bool, total: int | None = None, typed: bool = False
+) -> Reporter:
+    """Return a Reporter, with a bar if standard error is a terminal on which the input is not typed."""
+    if quiet or typed or not is_terminal(STDERR):
+        return Reporter(prog, target, quiet=quiet)
+    return Bar(prog, target, total)

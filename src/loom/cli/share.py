@@ -9,7 +9,7 @@ import click
 from loom.cli import options
 from loom.cli.command import declare
 from loom.cli.running import with_client, write
-from loom.model import quote_id
+from loom.client.address import page_url
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -41,7 +41,7 @@ async def command(client: "AsyncClient", id: str, expires: int, name: str) -> No
     do not send; `loom token revoke LINK` revokes it. If the server needs no token, the link has none.
     """
     signed = await sign(client, {"scopes": ["read"], "id": id, "expires_in": expires, "name": name})
-    page = client.session.url(f"/ui/stream/{quote_id(id)}").with_user(None)
+    page = page_url(client.session.name, id)
     write((f"{page}\n" if signed is None else f"{page}#token={signed}\n").encode())
 
 

@@ -4,6 +4,7 @@ import re
 import warnings
 from urllib.parse import urlsplit
 
+from loom.model import quote_id
 from loom.wire.hosts import is_loopback
 
 DEFAULT_SERVER = "http://127.0.0.1:3060"
@@ -34,6 +35,13 @@ def url_fault(text: str) -> str:
     if not valid or not text.isprintable() or " " in text:
         return "is not a URL such as http://localhost:3060"
     return "must end with its path" if url.query or url.fragment else ""
+
+
+def page_url(server: str, id: str) -> str:
+    """Return the address of a stream's page, without a user and a password."""
+    url = urlsplit(server)
+    path = f"{url.path.rstrip('/')}/ui/stream/{quote_id(id)}"
+    return url._replace(netloc=url.netloc.rpartition("@")[2], path=path).geturl()
 
 
 def token_fault(text: str) -> str:

@@ -15,9 +15,10 @@ from loom.client.errors import ClientError, InvalidRequest, Lost
 from loom.client.files import Source, chunks_of
 from loom.client.info import Change, StreamInfo
 from loom.client.producing import Keeping, push
-from loom.client.push import Creation, Pace
+from loom.client.push import Pace
 from loom.client.reading import Reading
 from loom.client.session import Backoff, Session, Timeouts, foreign, head_of
+from loom.client.uploads import Creation
 from loom.model import DEFAULT_CONTENT_TYPE
 from loom.wire.fields import tag_of
 from loom.wire.media import EVENTS

@@ -15,10 +15,10 @@ from typing import Any
 from loom.client import spool
 from loom.client.buffer import MEMORY_BYTES, Buffer
 from loom.client.errors import ClientError, Fenced, InputFailed, Lost, Spooled
-from loom.client.push import Creation, OnProgress, Pace, Push
+from loom.client.push import OnProgress, Pace, Push
 from loom.client.route import CHUNK_BYTES
 from loom.client.session import Backoff, Session
-from loom.client.uploads import Uploads, UploadState
+from loom.client.uploads import Creation, Uploads, UploadState
 from loom.wire.fields import digest_field
 
 MAX_BUFFER = 1 << 30
@@ -64,17 +64,18 @@ async def push(
             if keeping.spool is None:
                 error.unsent = buffer.size
                 raise
+            work.report(error)
             # The spool file replaces the stream: it needs the whole input.
             buffer.lift_limit()
             await asyncio.wait({pumping})
-            remainder = _remainder(session, id, creation, work, buffer)
+            remainder = _remainder(session, creation, work, buffer)
             raise Spooled(error, await spool.save(keeping.spool, remainder, _rest(buffer))) from error
         except asyncio.CancelledError:
             if keeping.spool is not None and buffer.end > buffer.start:
                 work.closes = work.closes and pumping.done()  # an input that was cut has no end to confirm
                 pumping.cancel()
                 await asyncio.wait({pumping})
-                remainder = _remainder(session, id, creation, work, buffer)
+                remainder = _remainder(session, creation, work, buffer)
                 await spool.save(keeping.spool, remainder, _rest(buffer))
             raise
         await pumping
@@ -90,17 +91,23 @@ async def resume(
     session: Session,
     file: spool.SpoolFile,
     *,
+    force: bool = False,
+    new_id: bool = False,
     pace: Pace | None = None,
     on_progress: OnProgress = lambda _: None,
 ) -> UploadState:
-    """Send the remainder of an earlier push. Raises Refused, Fenced, Lost, InputFailed."""
+    """Send the remainder of an earlier push. Raises Refused, Fenced, Lost, InputFailed.
+
+    `force` and `new_id` are for a stream that was never created, because its id was taken.
+    """
     left = file.remainder
     pace = pace or Pace()
     uploads = Uploads(session, left.id)
     creation = Creation(
         metadata=left.metadata,
         content_type=left.content_type,
-        force=left.force,
+        force=left.force or force,
+        new_id=left.new_id or new_id,
         resume_window=left.resume_window,
         ttl=left.ttl,
         idempotency_key=left.idempotency_key,
@@ -183,10 +190,10 @@ async def _locate(uploads: Uploads, known: UploadState, size: int, pace: Pace) -
         return state
 
 
-def _remainder(session: Session, id: str, creation: Creation, work: Push, buffer: Buffer) -> spool.Remainder:
+def _remainder(session: Session, creation: Creation, work: Push, buffer: Buffer) -> spool.Remainder:
     return spool.Remainder(
         server=session.name,
-        id=id,
+        id=work.id,
         key=work.state.key if work.state else None,
         epoch=work.state.epoch if work.state else 0,
         offset=buffer.start,
@@ -197,6 +204,7 @@ def _remainder(session: Session, id: str, creation: Creation, work: Push, buffer
         metadata=creation.metadata,
         content_type=creation.content_type,
         force=creation.force,
+        new_id=creation.new_id,
         resume_window=creation.resume_window,
         idempotency_key=creation.idempotency_key,
         ttl=creation.ttl,

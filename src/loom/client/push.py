@@ -10,20 +10,16 @@ Knows nothing of HTTP (`uploads.py`), of where bytes are kept (`buffer.py`), or 
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from loom.client.buffer import Buffer
-from loom.client.errors import ClientError, Fenced, InvalidRequest, Lost, Refused
+from loom.client.errors import ClientError, Fenced, Lost, Refused
 from loom.client.route import SHORT_BYTES, Request, Route
 from loom.client.session import Backoff
-from loom.client.uploads import STATE_MISMATCH, Uploads, UploadState
-from loom.errors import InvalidMetadata
-from loom.model import DEFAULT_CONTENT_TYPE
-from loom.wire.metadata import check_metadata
+from loom.client.uploads import STATE_MISMATCH, Creation, Uploads, UploadState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,42 +37,12 @@ class Pace:
     patience: float = 300.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Creation:
-    """What a stream is created with: `metadata` in JSON, in ASCII; `resume_window` in seconds; `ttl`, the
-    seconds from its end to its deletion (0: never; None: the server's default). The idempotency key makes a
-    repeated creation return the same stream."""
-
-    metadata: str = "{}"
-    content_type: str = DEFAULT_CONTENT_TYPE
-    force: bool = False
-    resume_window: int = 86400
-    ttl: int | None = None
-    idempotency_key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-
-    def __post_init__(self) -> None:
-        """Raise InvalidRequest if the metadata is not valid."""
-        try:
-            check_metadata(self.metadata, "The metadata")
-        except InvalidMetadata as error:
-            raise InvalidRequest(str(error)) from None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers of the request that creates the stream."""
-        kept = {} if self.ttl is None else {"Stream-TTL": str(self.ttl)}
-        return kept | {
-            "X-Stream-Metadata": self.metadata,
-            "Content-Type": self.content_type,
-            "Stream-Resume-Window": str(self.resume_window),
-            "Idempotency-Key": self.idempotency_key,
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class PushProgress:
-    """Bytes read from the input, bytes durable at the server, and the error that is being retried."""
+    """The id of the stream, the bytes read from the input, those durable at the server, and the error that is
+    being retried or ends the push."""
 
+    id: str
     taken: int
     durable: int
     trouble: ClientError | None = None
@@ -142,13 +108,29 @@ class Push:
                     step = self._restart
                 else:
                     raise
+        self._on_success()
+
+    @property
+    def id(self) -> str:
+        """The id of the stream."""
+        return self._uploads.id
+
+    def report(self, error: ClientError | None = None) -> None:
+        """Pass on the progress, with the error that stops it."""
+        self._on_progress(PushProgress(self.id, self._buffer.end, self._buffer.start, error))
 
     @property
     def _restart(self) -> Step:
         return self._create if self.state is None else self._locate
 
     async def _create(self) -> Step:
-        state = await self._uploads.create(self._creation.headers, force=self._creation.force)
+        try:
+            state = await self._uploads.create(self._creation.headers, force=self._creation.force)
+        except Refused as error:
+            if error.code != "exists" or not self._creation.new_id:
+                raise
+            self._uploads = self._uploads.renumbered()
+            return self._create
         # A repeated creation may find the stream of the first one: its response was lost. It is still empty,
         # unless another producer has appended.
         if state.offset != self._buffer.start:
@@ -311,7 +293,7 @@ class Push:
     def _on_success(self) -> None:
         self._backoff.reset()
         self._waiting_since = None
-        self._on_progress(PushProgress(self._buffer.end, self._buffer.start))
+        self.report()
 
     async def _wait_for_batch(self) -> int:
         """Wait until a short request is due. Return the number of its bytes."""
@@ -335,5 +317,5 @@ class Push:
             self._waiting_since = now
         elif now - self._waiting_since > self._pace.patience:
             raise error
-        self._on_progress(PushProgress(self._buffer.end, self._buffer.start, error))
+        self.report(error)
         await self._backoff.wait(error)

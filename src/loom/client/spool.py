@@ -54,6 +54,7 @@ class Remainder:
     resume_window: int
     idempotency_key: str
     ttl: int | None = None
+    new_id: bool = False
 
     @classmethod
     def of(cls, members: Any) -> Self:

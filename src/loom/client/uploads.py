@@ -7,19 +7,23 @@ The success of a request confirms nothing: a proxy may have swallowed a part of 
 """
 
 import json
+import secrets
 from collections.abc import AsyncIterable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from aiohttp.http_exceptions import LineTooLong
 from yarl import URL
 
-from loom.client.errors import Lost, Refused
+from loom.client.errors import InvalidRequest, Lost, Refused
 from loom.client.session import Session, check_end, head_of, refusal
+from loom.errors import InvalidMetadata
+from loom.model import DEFAULT_CONTENT_TYPE
 from loom.wire.fields import tag_of
 from loom.wire.media import MERGE_PATCH, PROGRESS
+from loom.wire.metadata import check_metadata
 from loom.wire.upload import Progress, append_headers
 
 STATE_MISMATCH = ("offset_mismatch", "epoch_mismatch")
@@ -39,13 +43,53 @@ class UploadState:
     complete: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """What a stream is created with: `metadata` in JSON, in ASCII; `resume_window` in seconds; `ttl`, the
+    seconds from its end to its deletion (0: never; None: the server's default). If the id is taken, `force`
+    replaces that stream, and `new_id` takes the next free id: `a-2` for `a`. The idempotency key makes a
+    repeated creation return the same stream."""
+
+    metadata: str = "{}"
+    content_type: str = DEFAULT_CONTENT_TYPE
+    force: bool = False
+    new_id: bool = False
+    resume_window: int = 86400
+    ttl: int | None = None
+    idempotency_key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    def __post_init__(self) -> None:
+        """Raise InvalidRequest if the metadata is not valid."""
+        try:
+            check_metadata(self.metadata, "The metadata")
+        except InvalidMetadata as error:
+            raise InvalidRequest(str(error)) from None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the request that creates the stream."""
+        kept = {} if self.ttl is None else {"Stream-TTL": str(self.ttl)}
+        return kept | {
+            "X-Stream-Metadata": self.metadata,
+            "Content-Type": self.content_type,
+            "Stream-Resume-Window": str(self.resume_window),
+            "Idempotency-Key": self.idempotency_key,
+        }
+
+
 class Uploads:
     """The requests for one stream on one server. All raise Refused and Lost."""
 
-    def __init__(self, session: Session, id: str) -> None:
+    def __init__(self, session: Session, base: str, number: int = 1) -> None:
+        self.id = base if number == 1 else f"{base}-{number}"
         self._session = session
-        self._id = id
-        self._url = session.stream_url(id)
+        self._base = base
+        self._number = number
+        self._url = session.stream_url(self.id)
+
+    def renumbered(self) -> Self:
+        """Return the requests for the next id: `a-2` after `a`, `a-3` after `a-2`."""
+        return type(self)(self._session, self._base, self._number + 1)
 
     async def create(self, headers: Mapping[str, str], *, force: bool) -> UploadState:
         """Create the stream, empty and open. A repeat with the same Idempotency-Key finds that stream."""
@@ -130,7 +174,7 @@ class Uploads:
             check_end(response)
 
     def _creation_url(self, force: bool) -> URL:
-        return self._session.stream_url(self._id, {"force": "true"} if force else None)
+        return self._session.stream_url(self.id, {"force": "true"} if force else None)
 
 
 def _state_of(response: aiohttp.ClientResponse) -> UploadState:
