@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import select
 import signal
 from datetime import datetime
 
@@ -194,13 +195,16 @@ async def test_ctrl_c_leaves_a_stream_that_is_not_complete():
 
 async def test_ctrl_c_spools_unconfirmed_bytes(tmp_path):
     spool = tmp_path / "spool"
-    async with program("loom", "push", "--spool", spool, "--server", "http://127.0.0.1:1", "s") as process:
-        process.write(b"half a ")
-        process.write(b"line")
+    source, sink = os.pipe()
+    os.write(sink, b"half a line")
+    lost = ["--spool", spool, "--server", "http://127.0.0.1:1"]
+    async with program("loom", "push", *lost, "s", stdin=source) as process:
         assert "Retrying" in await process.log_line()
-        await until("the input is read", lambda: not process.unread)
+        await until("the input is read", lambda: not select.select([source], [], [], 0)[0])
         process.signal(signal.SIGINT)
         assert (await process.ended())[0] == INTERRUPTED
+    os.close(source)
+    os.close(sink)
     async with served() as server:
         code, _, err = await run("loom", "push", "--resume", "--spool", spool, "--server", server.url)
         assert (code, "loom push: open, 11B in" in err) == (OK, True), err

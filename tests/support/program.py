@@ -1,12 +1,10 @@
 """Our programs as real processes, and a server that a test controls."""
 
 import asyncio
-import fcntl
 import os
 import signal
 import ssl
 import sys
-import termios
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -33,13 +31,6 @@ class Program:
     @property
     def running(self) -> bool:
         return self._process.returncode is None
-
-    @property
-    def unread(self) -> int:
-        """The bytes of standard input that the program has not read."""
-        assert self._process.stdin
-        pipe = self._process.stdin.transport.get_extra_info("pipe")
-        return int.from_bytes(fcntl.ioctl(pipe.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def write(self, data: bytes) -> None:
         assert self._process.stdin
