@@ -66,9 +66,21 @@ def _human(*, colors: bool) -> Processor:
         dev.Column("timestamp", dev.KeyValueColumnFormatter(None, style.timestamp, style.reset, str)),
         dev.Column("level", dev.LogLevelColumnFormatter(levels, style.reset)),
         dev.Column("event", dev.KeyValueColumnFormatter(None, style.bright, style.reset, printable)),
+        dev.Column("status", _status(style, colors=colors)),
         dev.Column("", dev.KeyValueColumnFormatter(style.kv_key, style.kv_value, style.reset, printable)),
     ]
     return dev.ConsoleRenderer(columns=columns, sort_keys=False, exception_formatter=dev.plain_traceback)
+
+
+def _status(style: dev.ColumnStyles, *, colors: bool) -> dev.ColumnFormatter:
+    """Return a formatter of the status of a response: errors are coloured."""
+
+    def render(key: str, value: object) -> str:
+        code = value if isinstance(value, int) and colors else 0
+        color = dev.RED if code >= 500 else dev.YELLOW if code >= 400 else style.kv_value
+        return dev.KeyValueColumnFormatter(style.kv_key, color, style.reset, printable)(key, value)
+
+    return render
 
 
 def printable(value: object) -> str:

@@ -20,16 +20,16 @@ from loom.cli.serving import run as run_server
 from loom.config import Settings
 from loom.store.memory import MemoryStore
 
-LISTENS = re.compile(r"Loom listens on http://127\.0\.0\.1:(\d+) \((.+)\)\n")
+LISTENS = re.compile(r"Loom \S+ listens on http://127\.0\.0\.1:(\d+)\n")
 
 
 class Served:
     """A running `loom serve`."""
 
-    def __init__(self, process, port, kept):
+    def __init__(self, process, port, shown):
         self.process = process
         self.port = port
-        self.kept = kept
+        self.shown = shown
         self.url = f"http://127.0.0.1:{port}"
 
     async def wire(self):
@@ -67,12 +67,17 @@ async def served(*arguments, store="memory", env=None):
         line = await process.line()
         found = LISTENS.fullmatch(line)
         assert found, (line, await process.ended())
-        yield Served(process, int(found[1]), found[2])
+        yield Served(process, int(found[1]), [await process.line(), await process.line()])
 
 
-async def test_line_shows_the_chosen_port_and_where_streams_are_stored(tmp_path):
-    async with served("--data", tmp_path / "d", store="files") as server:
-        assert server.kept == f"data in {tmp_path / 'd'}, durability disk"
+async def test_the_first_lines_show_the_page_and_where_streams_are_stored(tmp_path):
+    here = Path.cwd()
+    relative = os.path.relpath(tmp_path / "d", here)
+    async with served("--data", relative, store="files") as server:
+        assert server.shown == [
+            f"Page: {server.url}/ui/\n",
+            f"Data: {here / relative} (durability: disk)\n",
+        ]
         _, body = await server.get("/readyz")
         assert json.loads(body)["store"] == "files"
 
@@ -234,6 +239,14 @@ async def test_public_address_without_tokens_logs_a_warning(arguments, warned):
     assert ("ANYONE" in err) is warned
 
 
+async def test_behind_any_address_the_page_is_on_this_machine():
+    arguments = ["--port", "0", "--store", "memory", "--host", "0.0.0.0", "--tokens", "token-of-the-test"]
+    async with program("loom", "serve", *arguments) as process:
+        assert "http://0.0.0.0:" in await process.line()
+        assert re.fullmatch(r"Page: http://localhost:\d+/ui/\n", await process.line())
+        assert await process.line() == "Data: in memory; nothing is kept when the server stops\n"
+
+
 async def test_durability_os_logs_a_warning(tmp_path):
     async with served("--data", tmp_path, "--durability", "os", store="files") as server:
         assert "durability is os" in await server.process.log_line()
@@ -247,6 +260,7 @@ def test_log_on_a_terminal_is_for_people():
         terminal.expect_exact("The server stopped.")
         before = terminal.before
         terminal.expect(pexpect.EOF)
+    assert b"Page: " in before
     assert b"info" in before
     assert b"{" not in before
 
@@ -276,7 +290,7 @@ async def test_failed_store_ends_the_server_with_its_own_exit_code(monkeypatch):
 
     settings = Settings(port=0, store="memory:")
     running = asyncio.create_task(run_server(settings, lambda: settings, opener=open_memory))
-    found = LISTENS.fullmatch(await output.line)
+    found = LISTENS.match(await output.line)
     assert found
     wire = await Wire.open("127.0.0.1", int(found[1]))
     await wire.post("/stream/s")

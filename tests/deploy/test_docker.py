@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from tests.support.program import program, run
 from tests.support.server import Server
 
+from loom import __version__
 from loom.cli.exit_codes import USAGE
 from loom.config import Settings, variable
 
@@ -103,7 +104,7 @@ async def test_image_does_not_start_without_tokens_unless_that_is_said(instructi
     env["LOOM_HOST"] = "127.0.0.1"
     for more in ({"LOOM_INSECURE": "1"}, {"LOOM_TOKENS": "a-long-token-of-this-test"}):
         async with program("loom", "serve", "--port", "0", "--store", "memory", env=env | more) as server:
-            assert (await server.line()).startswith("Loom listens on http://")
+            assert (await server.line()).startswith(f"Loom {__version__} listens on http://")
 
 
 def test_container_is_limited_and_reached_from_this_machine_only():

@@ -16,7 +16,7 @@ from tests.support.program import program, run
 from loom.cli.exit_codes import OK, USAGE
 
 UPLOAD = ["-X", "POST", "-T", "-"]
-LISTENS = re.compile(r"Loom listens on (https://127\.0\.0\.1:(\d+)) ")
+LISTENS = re.compile(r"Loom \S+ listens on (https://127\.0\.0\.1:(\d+))\n")
 PARTIAL, CUT_BY_TLS = 18, 56
 """Exit codes of curl: the body is shorter than promised; the connection ended without a TLS close."""
 

@@ -70,7 +70,7 @@ class Server:
     async def _announced(self) -> str:
         assert self._process.stdout
         line = (await self._process.stdout.readline()).decode()
-        url = re.match(r"Loom listens on (http://\S+) ", line)
+        url = re.match(r"Loom \S+ listens on (http://\S+)\n", line)
         if url is None:
             raise AssertionError(f"The server said {line!r} when it should have started; its log says why.")
         return url[1]

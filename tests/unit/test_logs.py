@@ -68,6 +68,17 @@ def test_human_line_cannot_forge_lines_or_colours(configured):
     assert "\x1b" not in out.getvalue()
 
 
+def test_errors_are_coloured_on_a_terminal_only(configured):
+    for stream, colored in ((Terminal, True), (io.StringIO, False)):
+        out = configured(format="human", out=stream())
+        for status in (200, 404, 500):
+            structlog.get_logger("loom").info("request", path="/a", status=status)
+        plain, warned, failed = out.getvalue().splitlines()
+        for line, code, color in ((warned, 404, "\x1b[33m"), (failed, 500, "\x1b[31m")):
+            assert (f"{color}{code}" in line) is colored
+            assert color not in plain
+
+
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 def test_level_holds_for_our_lines_and_those_of_other_libraries(configured, level):
     out = configured(level=level)

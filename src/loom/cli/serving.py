@@ -19,7 +19,7 @@ from contextlib import suppress
 import structlog
 import uvloop
 
-from loom import logs
+from loom import __version__, logs
 from loom.access.auth import Auth
 from loom.access.keys import reload_auth
 from loom.assembly import Opener, assemble, open_store
@@ -31,7 +31,7 @@ from loom.http.middleware import tracing
 from loom.http.server import Server
 from loom.http.server.tls import Certificate
 from loom.store.base import Health
-from loom.wire.hosts import is_loopback
+from loom.wire.hosts import is_any, is_loopback
 
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -147,11 +147,14 @@ def _reload_certificate(certificate: Certificate) -> bool:
 
 def _announce(url: str, settings: Settings, health: Health) -> None:
     """Print where the server listens, for people and scripts, and warn of what may surprise."""
-    stored = f"in {health.store}"
+    page = url
+    if is_any(settings.host):
+        page = f"{url.partition(':')[0]}://localhost:{url.rpartition(':')[2]}"
+    stored = f"in {health.store}; nothing is kept when the server stops"
     if settings.directory:
-        stored = f"data in {settings.directory}, durability {health.durability}"
+        stored = f"{settings.directory.absolute()} (durability: {health.durability})"
     with suppress(OSError):
-        sys.stdout.write(f"Loom listens on {url} ({stored})\n")
+        sys.stdout.write(f"Loom {__version__} listens on {url}\nPage: {page}/ui/\nData: {stored}\n")
         sys.stdout.flush()
     systemd.notify("READY=1")
     if not settings.tokens and not is_loopback(settings.host):

@@ -1,4 +1,4 @@
-"""Host names and addresses that always mean the same machine."""
+"""Host names and addresses with a fixed meaning."""
 
 import ipaddress
 from functools import lru_cache
@@ -11,6 +11,11 @@ def is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")
+
+
+def is_any(name: str) -> bool:
+    """Return True if `name` stands for all addresses of this machine, to a program that listens."""
+    return name in ("0.0.0.0", "::")  # noqa: S104 - a comparison
 
 
 def is_address(name: str) -> bool:
