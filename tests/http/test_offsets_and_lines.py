@@ -64,6 +64,27 @@ async def test_every_read_reports_its_offset(loom: Loom):
         assert (await loom.get(target)).head["x-stream-offset"] == "0"
 
 
+LINES = [
+    ("1-1", b"one\n"),
+    ("2-3", b"two\nthree"),
+    ("1-9223372036854775807", DATA),
+    ("4-9", b""),
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), LINES)
+async def test_a_read_of_lines_sends_what_is_stored_of_them(loom: Loom, lines, expected):
+    await loom.stored("/stream/done", DATA)
+    await loom.live("/stream/live", DATA)
+    aborted = await loom.live("/stream/aborted", DATA, stream_resume_window="0")
+    await aborted.close()
+    await loom.until("aborted", State.ABORTED)
+    for id in ("done", "live", "aborted"):
+        reader = await loom.get(f"/stream/{id}?line={lines}")
+        assert (reader.head.status, reader.head["content-length"]) == (200, str(len(expected))), id
+        assert await reader.body() == expected
+
+
 @pytest.mark.parametrize("query", ["offset=14", "offset=9223372036854775807", "line=4", "line=99"])
 async def test_a_read_past_the_end_of_a_final_stream_is_empty(loom: Loom, query):
     await loom.stored("/stream/done", DATA)

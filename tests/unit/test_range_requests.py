@@ -196,6 +196,8 @@ def test_a_very_large_last_position_is_ordinary_for_a_stream_that_cannot_grow():
         ([("lines", "0")], LastLines(0)),
         ([("lines", str(MAX))], LastLines(MAX)),
         ([("line", "1")], FromLine(1)),
+        ([("line", "7-7")], FromLine(7, 7)),
+        ([("line", f"1-{MAX}")], FromLine(1, MAX)),
     ],
 )
 def test_a_query_selects_a_start(query, wish):
@@ -212,7 +214,18 @@ def test_text_that_is_not_a_number_is_refused_in_a_sentence(name, value):
         parse_start([(name, value)], no_time)
 
 
-@pytest.mark.parametrize(("name", "value"), [("line", "0"), ("line", "-1"), ("lines", "-1")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("line", "0"),
+        ("line", "-1"),
+        ("lines", "-1"),
+        ("line", "0-1"),
+        ("line", "3-2"),
+        ("line", "1-"),
+        ("lines", "1-2"),
+    ],
+)
 def test_lines_have_no_sign_and_no_line_is_zero(name, value):
     with pytest.raises(BadRequest):
         parse_start([(name, value)], no_time)

@@ -78,12 +78,16 @@ class LastLines:
 
 @dataclass(frozen=True, slots=True)
 class FromLine:
-    """All bytes from a line on; the first line is 1. A follower waits for a line that does not exist yet."""
+    """All bytes from a line on; the first line is 1. A follower waits for a line that does not exist yet.
+
+    With `last`, only lines up to that one, and of these only what is stored now.
+    """
 
     number: int
+    last: int | None = None
 
     def select(self, info: Info, tail: bool) -> Lookup:
-        return Lookup(self, stop_of(info, tail))
+        return Lookup(self, stop_of(info, tail and self.last is None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from loom.model import Info
 from loom.store.base import Content, Store
 from loom.store.places import MAX_LINE
 from loom.streams.lines import SCAN, Read, find_last_lines, find_line
-from loom.streams.ranges import LastLines, Lookup, Part, Since
+from loom.streams.ranges import MAX, LastLines, Lookup, Part, Since
 from loom.streams.reading import read_exactly
 
 NEAR = 256 << 10
@@ -39,9 +39,15 @@ class Finder:
             start = await self._last_lines(info, by.count)
         else:
             async with await self._store.open(info.key) as content:
-                start, skip = await self._line(
-                    info.key, info.size, by.number, lambda *span: self._read(content, *span)
-                )
+
+                async def line(number: int) -> tuple[int, int]:
+                    return await self._line(
+                        info.key, info.size, number, lambda *span: self._read(content, *span)
+                    )
+
+                start, skip = await line(by.number)
+                if by.last is not None and stop is not None:
+                    stop = min(stop, (await line(min(by.last + 1, MAX)))[0])
         # The index may know of bytes that arrived after `info` was read.
         return Part(start, None, skip) if stop is None else Part(min(start, stop), stop)
 

@@ -64,9 +64,12 @@ class SuffixRange:
 
 _RANGE = re.compile(rb"([0-9]{0,20})-([0-9]{0,20})")
 _STARTS = {
-    "offset": (re.compile("-?[0-9]{1,19}"), "a number of bytes, with a minus sign counted from the end"),
-    "lines": (re.compile("[0-9]{1,19}"), "a number of lines, counted from the end"),
-    "line": (re.compile("[0-9]{1,19}"), "the number of a line; 1 is the first"),
+    "offset": (re.compile("(-?[0-9]{1,19})"), "a number of bytes, with a minus sign counted from the end"),
+    "lines": (re.compile("([0-9]{1,19})"), "a number of lines, counted from the end"),
+    "line": (
+        re.compile("([0-9]{1,19})(?:-([0-9]{1,19}))?"),
+        "the number of a line, or two such as 7-9; 1 is the first",
+    ),
 }
 _SINCE = (
     "The query parameter since is a time such as 2026-01-31T12:00:00Z (encode a plus sign as %2B), "
@@ -114,12 +117,16 @@ def parse_start(query: Iterable[tuple[str, str]], time_of: Callable[[str], float
             raise BadRequest(_SINCE)
         return Since(when)
     pattern, meaning = _STARTS[name]
-    if not pattern.fullmatch(value) or abs(number := int(value)) > MAX or (name == "line" and not number):
+    found = pattern.fullmatch(value)
+    numbers = [] if found is None else [int(each) for each in found.groups() if each is not None]
+    wrong = not numbers or max(map(abs, numbers)) > MAX
+    if wrong or (name == "line" and not 0 < numbers[0] <= numbers[-1]):
         raise BadRequest(f"The query parameter {name} is {meaning}.")
+    if name == "line":
+        return FromLine(*numbers)
+    [number] = numbers
     if name == "lines":
         return LastLines(number)
-    if name == "line":
-        return FromLine(number)
     return LastBytes(-number) if value.startswith("-") else FromOffset(number)
 
 

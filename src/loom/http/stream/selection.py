@@ -36,7 +36,8 @@ class Selection:
 
     def promises_end(self, part: Part) -> bool:
         """Return True if the response promises the stream to its end, so that an aborted one must be cut."""
-        return self._tail and not isinstance(part, PartialContent)
+        bounded = isinstance(self._start, FromLine) and self._start.last is not None
+        return self._tail and not bounded and not isinstance(part, PartialContent)
 
     def choose(self, info: Info) -> Part | Lookup:
         """Choose the part to read.
