@@ -70,6 +70,18 @@ async def test_an_aborted_stream(start: Start, faults, scheme):
     assert await faults(page) == []
 
 
+async def test_the_share_dialog(start: Start, faults, scheme):
+    reader = await start(tokens="secret-token-of-the-test")
+    await reader.stored("build", b"done\n", Authorization="Bearer secret-token-of-the-test")
+    page = await reader.open("/ui/stream/build#token=secret-token-of-the-test&L1", color_scheme=scheme)
+    await expect(page.locator("#picked")).to_be_visible()
+    assert await faults(page) == []
+    await page.keyboard.press("s")
+    await page.get_by_role("button", name="Create link").click()
+    await expect(page.locator(".links li")).to_have_count(1)
+    assert await faults(page) == []
+
+
 async def test_a_stream_that_does_not_exist(reader: Reader, faults, scheme):
     page = await reader.open("/ui/stream/builds/7", color_scheme=scheme)
     await expect(page.locator("#absent pre")).to_be_visible()

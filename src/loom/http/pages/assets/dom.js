@@ -33,10 +33,22 @@ export async function copyText(text) {
   }
   const area = h("textarea", { class: "offscreen", "aria-hidden": "true" });
   area.value = text;
-  document.body.append(area);
+  // While a dialog is open, nothing outside it can be selected.
+  (document.querySelector("dialog[open]") ?? document.body).append(area);
   area.select();
   document.execCommand("copy");
   area.remove();
+}
+
+/** Shows a modal dialog; a click beside it closes it. */
+export function openDialog(title, properties, ...children) {
+  const heading = h("h2", { id: "dialog-title" }, title);
+  const dialog = h("dialog", { "aria-labelledby": "dialog-title", ...properties }, heading, ...children);
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
 }
 
 let announced;
@@ -47,7 +59,9 @@ export function announce(text, { quiet = false } = {}) {
   if (quiet) return;
   const toast = $("toast");
   setText(toast, text);
-  toast.hidden = false;
+  // Shown again, it is above a dialog that was opened meanwhile.
+  toast.hidePopover();
+  toast.showPopover();
   clearTimeout(announced);
-  announced = setTimeout(() => (toast.hidden = true), 3500);
+  announced = setTimeout(() => toast.hidePopover(), 3500);
 }

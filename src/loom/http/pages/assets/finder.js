@@ -1,12 +1,15 @@
 /**
- * The search bar: the pattern, n of N, next and previous. Owns the bar; Search does the searching.
+ * The search bar: the pattern, n of N, next and previous. Owns the bar, and the search in the page's address; Search does
+ * the searching.
  */
 
 import { $, announce, setText } from "./dom.js";
 import { bytes, count } from "./format.js";
+import { parseFragment } from "./fragment.js";
 import { Search, findIn, patternOf } from "./search.js";
 
 const SETTLE = 200; // milliseconds after the last key press
+const on = (id) => $(id).getAttribute("aria-pressed") === "true";
 
 export class Finder {
   search = null;
@@ -24,13 +27,23 @@ export class Finder {
     $("find").addEventListener("keydown", (event) => this.#key(event));
     for (const id of ["exact", "regex"]) {
       $(id).addEventListener("click", () => {
-        $(id).setAttribute("aria-pressed", String($(id).getAttribute("aria-pressed") !== "true"));
+        $(id).setAttribute("aria-pressed", String(!on(id)));
         this.begin();
       });
     }
     $("find-next").addEventListener("click", () => this.step(1));
     $("find-previous").addEventListener("click", () => this.step(-1));
     $("find-close").addEventListener("click", () => this.close());
+  }
+
+  /** Begins the search in the address, if it has one. Lines in the address stay where they are shown. */
+  fromAddress() {
+    const query = new URLSearchParams(location.search);
+    $("find").value = query.get("find") ?? "";
+    if (!$("find").value) return;
+    for (const id of ["exact", "regex"]) $(id).setAttribute("aria-pressed", String(query.has(id)));
+    $("finder").hidden = false;
+    this.begin({ jump: !parseFragment(location.hash).lines });
   }
 
   open() {
@@ -42,20 +55,21 @@ export class Finder {
   close() {
     $("finder").hidden = true;
     this.#end();
+    this.#keep("");
     this.redraw();
     $("log").focus();
   }
 
-  /** Starts a search for the pattern in the bar. */
-  begin() {
+  /** Starts a search for the pattern in the bar. With `jump`, the first match is shown. */
+  begin({ jump = true } = {}) {
     this.#end();
     const text = $("find").value;
+    this.#keep(text);
     if (text) {
       try {
-        const on = (id) => $(id).getAttribute("aria-pressed") === "true";
         const pattern = patternOf(text, { regex: on("regex"), exact: on("exact") });
         this.search = new Search(this.stream().path, pattern, () => this.#changed());
-        this.#jump = true;
+        this.#jump = jump;
         this.grow();
       } catch (error) {
         if (!(error instanceof SyntaxError)) throw error;
@@ -110,10 +124,20 @@ export class Finder {
 
   #source() {
     try {
-      return patternOf($("find").value, { regex: $("regex").getAttribute("aria-pressed") === "true" }).source;
+      return patternOf($("find").value, { regex: on("regex") }).source;
     } catch {
       return null;
     }
+  }
+
+  /** Puts the search into the address. */
+  #keep(text) {
+    const query = new URLSearchParams(location.search);
+    for (const name of ["find", "exact", "regex"]) query.delete(name);
+    if (text) query.set("find", text);
+    for (const id of ["exact", "regex"]) if (text && on(id)) query.set(id, "");
+    const search = String(query).replace(/=(?=&|$)/g, "");
+    history.replaceState(null, "", location.pathname + (search && `?${search}`) + location.hash);
   }
 
   #changed() {

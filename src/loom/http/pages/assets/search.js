@@ -13,7 +13,7 @@ const LONGEST = 4 << 20; // bytes of one line that are searched
 /** Returns the regular expression of a search. Throws SyntaxError. */
 export function patternOf(text, { regex = false, exact = false } = {}) {
   const source = regex ? text : text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(source, exact ? "gu" : "giu");
+  return new RegExp(source, exact ? "gmu" : "gimu");
 }
 
 /** Returns at most `most` matches in a line: `[{start, stop}]`. */

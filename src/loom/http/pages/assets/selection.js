@@ -12,6 +12,8 @@ import { adoptLink } from "./session.js";
 const MOST_COPIED = 16 << 20; // bytes
 
 export class Selection {
+  onpick = () => {}; // called with the lines
+
   /** `go(line)` shows a line, as soon as it exists. */
   constructor(path, source, output, go) {
     Object.assign(this, { path, source, output, go });
@@ -20,6 +22,7 @@ export class Selection {
       this.fromAddress();
     });
     $("layer").addEventListener("click", (event) => this.#click(event));
+    $("picked-clear").addEventListener("click", () => this.pick(null));
     $("copy").addEventListener("click", () => this.#copy().catch((error) => announce(error.message)));
   }
 
@@ -33,6 +36,7 @@ export class Selection {
     this.output.picked = lines;
     const fragment = formatLines(lines);
     if (location.hash !== fragment) history.replaceState(null, "", fragment || location.pathname + location.search);
+    this.onpick(lines);
     if (lines && go) this.go(lines[0]);
     this.output.view.update();
   }

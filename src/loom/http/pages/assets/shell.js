@@ -2,7 +2,7 @@
  * What both pages share: the colour theme, keys and their help. Knows nothing of streams.
  */
 
-import { $, announce, h } from "./dom.js";
+import { $, announce, h, openDialog } from "./dom.js";
 
 const KEY = "loom-theme";
 const THEMES = ["auto", "dark", "light"];
@@ -48,18 +48,6 @@ export function begin(keys) {
 function help(rows) {
   const line = ([names, meaning]) =>
     h("div", {}, h("dt", {}, ...names.split(" ").map((name) => h("kbd", {}, name))), h("dd", {}, meaning));
-  const dialog = h(
-    "dialog",
-    { class: "help", "aria-labelledby": "help-title", onclose: () => dialog.remove() },
-    h(
-      "form",
-      { method: "dialog" },
-      h("h2", { id: "help-title" }, "Keys"),
-      h("dl", {}, ...rows.map(line)),
-      h("button", { class: "primary" }, "Close"),
-    ),
-  );
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  document.body.append(dialog);
-  dialog.showModal();
+  const close = h("form", { method: "dialog" }, h("button", { class: "primary" }, "Close"));
+  openDialog("Keys", { class: "help" }, h("dl", {}, ...rows.map(line)), close);
 }

@@ -3,13 +3,13 @@
  */
 
 import { $, announce } from "./dom.js";
-import { save } from "./download.js";
 import { Follower } from "./follow.js";
 import { idOf, pathOf } from "./format.js";
 import { FINAL, Header } from "./header.js";
 import { Output } from "./output.js";
 import { Selection } from "./selection.js";
 import { adoptLink } from "./session.js";
+import { Share } from "./share.js";
 import { begin } from "./shell.js";
 import { Source } from "./source.js";
 
@@ -22,6 +22,7 @@ const header = new Header(id, source, known);
 const output = new Output(path, source, known);
 const { view, finder } = output;
 const selection = new Selection(path, source, output, go);
+const share = new Share(id, source, () => output.picked);
 const follower = new Follower(path, source, tell);
 let target = null; // the line to show as soon as it exists
 let placed = false; // whether the first line to show is known
@@ -42,6 +43,8 @@ begin([
   ["w", "wrap long lines", () => $("wrap").click()],
   ["r", "raw: show control characters", () => $("raw").click()],
   ["c", "copy the selected lines, or the visible ones", () => $("copy").click()],
+  ["y", "copy the link to this stream, or to the selected lines", () => share.copyLink()],
+  ["s", "share: read-only links, addresses", () => share.open()],
   ["Escape", "clear the selection", () => selection.pick(null)],
 ]);
 document.addEventListener("keydown", (event) => {
@@ -51,8 +54,10 @@ document.addEventListener("keydown", (event) => {
     finder.open();
   }
 });
-$("download").addEventListener("click", () => save(path, id, source.size).catch((error) => announce(error.message)));
+$("download").addEventListener("click", () => share.save());
+selection.onpick = (lines) => share.offer(lines);
 selection.fromAddress();
+finder.fromAddress();
 follower.start();
 
 /** Shows what the follower reports of the stream. */
