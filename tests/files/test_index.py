@@ -77,11 +77,11 @@ def test_a_start_drops_index_entries_of_missing_bytes(folder: Path):
     catalog.mend_index([(1, live)], 90.0)
     reader = CatalogReader(folder / "catalog.sqlite")
     assert reader.place(1, MAX_LINE) == LinePlace(2, 50)
-    assert reader.moments(1, 1000.0) == [Moment(20.0, 60)], "nothing is missing: it is left as it is"
+    assert reader.moments_around(1, 1000.0) == [Moment(20.0, 60)], "nothing is missing: it is left as it is"
     catalog.mend_index([(1, info(1, size=101, created=10.0))], 90.0)
-    assert reader.moments(1, 1000.0) == [Moment(20.0, 60, 70.0)]
+    assert reader.moments_around(1, 1000.0) == [Moment(20.0, 60, 70.0)]
     catalog.store([], [], 1, marks={1: [Moment(15.0, 99)]}, grains={1: 4.0})
-    assert reader.moments(1, 20.0) == [Moment(20.0, 60, 70.0)], "and never earlier than the one before"
+    assert reader.moments_around(1, 20.0) == [Moment(20.0, 60, 70.0)], "and never earlier than the one before"
     reader.close()
     catalog.close()
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.support.running import ONE_STORE, Loom
@@ -131,3 +132,32 @@ async def test_an_invalid_number_is_refused(loom: Loom, query):
 @ONE_STORE
 async def test_an_unknown_stream_has_no_index(loom: Loom):
     assert (await loom.get("/stream/a?index")).head.status == 404
+
+
+async def moments(loom: Loom, query: str = "moments") -> dict[str, Any]:
+    wire = await loom.get(f"/stream/a?{query}")
+    assert (wire.head.status, wire.head["content-type"]) == (200, "application/json")
+    assert wire.head["cache-control"].startswith("no-store")
+    return dict(json.loads(await wire.body()))
+
+
+async def test_moments_say_when_bytes_arrived(loom: Loom):
+    producer = await loom.live("/stream/a", DATA)
+    members = await moments(loom)
+    created = (await loom.service.info("a")).created
+    assert (members["state"], members["size"], members["final"]) == ("live", 13, False)
+    offset, time, grain = members["moments"][0]
+    assert (offset, grain) == (0, 1.0)
+    assert created <= time <= created + 60
+    await producer.chunk(b"")
+    assert await producer.body() == b""
+    for query in ("moments&offset=5", "moments&offset=1000", "moments="):
+        assert (await moments(loom, query))["moments"][-1] == members["moments"][-1]
+
+
+@ONE_STORE
+@pytest.mark.parametrize("query", ["offset=x", "offset=-1", "offset=1&offset=2"])
+async def test_moments_begin_at_an_offset(loom: Loom, query):
+    await loom.stored("/stream/a", DATA)
+    assert (await loom.get(f"/stream/a?moments&{query}")).head.status == 400
+    assert (await loom.get("/stream/b?moments")).head.status == 404

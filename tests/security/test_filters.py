@@ -82,6 +82,7 @@ CALLS = [
     ("GET", "/streams?meta.a=b", "find"),
     ("DELETE", "/streams?prefix=a&dry_run", "find"),
     ("GET", "/stream/a?index", "places"),
+    ("GET", "/stream/a?moments", "moments"),
     ("GET", "/stream/a?line=2", "place"),
     ("HEAD", "/stream/a?line=2", "place"),
 ]

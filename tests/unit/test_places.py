@@ -16,6 +16,7 @@ from loom.store.places import (
     Dates,
     LinePlace,
     Moment,
+    arrivals,
     offset_of,
     place_of,
     sample,
@@ -64,21 +65,21 @@ def test_the_search_for_a_line_begins_at_the_last_place_before_it(data):
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 9))), st.sampled_from([None, 4.0, 64.0]))
 def test_no_byte_that_arrived_since_a_time_is_left_out(growth, grain):
     """Few earlier bytes are included, however often moments are thinned."""
-    dates, moments, arrivals = Dates(0.0), [Moment(0.0, 0)], []
+    dates, moments, times = Dates(0.0), [Moment(0.0, 0)], []
     now, size = 0.0, 0
     for wait, grown in growth:
         now += wait
         if moment := dates.arrived(now, size):
             moments.append(moment)
-        arrivals += [now] * grown
+        times += [now] * grown
         size += grown
     coarse = thinned(thinned(moments, grain / 2), grain) if grain else moments
-    for when in [0.0, now, now + 5, *(time + delta for time in arrivals for delta in (-0.5, 0.0, 0.5))]:
-        exact = next((at for at, time in enumerate(arrivals) if time >= when), size)
+    for when in [0.0, now, now + 5, *(time + delta for time in times for delta in (-0.5, 0.0, 0.5))]:
+        exact = next((at for at, time in enumerate(times) if time >= when), size)
         offset = offset_of(coarse, when, size)
         assert offset <= exact
         early = when - 2 * (grain or GRAIN)
-        assert all(time > early for time in arrivals[offset:exact])
+        assert all(time > early for time in times[offset:exact])
 
 
 def test_moments_are_few():
@@ -93,12 +94,38 @@ def test_moments_are_few():
     assert offset_of(kept, 10_000.0, 3 * MOMENTS) in range(9_990, 10_001)
 
 
+def test_moments_are_few_even_if_producers_resume_every_hour():
+    seconds, kept = 1_000_000, [Moment(0.0, 0)]
+    for hour in range(0, seconds, 3600):
+        dates = Dates(0.0, resumed=True)
+        kept += [
+            moment
+            for second in range(hour, min(seconds, hour + 3600))
+            if (moment := dates.arrived(float(second), second))
+        ]
+    assert len(kept) < 6 * MOMENTS
+    served = arrivals(kept, 0.0)
+    assert MOMENTS / 4 <= len(served) <= MOMENTS
+    for second in range(0, seconds, 997):
+        moment = [each for each in served if each.offset <= second][-1]
+        assert moment.time <= second < moment.time + moment.grain
+
+
+def test_arrivals_are_in_order_and_begin_with_the_creation():
+    stored, recent = [Moment(9.0, 50), Moment(12.0, 70, 4.0)], [Moment(20.0, 90), Moment(9.0, 50)]
+    everything = [Moment(7.0, 0), *stored, recent[0]]
+    assert arrivals([*stored, *recent], 7.0) == everything
+    assert arrivals([*recent, *stored], 7.0, 50) == everything[1:]
+    assert arrivals(stored, 7.0, 49) == everything[:3]
+    assert arrivals([Moment(30.0, 0)], 7.0) == [Moment(30.0, 0)], "the first byte arrived later"
+
+
 def test_a_sample_is_spread_evenly_and_dated():
     places = [LinePlace(10 * n + 1, 100 * n, start=n % 7 != 3) for n in range(1, 1000)]
-    moments = [Moment(50.0 + n, 10_000 * n) for n in range(1, 10)]
+    moments = [Moment(7.0, 0), *(Moment(50.0 + n, 10_000 * n) for n in range(1, 10))]
 
     def taken(first: int, last: int, count: int) -> list[LinePlace]:
-        return sample(lambda line: place_of(places, line), moments, 7.0, (first, last), count)
+        return sample(lambda line: place_of(places, line), moments, (first, last), count)
 
     everything = taken(1, 10**9, 10_000)
     assert everything[0] == LinePlace(1, 0, time=7.0)

@@ -23,7 +23,7 @@ from typing import Protocol, Self
 
 from loom.errors import LoomError
 from loom.model import Change, Info, NewStream, Patch, Query, State
-from loom.store.places import LinePlace
+from loom.store.places import LinePlace, Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +263,13 @@ class Store(ABC):
 
         `lines` is the first and the last line; the last known start among them is included. The index may lag
         the bytes. Raises StreamNotFound.
+        """
+
+    @abstractmethod
+    async def moments(self, key: str, offset: int) -> list[Moment]:
+        """Return when the bytes from `offset` on arrived: moments in order, the first at or before `offset`.
+
+        There are at most places.MOMENTS. Raises StreamNotFound.
         """
 
     @abstractmethod

@@ -89,22 +89,37 @@ def offset_of(moments: Iterable[Moment], when: float, size: int) -> int:
 def sample(
     place: Callable[[int], LinePlace],
     moments: Sequence[Moment],
-    created: float,
     lines: tuple[int, int],
     count: int,
 ) -> list[LinePlace]:
-    """Return what Store.places does. `place` finds the last place before a line; `moments` are complete."""
+    """Return what Store.places does. `place` finds the last place before a line; `moments` are `arrivals`."""
     last = place(MAX_LINE)
     first, stop = lines[0], min(lines[1], last.line) + 1
     step = max(1, -(-(stop - first) // count))
     found = dict.fromkeys([*map(place, range(first, stop, step)), last])
-    # A byte arrived with the last moment at or before its offset.
     return [
-        replace(each, time=moments[at - 1].time if at else created)
+        replace(each, time=moments[_at(moments, each.offset)].time)
         for each in found
         if each.start and each.line <= lines[1]
-        for at in [bisect_right(moments, each.offset, key=lambda moment: moment.offset)]
     ]
+
+
+def arrivals(moments: Iterable[Moment], created: float, offset: int = 0) -> list[Moment]:
+    """Return what Store.moments does. `moments` are all of a stream, in any order, and some of them twice."""
+    known = {0: Moment(created, 0)}
+    known |= {each.offset: each for each in sorted(moments, key=lambda each: (each.offset, each.time))}
+    kept = list(known.values())
+    kept = kept[_at(kept, offset) :]
+    grain = GRAIN
+    while len(kept) > MOMENTS:
+        grain *= 2
+        kept = thinned(kept, grain)
+    return kept
+
+
+def _at(moments: Sequence[Moment], offset: int) -> int:
+    """Return the index of the moment at which a byte arrived: the last one at or before its offset."""
+    return bisect_right(moments, offset, key=lambda each: each.offset) - 1
 
 
 def thinned(moments: Sequence[Moment], grain: float) -> list[Moment]:
@@ -122,20 +137,25 @@ def thinned(moments: Sequence[Moment], grain: float) -> list[Moment]:
 class Dates:
     """Decides which moments of one stream to keep as its bytes arrive.
 
-    `since` is the creation of the stream, or None if its earlier moments are not loaded.
+    `resumed` says that the stream has bytes already, whose moments are not loaded. The grain then begins with
+    what the age of the stream needs, so that producers which resume for days add few moments too.
     """
 
-    __slots__ = ("_kept", "_until", "grain")
+    __slots__ = ("_created", "_kept", "_resumed", "_until", "grain")
 
-    def __init__(self, since: float | None) -> None:
+    def __init__(self, created: float, *, resumed: bool = False) -> None:
         self.grain = GRAIN
-        self._until = 0.0 if since is None else since + GRAIN
+        self._created = created
+        self._resumed = resumed
+        self._until = 0.0 if resumed else created + GRAIN
         self._kept = 0
 
     def arrived(self, now: float, offset: int) -> Moment | None:
         """Return the moment to keep for bytes at `offset`; None if the one before covers them."""
         if now < self._until:
             return None
+        while self._resumed and now - self._created > MOMENTS * self.grain:
+            self.grain *= 2
         self._until = now + self.grain
         self._kept += 1
         return Moment(now, offset, self.grain)

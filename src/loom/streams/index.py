@@ -1,10 +1,10 @@
-"""Read the sparse index of a stream: where lines begin, and how many there are."""
+"""Read the sparse index of a stream: where lines begin, how many there are, and when bytes arrived."""
 
 from dataclasses import dataclass
 
 from loom.model import Info
 from loom.store.base import Store
-from loom.store.places import MAX_LINE, ORIGIN, LinePlace
+from loom.store.places import MAX_LINE, ORIGIN, LinePlace, Moment
 from loom.streams.reading import read_exactly
 
 COUNTED = 1 << 20
@@ -19,6 +19,21 @@ class Index:
     places: list[LinePlace]
     lines: int
     indexed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """When bytes of a stream arrived, as of Store.moments."""
+
+    info: Info
+    moments: list[Moment]
+
+
+async def read_arrivals(store: Store, info: Info, offset: int) -> Arrivals:
+    """Return when the bytes from `offset` on arrived. Raises StreamNotFound, StoreStopped."""
+    # Moments after the size in `info` are of bytes that this answer does not know.
+    moments = await store.moments(info.key, offset)
+    return Arrivals(info, [each for each in moments if each.offset <= info.size])
 
 
 async def read_index(store: Store, info: Info, lines: tuple[int, int], count: int) -> Index:

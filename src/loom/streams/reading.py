@@ -34,6 +34,19 @@ class FileSlice:
 Piece = bytes | FileSlice
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The connections of this moment. `lagging` followers read from disk to catch up. `lag` is the number of
+    durable bytes that the slowest follower has not received yet, `held` the memory of all tails in bytes.
+    """
+
+    producers: int
+    followers: int
+    lagging: int
+    lag: int
+    held: int
+
+
 class Reading:
     """A reader of one part of a stream; an async context manager.
 

@@ -6,7 +6,6 @@ Knows the store and the hub by their contracts; nothing of HTTP, tokens or setti
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from dataclasses import replace as updated
 from typing import TypeVar
 
@@ -27,12 +26,12 @@ from loom.store import rules
 from loom.store.base import Health, Store, Usage, Writer
 from loom.streams.feed import Feed, Position
 from loom.streams.hub import Hub
-from loom.streams.index import Index, read_index
+from loom.streams.index import Arrivals, Index, read_arrivals, read_index
 from loom.streams.limits import NO_LIMITS, Limits, Room, Slots
 from loom.streams.listing import Listing
 from loom.streams.producer import Producer
 from loom.streams.ranges import WHOLE, Lookup, Part
-from loom.streams.reading import Reading
+from loom.streams.reading import Load, Reading
 from loom.streams.search import Finder
 
 Choose = Callable[[Info], Part | Lookup]
@@ -43,19 +42,6 @@ T = TypeVar("T")
 
 def _whole(info: Info) -> Part:
     return WHOLE.select(info, tail=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The connections of this moment. `lagging` followers read from disk to catch up. `lag` is the number of
-    durable bytes that the slowest follower has not received yet, `held` the memory of all tails in bytes.
-    """
-
-    producers: int
-    followers: int
-    lagging: int
-    lag: int
-    held: int
 
 
 class Service:
@@ -255,6 +241,11 @@ class Service:
         """
         self._check()
         return await self._with_current(id, lambda info: read_index(self._store, info, lines, count))
+
+    async def arrivals(self, id: str, offset: int) -> Arrivals:
+        """Return when the bytes of a stream from `offset` on arrived. Raises StreamNotFound, StoreStopped."""
+        self._check()
+        return await self._with_current(id, lambda info: read_arrivals(self._store, info, offset))
 
     async def delete(self, id: str, check: Callable[[Info], None] = lambda _: None) -> Info:
         """Delete the stream with this id, durably, and return it as it was.

@@ -1,10 +1,15 @@
-"""GET /stream/{id}?index: where lines begin, for a client that shows a part of a long stream. Owns its JSON.
+"""GET /stream/{id} with ?index or ?moments: where lines begin and when bytes arrived, for a client that shows
+a part of a long stream. Owns their JSON.
 
     {"key": ..., "state": ..., "size": 12345678, "final": false, "lines": 98765, "indexed": 12345678,
      "places": [[line, offset, time], ...]}
 
 Bytes [0, indexed) contain `lines` line ends. A place is the number of a line, the offset at which it begins,
 and about when that byte arrived, in seconds since the Unix epoch.
+
+    {"key": ..., "state": ..., "size": 12345678, "final": false, "moments": [[offset, time, grain], ...]}
+
+The bytes from the offset of a moment up to the next moment arrived in [time, time + grain).
 """
 
 import json
@@ -13,6 +18,7 @@ import re
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
 from loom.http.searches import Searches
+from loom.model import Info
 from loom.streams.ranges import MAX
 from loom.streams.service import Service
 
@@ -27,24 +33,29 @@ async def answer_index(exchange: Exchange, service: Service, searches: Searches,
     lines = _number(exchange, "from", 1), _number(exchange, "to", MAX)
     async with searches.turn(exchange):
         index = await service.index(id, lines, count)
-    info = index.info
-    members = {
-        "key": info.key,
-        "state": info.state,
-        "size": info.size,
-        "final": info.state.final,
-        "lines": index.lines,
-        "indexed": index.indexed,
-        "places": [[each.line, each.offset, each.time] for each in index.places],
-    }
+    places = [[each.line, each.offset, each.time] for each in index.places]
+    await _respond(exchange, index.info, lines=index.lines, indexed=index.indexed, places=places)
+
+
+async def answer_moments(exchange: Exchange, service: Service, searches: Searches, id: str) -> None:
+    """Answer `moments` with when the bytes from `offset` on arrived."""
+    offset = _number(exchange, "offset", 0, least=0)
+    async with searches.turn(exchange):
+        arrivals = await service.arrivals(id, offset)
+    moments = [[each.offset, each.time, each.grain] for each in arrivals.moments]
+    await _respond(exchange, arrivals.info, moments=moments)
+
+
+async def _respond(exchange: Exchange, info: Info, **members: object) -> None:
+    common = {"key": info.key, "state": info.state, "size": info.size, "final": info.state.final}
     exchange.record.state = info.state
-    await exchange.respond_json(json.dumps(members, separators=(",", ":")))
+    await exchange.respond_json(json.dumps({**common, **members}, separators=(",", ":")))
 
 
-def _number(exchange: Exchange, name: str, default: int) -> int:
+def _number(exchange: Exchange, name: str, default: int, *, least: int = 1) -> int:
     values = exchange.query_params.getlist(name)
     if values in ([], [""]):
         return default
-    if len(values) > 1 or not _NUMBER.fullmatch(values[0]) or not int(values[0]):
-        raise BadRequest(f"The query parameter {name} must be one number above 0.")
+    if len(values) > 1 or not _NUMBER.fullmatch(values[0]) or int(values[0]) < least:
+        raise BadRequest(f"The query parameter {name} must be one whole number, {least} or more.")
     return int(values[0])

@@ -12,7 +12,7 @@ from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE
 from loom.http.searches import Searches
 from loom.http.stream.conditions import NotModified
-from loom.http.stream.index import answer_index
+from loom.http.stream.index import answer_index, answer_moments
 from loom.http.stream.response_headers import upload_headers
 from loom.http.stream.selection import Selection
 from loom.http.stream.sse import StreamEvents, accepts_events
@@ -44,6 +44,8 @@ class Reads:
             await exchange.respond_json(encode_row(await self._service.info(id)))
         elif exchange.given("index"):
             await answer_index(exchange, self._service, self._searches, id)
+        elif exchange.given("moments"):
+            await answer_moments(exchange, self._service, self._searches, id)
         elif accepts_events(exchange.all(b"accept")):
             await self._events.read(exchange, id)
         else:

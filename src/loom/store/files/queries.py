@@ -12,7 +12,7 @@ from loom.model import Query, State
 from loom.store.files import index as sparse
 from loom.store.files import members
 from loom.store.files.schema import SELECT, Row, connect, info_of
-from loom.store.places import LinePlace, Mark, Moment, place_of, sample
+from loom.store.places import LinePlace, Mark, Moment, arrivals, place_of, sample
 
 PAGE = 500
 WINDOW = 20_000
@@ -75,20 +75,23 @@ class CatalogReader:
         return sparse.place_before(self._db, number, line)
 
     @readable()
-    def moments(self, number: int, when: float) -> list[Moment]:
+    def moments_around(self, number: int, when: float) -> list[Moment]:
         """Return the moments next to a time."""
         return sparse.moments_around(self._db, number, when)
+
+    @readable()
+    def moments(self, number: int, recent: Iterable[Mark], created: float, offset: int = 0) -> list[Moment]:
+        """Return the moments for Store.moments; `recent` are the marks that the index does not have yet."""
+        known = sparse.moments_of(self._db, number)
+        return arrivals([*known, *(each for each in recent if isinstance(each, Moment))], created, offset)
 
     @readable()
     def places(
         self, number: int, recent: Sequence[Mark], created: float, lines: tuple[int, int], count: int
     ) -> list[LinePlace]:
         """Return the places for Store.places; `recent` are the marks that the index does not have yet."""
-        moments = sparse.moments_of(self._db, number)
-        moments += [mark for mark in recent if isinstance(mark, Moment)]
-        return sample(
-            lambda line: nearest(self.place(number, line), recent, line), moments, created, lines, count
-        )
+        moments = self.moments(number, recent, created)
+        return sample(lambda line: nearest(self.place(number, line), recent, line), moments, lines, count)
 
     @readable()
     def expired(self, now: float, limit: int) -> list[Row]:

@@ -193,10 +193,19 @@ class FilesStore(Store):
             lambda reader: reader.places(number, recent, created, lines, count), self._index_readers
         )
 
+    async def moments(self, key: str, offset: int) -> list[Moment]:
+        stream = self._changes.stream(key)
+        recent = list(stream.marks)
+        self._table.release(stream)
+        number, created = stream.number, stream.info.created
+        return await self._lists.read(
+            lambda reader: reader.moments(number, recent, created, offset), self._index_readers
+        )
+
     async def offset_at(self, key: str, when: float) -> int:
         stream = self._changes.stream(key)
         size = stream.durable
-        moments = [Moment(stream.info.created, 0), *self._parts.reader.moments(stream.number, when)]
+        moments = [Moment(stream.info.created, 0), *self._parts.reader.moments_around(stream.number, when)]
         moments += [each for each in stream.marks if isinstance(each, Moment)]
         self._table.release(stream)
         return offset_of(moments, when, size)

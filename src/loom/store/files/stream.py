@@ -101,7 +101,7 @@ class Stream:
         # the marks that the catalog lacks.
         self.grows = not info.state.final
         self.count: Count | None = None if info.size else Count()
-        self.dates = Dates(None if info.size else info.created)
+        self.dates = Dates(info.created, resumed=info.size > 0)
         self.marks: list[Mark] = []
 
     @property

@@ -12,7 +12,7 @@ from loom.store.base import Content, Following, Health, Sink, Store, Subscriptio
 from loom.store.common import Member, targets
 from loom.store.memory.commit import Commits
 from loom.store.memory.stream import Follower, MemoryContent, MemoryWriter, Stream
-from loom.store.places import LinePlace, offset_of, place_of, sample
+from loom.store.places import LinePlace, Moment, arrivals, offset_of, place_of, sample
 
 TURN = 100
 """Streams whose metadata is parsed before other tasks have their turn."""
@@ -80,8 +80,11 @@ class MemoryStore(Store):
 
     async def places(self, key: str, lines: tuple[int, int], count: int) -> list[LinePlace]:
         stream = self._stream(key)
-        created = stream.info.created
-        return sample(lambda line: place_of(stream.places, line), stream.moments, created, lines, count)
+        return sample(lambda line: place_of(stream.places, line), stream.moments, lines, count)
+
+    async def moments(self, key: str, offset: int) -> list[Moment]:
+        stream = self._stream(key)
+        return arrivals(stream.moments, stream.info.created, offset)
 
     async def offset_at(self, key: str, when: float) -> int:
         stream = self._stream(key)

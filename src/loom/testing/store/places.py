@@ -2,14 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import pairwise
 
 import pytest
 
 from loom.errors import StreamNotFound
 from loom.model import NewStream
-from loom.store.base import Store
-from loom.store.places import GAP, MAX_LINE, ORIGIN, LinePlace
+from loom.store.base import Store, Writer
+from loom.store.places import GAP, GRAIN, MAX_LINE, ORIGIN, LinePlace, Moment
 from loom.testing.store.fixtures import Reopening
 from loom.testing.tools import COMPLETE, INTERRUPTED, ManualClock, stream
 
@@ -54,6 +55,27 @@ async def until(look: Callable[[], Awaitable[LinePlace]], reached: Callable[[Lin
         while not reached(place := await look()):  # noqa: ASYNC110  # no event reports the growth of the index
             await asyncio.sleep(0.01)
     return place
+
+
+async def send_slowly(writer: Writer, clock: ManualClock, pauses: Iterable[float]) -> list[tuple[int, float]]:
+    """Append a line after each pause, and return the offset and the time of each."""
+    sent = []
+    for pause in pauses:
+        clock.time += pause
+        sent.append((writer.accepted, clock.time))
+        writer.append(b"line\n")
+        await writer.wait_durable(writer.accepted)
+    return sent
+
+
+async def check_times(store: Store, key: str, sent: Iterable[tuple[int, float]]) -> None:
+    """Assert that the moments of a stream have the true times of these bytes, to a second."""
+    moments = await store.moments(key, 0)
+    assert all(one.offset < two.offset and one.time <= two.time for one, two in pairwise(moments))
+    for offset, time in sent:
+        moment = [each for each in moments if each.offset <= offset][-1]
+        assert moment.time <= time < moment.time + moment.grain
+        assert moment.grain == GRAIN
 
 
 class PlacesTests:
@@ -128,10 +150,30 @@ class PlacesTests:
         assert await store.offset_at(writer.key, 0.0) == 0
         assert await store.offset_at(writer.key, clock.time + 1) == 300
 
+    async def test_each_byte_has_its_time_of_arrival(self, store: Store, clock: ManualClock) -> None:
+        writer = await store.create(NewStream(id="a"))
+        arrivals = await send_slowly(writer, clock, [(0.3, 1.0, 7.0)[at % 3] for at in range(200)])
+        await check_times(store, writer.key, arrivals)
+        await writer.close(COMPLETE)
+        await check_times(store, writer.key, arrivals)
+        late = await store.moments(writer.key, 500)
+        assert late == [each for each in await store.moments(writer.key, 0) if each.offset >= late[0].offset]
+        assert late[0].offset <= 500 < late[1].offset
+
+    async def test_a_stream_without_bytes_begins_with_its_creation(self, store: Store) -> None:
+        writer = await stream(store, "a", b"", COMPLETE)
+        assert await store.moments(writer.key, 0) == [Moment(1_000.0, 0)]
+        assert await store.moments(writer.key, 10**9) == [Moment(1_000.0, 0)]
+
     async def test_the_index_is_deleted_with_its_stream(self, store: Store) -> None:
         key = await append(store, "a", cut(LINES, 100_000))
         await store.delete(key)
-        for asked in (store.place(key, 1), store.places(key, ALL, 10), store.offset_at(key, 0.0)):
+        for asked in (
+            store.place(key, 1),
+            store.places(key, ALL, 10),
+            store.moments(key, 0),
+            store.offset_at(key, 0.0),
+        ):
             with pytest.raises(StreamNotFound):
                 await asked
 
@@ -165,6 +207,17 @@ class DurablePlacesTests:
         await check(store, writer.key, LINES, 3 * GAP)
         store = await reopening.reopen()
         await check(store, writer.key, LINES, 3 * GAP)
+
+    async def test_times_of_arrival_survive_restarts(self, reopening: Reopening, clock: ManualClock) -> None:
+        writer = await stream(reopening.store, "a", b"", INTERRUPTED)
+        sent: list[tuple[int, float]] = []
+        for _ in range(3):
+            store = await reopening.reopen()
+            writer = await store.resume(writer.key, 5 * len(sent))
+            sent += await send_slowly(writer, clock, [3.0, 0.5, 0.4, 2.0] * 20)
+            await writer.close(INTERRUPTED)
+            await check_times(store, writer.key, sent)
+        await check_times(await reopening.reopen(), writer.key, sent)
 
     async def test_a_clock_that_was_set_back_leaves_times_in_order(
         self, reopening: Reopening, clock: ManualClock

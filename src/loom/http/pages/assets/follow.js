@@ -113,7 +113,7 @@ export class Follower {
         if (name === "end") return this.#end(members);
         if (name === "gone") return this.#gone(members.reason);
         if (this.state !== "live") this.tell({ state: (this.state = "live") });
-        source.feed(bytesOf(members), this.#heard);
+        source.feed(bytesOf(members));
       }
     }
     return false;

@@ -46,12 +46,19 @@ export function age(then, now) {
   return seconds < 1.5 ? "now" : `${span(seconds).split(" ")[0]} ago`;
 }
 
-/** Formats the time of day, with tenths of a second, in the browser's time zone. */
+const two = (part) => String(part).padStart(2, "0");
+
+/** Formats the time of day, in the browser's time zone: 09:05:59. */
 export function clock(milliseconds) {
   const time = new Date(milliseconds);
-  const two = (part) => String(part).padStart(2, "0");
-  const tenths = Math.floor(time.getMilliseconds() / 100);
-  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${tenths}`;
+  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
+}
+
+/** Formats a time since a start: 0:07, 12:34, 26:03:59. */
+export function elapsed(milliseconds) {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds % 60)}`;
 }
 
 /** Formats a member of metadata on one line. */

@@ -10,14 +10,14 @@ import { $ } from "./dom.js";
 import { Finder } from "./finder.js";
 import { FINAL } from "./header.js";
 import { rowOf } from "./row.js";
+import { Stamps } from "./stamps.js";
 import { View } from "./view.js";
 
 export class Output {
   picked = null; // the selected lines
-  #options = { times: false, raw: false };
+  #raw = false;
   #kind = ""; // text or binary
   #edition = 0; // rises when all rows must be created again
-  #asking = 0;
 
   constructor(path, source, known) {
     Object.assign(this, { path, source, known });
@@ -32,7 +32,8 @@ export class Output {
     });
     $("search").addEventListener("click", () => this.finder.open());
     $("follow").addEventListener("click", () => this.view.follow(true));
-    for (const name of ["times", "raw"]) toggle(name, (on) => ((this.#options[name] = on), this.#restyle()));
+    this.stamps = new Stamps(source, () => this.view.update());
+    toggle("raw", (on) => ((this.#raw = on), this.#restyle()));
     toggle("wrap", (on) => {
       this.view.wrap = on;
       $("log").classList.toggle("wraps", on);
@@ -72,13 +73,12 @@ export class Output {
   /** Returns a row of the view. */
   #row(number) {
     const { source, picked } = this;
-    const { times, raw } = this.#options;
     const line = source.line(number);
-    const time = times ? source.time(number) : undefined;
+    const time = this.stamps.of(number);
     const chosen = picked !== null && number >= picked[0] && number <= picked[1];
     const marks = this.finder.marks(number);
-    const key = `${this.#edition} ${line ? line.text.length + line.hidden : "-"} ${time} ${chosen} ${marks.current}`;
-    return { key, make: () => rowOf(number, line, { raw, time, picked: chosen, ...marks }) };
+    const key = `${this.#edition} ${line ? line.text.length + line.hidden : "-"} ${time?.text} ${chosen} ${marks.current}`;
+    return { key, make: () => rowOf(number, line, { raw: this.#raw, time, picked: chosen, ...marks }) };
   }
 
   #restyle() {
@@ -87,12 +87,9 @@ export class Output {
   }
 
   #moved(first, last) {
-    const { source, view } = this;
-    source.want(Math.max(1, first - 20), last + 20);
-    $("layer").style.setProperty("--digits", String(source.lines).length);
-    if (!this.#options.times || !last) return;
-    clearTimeout(this.#asking);
-    this.#asking = setTimeout(() => source.learnTimes(first, last + 1).then(() => view.update(), () => {}), 200);
+    this.source.want(Math.max(1, first - 20), last + 20);
+    $("layer").style.setProperty("--digits", String(this.source.lines).length);
+    this.stamps.learn();
   }
 }
 

@@ -1,12 +1,12 @@
 /**
- * Known starts of lines: a sparse, sorted map from lines to offsets and times. Pure.
+ * Known starts of lines: a sparse, sorted map from lines to offsets. Pure.
  */
 
 const MOST = 40_000; // places that are kept; above it every second one is dropped
 
-/** A place is `{line, offset, time}`: lines count from 1; `time` is in milliseconds since 1970, or null. */
+/** A place is `{line, offset}`: lines count from 1. */
 export class Places {
-  #all = [{ line: 1, offset: 0, time: null }];
+  #all = [{ line: 1, offset: 0 }];
 
   get last() {
     return this.#all.at(-1);
@@ -22,19 +22,14 @@ export class Places {
     return this.#all[this.#index(line, "line") + 1];
   }
 
-  /** Returns the last place at or before an offset. */
-  beforeOffset(offset) {
-    return this.#all[this.#index(offset, "offset")];
-  }
-
-  /** Adds places, sorted by line. A known place is kept, and gets its time if it had none. */
+  /** Adds places, sorted by line. */
   learn(places) {
     const [known, merged] = [this.#all, []];
     let [left, right] = [0, 0];
     while (left < known.length || right < places.length) {
       const [ours, theirs] = [known[left], places[right]];
       if (ours && theirs && ours.line === theirs.line) {
-        merged.push(ours.time === null ? { ...ours, time: theirs.time } : ours);
+        merged.push(ours);
         left += 1;
         right += 1;
       } else if (!theirs || (ours && ours.line < theirs.line)) {
@@ -50,9 +45,9 @@ export class Places {
   }
 
   /** Adds a place after all known ones. */
-  append(line, offset, time = null) {
+  append(line, offset) {
     if (line <= this.last.line) return;
-    this.#all.push({ line, offset, time });
+    this.#all.push({ line, offset });
     this.#thin();
   }
 

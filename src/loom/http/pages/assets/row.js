@@ -5,7 +5,7 @@
 
 import { asSent, render } from "./ansi.js";
 import { h } from "./dom.js";
-import { bytes, clock } from "./format.js";
+import { bytes } from "./format.js";
 
 const LINK = /\bhttps?:\/\/[^\s<>"'`^\u0000-\u001f]+/g;
 const TRAILING = /[.,;:!?)\]}>]+$/;
@@ -19,13 +19,13 @@ export function runsOf({ text, style }, raw) {
   return { runs, text: runs.map((run) => run.text).join("") };
 }
 
-/** Creates the element of a line. `line` is that of Source.line, null while it is being fetched. */
+/** Creates the element of a line. `line` is that of Source.line, null while it is being fetched; `time` that of Stamps. */
 export function rowOf(number, line, { raw, time, find, current, picked }) {
   const row = h(
     "div",
     { class: picked ? "row picked" : "row", "data-line": number },
     h("a", { class: "n", href: `#L${number}`, tabindex: -1, "aria-label": `Line ${number}` }, String(number)),
-    time === undefined ? null : h("span", { class: "t", title: time === null ? "" : new Date(time).toLocaleString() }, time === null ? "" : clock(time)),
+    time === undefined ? null : h("span", { class: "t", title: time?.title }, time?.text ?? ""),
   );
   const content = h("span", { class: "x" });
   if (line) fill(content, line, { raw, find, current });

@@ -1,15 +1,16 @@
 /**
  * The lines of one stream, fetched by range when they are needed. Owns what is kept in memory: a bounded number of
- * blocks, the places of lines, and the growing end.
+ * blocks, the places of lines, the times of arrival, and the growing end.
  */
 
-import { getBytes, getJson } from "./api.js";
+import { getBytes, getJson, pause } from "./api.js";
 import { Block, SHOWN, SIZE, Tail } from "./blocks.js";
 import { Places } from "./places.js";
+import { Times } from "./times.js";
 
 const KEPT = 48; // blocks
 const SPARSE = 2 * SIZE; // bytes between two places above which the index is requested
-const EVERY = 500; // the least time between two places of a live stream, in milliseconds
+const EVERY = 1000; // the least time between two requests for times, in milliseconds
 
 export class Source {
   key = "";
@@ -20,7 +21,9 @@ export class Source {
   #blocks = new Map(); // by first line, least recently used first
   #loading = new Map(); // by place
   #asked = new Set(); // places after which the index has no closer ones
-  #noted = 0;
+  #times = new Times();
+  #dated = 0; // the bytes whose times are known
+  #asking = 0; // when times were last requested
 
   constructor(path) {
     this.path = path;
@@ -45,13 +48,8 @@ export class Source {
     }
   }
 
-  /** Appends bytes, which arrived at `time` if that is known. */
-  feed(bytes, time = null) {
-    const { offset, line } = this.tail.open;
-    if (time !== null && offset === this.tail.stop && time - this.#noted > EVERY) {
-      this.places.append(line, offset, time);
-      this.#noted = time;
-    }
+  /** Appends bytes. */
+  feed(bytes) {
     for (const block of this.tail.feed(bytes)) {
       this.#keep(block);
       this.places.append(block.first + block.ends.length, block.stop);
@@ -82,15 +80,22 @@ export class Source {
     return [from, to];
   }
 
-  /** Returns about when a line arrived, in milliseconds since 1970, null if that is unknown. */
-  time(line) {
-    const place = this.places.before(line);
-    return place.line === 1 && place.time === null ? this.created : place.time;
+  /** Returns when a line in memory began to arrive, as Times.at; null if that is unknown. */
+  arrival(line) {
+    const offset = this.#at(line)?.span(line)[0] ?? Infinity;
+    return offset < this.#dated ? this.#times.at(offset) : null;
   }
 
-  /** Gets from the index when lines [first, last] arrived. */
-  async learnTimes(first, last, signal) {
-    await this.#learn(`index=1000&from=${first}&to=${last}`, signal);
+  /** Gets from the server when bytes arrived; returns true if there is news. */
+  async learnTimes() {
+    if (this.#dated >= this.size) return false;
+    await pause(this.#asking + EVERY - Date.now());
+    this.#asking = Date.now();
+    const { key, size, moments } = await getJson(`${this.path}?moments&offset=${this.#times.until}`);
+    if (this.key && key !== this.key) return false; // of the stream that replaced this one
+    this.#times.learn(moments);
+    this.#dated = size;
+    return true;
   }
 
   async #skipAhead(signal) {
@@ -108,9 +113,7 @@ export class Source {
   async #learn(query, signal) {
     const index = await getJson(`${this.path}?${query}`, { signal });
     this.key ||= index.key;
-    const places = index.places.map(([line, offset, time]) => ({ line, offset, time: milliseconds(time) }));
-    if (places[0]?.line === 1) this.created ??= places[0].time;
-    this.places.learn(places);
+    this.places.learn(index.places.map(([line, offset]) => ({ line, offset })));
     return index;
   }
 
@@ -183,7 +186,7 @@ export class Source {
       offset += whole || bytes.length;
       if (whole) {
         this.#ended(at - block.ends.length, start + block.ends[0]);
-        this.places.learn([{ line: at, offset, time: null }]);
+        this.places.learn([{ line: at, offset }]);
         if (at > line) return;
       }
       fresh = Boolean(whole);
@@ -194,7 +197,7 @@ export class Source {
   #ended(line, stop) {
     const block = this.#blocks.get(line);
     if (block?.cut) block.stop = stop;
-    this.places.learn([{ line: line + 1, offset: stop, time: null }]);
+    this.places.learn([{ line: line + 1, offset: stop }]);
   }
 
   #next(line) {
@@ -208,9 +211,4 @@ export class Source {
     this.#blocks.set(block.first, block);
     if (this.#blocks.size > KEPT) this.#blocks.delete(this.#blocks.keys().next().value);
   }
-}
-
-function milliseconds(time) {
-  if (time === null) return null;
-  return typeof time === "number" ? time * 1000 : Date.parse(time);
 }

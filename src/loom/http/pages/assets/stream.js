@@ -39,7 +39,7 @@ begin([
   ["n", "next match", () => finder.step(1)],
   ["N", "previous match", () => finder.step(-1)],
   [":", "go to a line", () => selection.ask()],
-  ["t", "arrival times", () => $("times").click()],
+  ["t", "times: of arrival, since the start, none", () => $("times").click()],
   ["w", "wrap long lines", () => $("wrap").click()],
   ["r", "raw: show control characters", () => $("raw").click()],
   ["c", "copy the selected lines, or the visible ones", () => $("copy").click()],
