@@ -226,13 +226,25 @@ async def test_binary_is_refused_on_a_terminal(loom: Loom, terminal):
         b"--force.\r\n"
     )
     assert await shown(terminal("cat", "--force", "a")) == (b"\x7fELF\0\x1b]0;x\x07", 0)
+    for more in ([], ["a", "--grep", "x"]):
+        text, code = await shown(terminal("tail", "a", *more))
+        assert (code, b"is binary, and this is a terminal" in text) == (exit_codes.USAGE, True)
+    assert await shown(terminal("tail", "--raw", "a")) == (b"\x7fELF\0\x1b]0;x\x07", 0)
 
 
 @pytest.mark.parametrize("command", [["cat"], ["tail"], ["tail", "--grep", "."]])
-async def test_control_sequences_are_shown_and_colours_pass(loom: Loom, terminal, command):
-    await loom.stored("/stream/a", b"\x1b[31mred\x1b[0m\x1b]52;c;aGk=\x07\n")
+async def test_on_a_terminal_colours_pass_and_titles_do_not(loom: Loom, terminal, command):
+    await loom.stored("/stream/a", b"\x1b[31mred\x1b[0m\x1b]0;title\x07\n")
     text, code = await shown(terminal(*command, "a", NO_COLOR="1"))
-    assert (text, code) == (b"\x1b[31mred\x1b[0m^[]52;c;aGk=^G\r\n", 0)
+    assert (text, code) == (b"\x1b[31mred\x1b[0m\r\n", 0)
+
+
+async def test_progress_bars_overwrite_neither_names_nor_the_lines_before(loom: Loom, terminal):
+    await loom.stored("/stream/a", b"1%\r\x1b[K99%\r\x1b[1Adone\n")
+    assert await shown(terminal("tail", "a", NO_COLOR="1")) == (b"1%\r\x1b[K99%\rdone\r\n", 0)
+    await loom.stored("/stream/longer", b"text\n")
+    text, _ = await shown(terminal("tail", "a", "longer", NO_COLOR="1"))
+    assert sorted(text.splitlines()) == [b"a      | done", b"longer | text"]
 
 
 async def test_tail_starts_at_the_last_lines_and_ends_with_the_stream(loom: Loom, env):
@@ -274,7 +286,8 @@ async def test_tail_of_several_streams_shows_their_names(loom: Loom, env, termin
     await loom.stored("/stream/a", b"one\nerror\n")
     await loom.stored("/stream/b", b"two\nerror\nend")
     code, out, err = await run("loom", "tail", "a", "b", "none", env=env)
-    assert sorted(out.splitlines()) == ["a | error", "a | one", "b | end", "b | error", "b | two"]
+    both = ["a    | error", "a    | one", "b    | end", "b    | error", "b    | two"]  # as wide as "none"
+    assert sorted(out.splitlines()) == both
     assert (code, err) == (exit_codes.NOT_FOUND, "loom tail: none: The stream with ID none does not exist\n")
     # The worst of all, not that of the last one.
     code, _, _ = await run("loom", "tail", "a", "none", "b", env=env)

@@ -12,8 +12,8 @@ import click
 
 from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop, declare
-from loom.cli.running import STDOUT, is_terminal, output_errors, progress_bar, with_client, write
-from loom.cli.terminal import Shown, is_binary, printable
+from loom.cli.running import STDOUT, Output, is_terminal, output_errors, progress_bar, with_client, write
+from loom.cli.terminal import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -68,7 +68,7 @@ async def command(
 
     After a disconnect the download resumes at the exact byte of the same stream. A complete stream that was
     read from its start is compared with its digest. On a terminal, binary is refused, and control sequences
-    other than colours are shown, not obeyed.
+    other than colours and the movements of progress bars are left out.
     """
     if range is not None and offset is not None:
         raise click.UsageError("Give --range or --offset, not both.")
@@ -77,7 +77,8 @@ async def command(
     if resume and file is None:
         raise click.UsageError("--continue needs --output FILE.")
 
-    output = _Output(id, terminal=is_terminal(STDOUT) and not force) if file is None else _File(file)
+    guarded = is_terminal(STDOUT) and not force
+    output = Output(id, guarded=guarded, option="--force") if file is None else _File(file)
     total: Total | None = None
     if range is not None:
         pieces = client.download(id, *_range(range))
@@ -90,11 +91,12 @@ async def command(
             reading = client.follow(id, offset=offset, verify=not offset, wait=wait)
         pieces, total = aiter(reading), lambda: reading.size
     bar = progress and is_terminal(STDERR) and not (file is None and is_terminal(STDOUT))
-    with _Bar(id, total, begun=output.begun) if bar else nullcontext() as shown:
+    begun = output.begun if isinstance(output, _File) else 0
+    with _Bar(id, total, begun=begun) if bar else nullcontext() as shown:
         await _copy(pieces, output, shown)
 
 
-async def _copy(pieces: AsyncGenerator[bytes, None], output: "_File | _Output", bar: "_Bar | None") -> None:
+async def _copy(pieces: AsyncGenerator[bytes, None], output: "_File | Output", bar: "_Bar | None") -> None:
     async with aclosing(pieces):
         async for piece in pieces:
             output.write(piece)
@@ -152,34 +154,6 @@ class _File:
         self.write(b"")
         assert self._fd is not None
         os.close(self._fd)
-
-
-class _Output:
-    """Standard output. A terminal gets no binary, and only harmless control sequences."""
-
-    begun = 0
-
-    def __init__(self, id: str, *, terminal: bool) -> None:
-        self._id = id
-        self._shown = Shown() if terminal else None
-        self._known = False
-
-    def write(self, data: bytes) -> None:
-        if self._shown is None:
-            write(data)
-            return
-        if not self._known and is_binary(data):
-            raise Stop(
-                exit_codes.USAGE,
-                f"The stream {self._id} is binary, and this is a terminal: send it to a file or a program, "
-                "or use --force.",
-            )
-        self._known = True
-        write(self._shown.feed(data))
-
-    def end(self) -> None:
-        if self._shown is not None:
-            write(self._shown.rest())
 
 
 class _Bar:

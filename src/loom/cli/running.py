@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop
 from loom.cli.target import Target, resolve
+from loom.cli.terminal import RESET, Screen, is_binary
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -53,6 +54,39 @@ def write(data: bytes, fd: int = STDOUT) -> None:
             except BlockingIOError:
                 # Another process that shares the terminal may have made it non-blocking.
                 select.select([], [fd], [])
+
+
+class Output:
+    """Standard output for the bytes of one stream. If `guarded`, it is a terminal that gets no binary.
+
+    `option` turns the guard off.
+    """
+
+    def __init__(self, id: str, *, guarded: bool, option: str) -> None:
+        self._id = id
+        self._screen = Screen() if guarded else None
+        self._option = option
+        self._checked = False
+
+    def write(self, data: bytes) -> None:
+        """Write bytes. Raise Stop if the stream is binary."""
+        self.check(data)
+        write(data if self._screen is None else self._screen.feed(data))
+
+    def check(self, data: bytes) -> None:
+        """Raise Stop if these first bytes of the stream are binary, and a terminal would get them."""
+        if self._screen is not None and not self._checked and is_binary(data):
+            raise Stop(
+                exit_codes.USAGE,
+                f"The stream {self._id} is binary, and this is a terminal: send it to a file or a program, "
+                f"or use {self._option}.",
+            )
+        self._checked = True
+
+    def end(self) -> None:
+        """Write what is held, at the end of the stream."""
+        if self._screen is not None:
+            write(self._screen.rest())
 
 
 @contextmanager
@@ -107,7 +141,8 @@ def _watch_output() -> None:
 
 def _interrupted(*_: object) -> None:
     # A write that waits for a pager must not delay the exit, and there is nothing to clean up.
-    if is_terminal(STDERR):
-        with suppress(OSError):
-            os.write(STDERR, b"\x1b[?25h")  # a progress bar hides the cursor
+    for fd, left in ((STDOUT, RESET), (STDERR, "\x1b[?25h")):  # colours, and a cursor hidden by a bar
+        if is_terminal(fd):
+            with suppress(OSError):
+                os.write(fd, left.encode())
     os._exit(exit_codes.INTERRUPTED)

@@ -4,9 +4,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from loom.cli import options
-from loom.cli.command import declare, tell
+from loom.cli.command import declare, tell, worded
 from loom.cli.running import STDOUT, colored, is_terminal, with_client, write
-from loom.cli.terminal import Shown
+from loom.cli.terminal import Screen
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
@@ -25,7 +25,7 @@ async def command(client: "AsyncClient", color: str) -> None:
     from loom.client.session import Backoff
 
     backoff = Backoff(client.session.timeouts.patience)
-    guard = Shown() if is_terminal(STDOUT) else None
+    guard = Screen(shared=True) if is_terminal(STDOUT) else None
     joined = False
     while True:
         try:
@@ -37,5 +37,5 @@ async def command(client: "AsyncClient", color: str) -> None:
         except ClientError as error:
             if not joined:
                 raise
-            tell("loom spy", f"{error} Reconnecting.")
+            tell("loom spy", f"{worded(error)} Reconnecting.")
             await backoff.wait(error)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from loom.cli import exit_codes, options
-from loom.cli.command import declare, tell, worded
-from loom.cli.running import STDOUT, colored, is_terminal, with_client, write
-from loom.cli.terminal import Shown, printable
+from loom.cli.command import Stop, declare, tell, worded
+from loom.cli.running import STDOUT, Output, colored, is_terminal, with_client, write
+from loom.cli.terminal import one_line, printable
 from loom.errors import LoomError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class _Start(TypedDict, total=False):
 @click.option("--grep", metavar="RE", help="Show only lines that match this regular expression.")
 @options.wait
 @options.color
-@click.option("--raw", is_flag=True, help="Obey control sequences on a terminal instead of showing them.")
+@click.option("--raw", is_flag=True, help="Write binary and control sequences to a terminal unchanged.")
 @with_client
 async def command(
     client: "AsyncClient",
@@ -135,34 +135,40 @@ class _Weave:
         self._color = color
         self._guarded = is_terminal(STDOUT) and not raw
         self._colors = cycle(COLORS)
+        self._width = 0
 
     async def show(self, id: str, reading: "Reading") -> int:
         """Show a stream to its end. Return the exit code that reports the end."""
-        name = self._name(id) if self._names else b""
-        shown = Shown()
+        name, color = printable(id), next(self._colors)
+        self._width = max(self._width, len(name))
+        output = Output(id, guarded=self._guarded, option="--raw")
         try:
             async with reading:
                 if self._names or self._pattern is not None:
                     async for line in reading.lines():
+                        output.check(line)
                         if self._pattern is None or self._pattern.search(line.removesuffix(b"\n")):
-                            write(name + self._line(line))
+                            write(self._label(name, color) + self._line(line))
                 else:
                     async for piece in reading:
-                        write(shown.feed(piece) if self._guarded else piece)
-                    write(shown.rest())
-        except LoomError as error:
-            tell(PROG, f"{id}: {worded(error)}" if self._names else worded(error))
-            return exit_codes.of(error)
+                        output.write(piece)
+                    output.end()
+        except (LoomError, Stop) as error:
+            if str(error):
+                tell(PROG, f"{id}: {worded(error)}" if self._names else worded(error))
+            return error.code if isinstance(error, Stop) else exit_codes.of(error)
         return exit_codes.OK
 
     def _line(self, line: bytes) -> bytes:
         """Return `line` with a line end, and with its colours reset."""
         if self._guarded:
-            shown = Shown()
-            line = shown.feed(line) + shown.rest()
+            return one_line(line.decode(errors="replace")).encode() + b"\n"
         line = line.removesuffix(b"\n")
         return line + (b"\x1b[0m\n" if self._color and b"\x1b" in line else b"\n")
 
-    def _name(self, id: str) -> bytes:
-        name = printable(id)
-        return (f"\x1b[{next(self._colors)}m{name}\x1b[0m | " if self._color else f"{name} | ").encode()
+    def _label(self, name: str, color: int) -> bytes:
+        """Return what precedes a line: the name of its stream, as wide as the widest one so far."""
+        if not self._names:
+            return b""
+        padded = f"{name:<{self._width}}"
+        return (f"\x1b[{color}m{padded}\x1b[0m | " if self._color else f"{padded} | ").encode()
