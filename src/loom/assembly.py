@@ -155,6 +155,7 @@ def _service(
         limits=Limits(
             stream_bytes=settings.max_stream_bytes,
             store_bytes=settings.max_store_bytes,
+            streams=settings.max_streams,
             streams_live=settings.max_streams_live,
             followers=settings.max_followers,
         ),

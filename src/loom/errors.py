@@ -287,7 +287,7 @@ class QuotaExceeded(LoomError):
 
     code = "quota_exceeded"
 
-    def __init__(self, detail: str, retry_after: float) -> None:
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
 

@@ -19,7 +19,8 @@ COMMIT_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125
 class Snapshot:
     """The values at one moment. `received` and `sent` count all bytes so far, `streams` counts by state.
 
-    `stored` is None if the store has failed, `free` if it has no disk.
+    `stored` is None if the store has failed, `free` if it has no disk. `charged` is what counts against the
+    limit on stored bytes.
     """
 
     producers: int
@@ -30,6 +31,7 @@ class Snapshot:
     received: int
     sent: int
     ready: bool
+    charged: int = 0
     stored: int | None = None
     free: int | None = None
     streams: Mapping[str, int] = field(default_factory=dict)
@@ -64,6 +66,9 @@ class Metrics:
         self._sent = counter("loom_sent_bytes", "Bytes of responses written to sockets.")
         self._streams = gauge("loom_streams", "Stored streams, by state.", "state")
         self._stored = gauge("loom_stored_bytes", "Bytes of all stored streams.")
+        self._charged = gauge(
+            "loom_charged_bytes", "Bytes that count against max_store_bytes, metadata and rows included."
+        )
         self._free = gauge("loom_disk_free_bytes", "Free space on the disk of the data directory.")
         self._requests = counter(
             "loom_requests", "Requests that have ended, by method and status.", "method", "status"
@@ -109,6 +114,7 @@ class Metrics:
         self._lagging.set(now.lagging)
         self._lag.set(now.lag)
         self._held.set(now.held)
+        self._charged.set(now.charged)
         for state, count in now.streams.items():
             self._streams.labels(state).set(count)
         for gauge, value in ((self._stored, now.stored), (self._free, now.free)):

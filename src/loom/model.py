@@ -63,9 +63,10 @@ class Outcome(StrEnum):
 class NewStream:
     """The parameters of a creation. `metadata` is JSON text in ASCII; `resume_window` is in seconds.
 
-    `idempotency_key` names the creating request: a request with the same key means the same stream. `length`
-    is the announced total number of bytes. `ttl` is in seconds from the stream's end, 0 to keep the stream;
-    `expires` is a time. Without both the service decides how long the stream is kept.
+    `owner` is who creates it, for quotas. `idempotency_key` names the creating request: a request with the
+    same key means the same stream. `length` is the announced total number of bytes. `ttl` is in seconds from
+    the stream's end, 0 to keep the stream; `expires` is a time. Without both the service decides how long the
+    stream is kept.
     """
 
     id: str
@@ -76,6 +77,7 @@ class NewStream:
     length: int | None = None
     ttl: float | None = None
     expires: float | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ class Info:
     producer. `deadline` is when the sweeper acts on a stream without a producer. `amended` means that the
     metadata was changed after the end. `expires` is when the sweeper deletes the stream, if it is final by
     then; a `ttl` sets it at the end. `digest` is the SHA-256 of all bytes of a complete stream in base64,
-    None until it is computed.
+    None until it is computed. `owner` is the one who created the stream, empty if unknown.
     """
 
     key: str
@@ -107,6 +109,7 @@ class Info:
     ttl: float | None = None
     expires: float | None = None
     digest: str | None = None
+    owner: str = ""
     version: int = 1
 
     @property

@@ -258,12 +258,20 @@ def test_streams_with_many_members_are_found_by_each(catalog, monkeypatch):
     reader.close()
 
 
+WITHOUT_OWNERS = (
+    *(f"DROP TRIGGER {name}" for name in ("described", "amended", "disowned")),
+    "DROP TABLE owners",
+    "ALTER TABLE streams DROP COLUMN owner",
+    "DELETE FROM facts WHERE name = 'metadata'",
+)
 WITHOUT_MEMBERS = (
+    *WITHOUT_OWNERS,
     "DROP TABLE members",
     "DELETE FROM facts WHERE name = 'unindexed'",
     "PRAGMA user_version = 5",
 )
 WITHOUT_OUTCOMES = (
+    *WITHOUT_OWNERS,
     f"DELETE FROM members WHERE code IN ({', '.join(str(code_of_outcome(each)) for each in Outcome)})",
     "PRAGMA user_version = 6",
 )
@@ -321,6 +329,8 @@ def test_the_least_text_after_all_with_a_prefix(prefix, end):
 def test_a_catalog_without_the_newest_columns_and_indexes_gets_them(catalog, direct):
     for what in [f"INDEX {name}" for name in ("created", "expiring")]:
         direct.execute(f"DROP {what}")
+    for statement in WITHOUT_OWNERS:
+        direct.execute(statement)
     for column in ("ttl", "expires", "digest"):
         direct.execute(f"ALTER TABLE streams DROP COLUMN {column}")
     direct.execute("PRAGMA user_version = 1")
@@ -390,6 +400,7 @@ def test_each_schema_is_migrated_to_the_newest_with_its_rows(folder, direct, num
         catalog = Catalog(folder / "old.sqlite")
         assert [catalog.fact(name) for name in ("seed", "checkpoint", "size")] == [5, 7, 1000]
         assert catalog.rows([1]) == {1: replace(info(1), size=1000)}
+        assert (catalog.fact("metadata"), catalog.owners()) == (len("{}"), {"": 1})
         catalog.close()
     with contextlib.closing(sqlite3.connect(folder / "old.sqlite")) as migrated:
         assert schema(migrated) == schema(direct)

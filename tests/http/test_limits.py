@@ -10,9 +10,12 @@ from tests.support.running import ONE_STORE, Loom, Serve
 from tests.support.wire import Cut, Wire
 
 from loom.model import Query, State
+from loom.store.holdings import cost
 
 PATCH: dict[str, Any] = {"content_type": "application/partial-upload", "upload_complete": "?1"}
 OPEN: dict[str, Any] = {"upload_complete": "?0"}
+ROW = cost("{}")
+"""What a stream without metadata counts for besides its bytes."""
 
 
 async def refused(wire: Wire, status: int, code: str) -> Wire:
@@ -91,7 +94,7 @@ async def test_a_length_beyond_the_limit_is_refused_before_a_byte(serve: Serve):
 
 
 async def test_all_streams_together_reach_the_limit_and_keep_their_bytes(serve: Serve):
-    loom = await serve(max_store_bytes=20)
+    loom = await serve(max_store_bytes=20 + 3 * ROW)
     await loom.stored("/stream/first", b"0123456789")
     one = await loom.live("/stream/one", b"01234")
     two = await loom.live("/stream/two", b"012")
@@ -110,11 +113,12 @@ async def test_all_streams_together_reach_the_limit_and_keep_their_bytes(serve: 
     assert await kept(loom, "first") == ("complete", "", b"0123456789")
     await loom.ask("DELETE", "/stream/one")
     await loom.stored("/stream/b", b"0123456")
+    assert loom.store.holdings.overhead == 3 * ROW
     assert loom.store.size == 20
 
 
 async def test_a_producer_refused_by_a_full_store_can_resume_later(serve: Serve):
-    loom = await serve(max_store_bytes=10)
+    loom = await serve(max_store_bytes=10 + 2 * ROW)
     await loom.ask("POST", "/stream/a", b"01234", **OPEN)
     await loom.stored("/stream/b", b"01234")
     wire = await loom.ask("PATCH", "/stream/a", b"56789", upload_offset=5, **PATCH)
@@ -128,7 +132,7 @@ async def test_a_producer_refused_by_a_full_store_can_resume_later(serve: Serve)
 
 @pytest.mark.parametrize(
     ("limits", "code"),
-    [({"max_store_bytes": 5}, (507, "storage_full")), ({"max_streams_live": 1}, (503, "too_many"))],
+    [({"max_store_bytes": 5 + ROW}, (507, "storage_full")), ({"max_streams_live": 1}, (503, "too_many"))],
 )
 async def test_a_taken_id_is_a_conflict_with_or_without_room_for_another(serve: Serve, limits, code):
     loom = await serve(**limits)
@@ -142,13 +146,15 @@ async def test_a_taken_id_is_a_conflict_with_or_without_room_for_another(serve: 
 
 
 async def test_many_producers_at_once_do_not_pass_the_limit_together(serve: Serve):
-    loom = await serve(max_store_bytes=1 << 20)
+    most = 1 << 20
+    loom = await serve(max_store_bytes=most)
     asked = [loom.ask("POST", f"/stream/{n}", b"x" * 100_000, via="1.1 proxy") for n in range(20)]
     statuses = [wire.head.status for wire in await asyncio.gather(*asked)]
     assert set(statuses) == {201, 507}
     assert statuses.count(201) <= 10
-    assert loom.store.size == 1 << 20
-    assert sum([info.size async for info in loom.store.find(Query())]) == 1 << 20
+    infos = [info async for info in loom.store.find(Query())]
+    assert loom.store.size + len(infos) * ROW == most
+    assert sum(info.size for info in infos) == loom.store.size
 
 
 async def test_no_more_streams_than_the_limit_are_live(serve: Serve):
@@ -161,10 +167,11 @@ async def test_no_more_streams_than_the_limit_are_live(serve: Serve):
     # A takeover adds no live stream.
     taken = await loom.ask("PATCH", "/stream/2", b"y", upload_offset=1, **PATCH)
     assert taken.head.status == 204
+    # One that is open counts as live, and another producer of it adds none.
     await loom.ask("POST", "/stream/open", b"x", **OPEN)
-    await loom.live("/stream/4", b"x")
-    wire = await loom.ask("PATCH", "/stream/open", b"y", upload_offset=1, **PATCH)
-    await refused(wire, 503, "too_many")
+    await refused(await loom.ask("POST", "/stream/4", b"x"), 503, "too_many")
+    wire = await loom.ask("PATCH", "/stream/open", b"y", upload_offset=1, **PATCH | OPEN)
+    assert wire.head.status == 204
     await one.chunk(b"")
     assert await one.body() == b""
     await loom.stored("/stream/3", b"x")

@@ -181,7 +181,7 @@ async def serve(store_kind: str, tmp_path: Path, lines: Lines) -> AsyncIterator[
             data = tmp_path / str(len(started))
             if "tokens" in settings:
                 settings["tokens"] = [by_digest(each) for each in settings["tokens"]]
-            chosen = Settings(store=store_kind, data=data, durability="os", **settings)
+            chosen = Settings(**{"store": store_kind, "data": data, "durability": "os", **settings})
             started.append(await stack.enter_async_context(running(chosen, lines)))
             return started[-1]
 

@@ -46,10 +46,14 @@ ALL = frozenset(Action)
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Streams written at once, and bytes sent a day; 0: no limit."""
+    """Streams written or left open at once, bytes sent a day, streams kept, and creations a minute; 0: no
+    limit.
+    """
 
     streams_live: int = 0
     bytes_per_day: int = 0
+    streams: int = 0
+    creations_per_minute: int = 0
 
 
 NO_QUOTA = Quota()

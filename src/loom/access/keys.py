@@ -35,7 +35,12 @@ def _grants(settings: Settings) -> Iterator[Grant]:
             name=entry.name,
             actions=frozenset(map(Action, entry.scopes)),
             ids=Ids.of_prefix(entry.prefix),
-            quota=Quota(entry.max_streams_live, entry.max_bytes_per_day),
+            quota=Quota(
+                streams_live=entry.max_streams_live,
+                bytes_per_day=entry.max_bytes_per_day,
+                streams=entry.max_streams,
+                creations_per_minute=entry.max_creations_per_minute,
+            ),
             expires=None if entry.expires is None else entry.expires.timestamp(),
         )
         yield Grant.to(entry.digest, principal)

@@ -121,10 +121,14 @@ class TokenEntry(_Model):
     """Prefix of the ids that the token covers."""
     expires: AwareDatetime | None = None
     """When it expires, as 2026-12-31T12:00:00Z."""
+    max_streams: int = Field(0, ge=0)
+    """Streams it may keep: those it created that are not deleted; 0: no limit."""
     max_streams_live: int = Field(0, ge=0)
-    """Streams it may write at once; 0: no limit."""
+    """Streams it may write or leave open at once; 0: no limit."""
+    max_creations_per_minute: int = Field(0, ge=0)
+    """Streams it may create a minute; 0: no limit."""
     max_bytes_per_day: Bytes = Field(0, ge=0)
-    """Bytes it may send a day, such as 10GiB; 0: no limit."""
+    """Bytes it may send a day, such as 10GiB, with metadata and 1 KiB for each stream; 0: no limit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -215,7 +219,7 @@ class ServerSettings(_Model):
     tokens: Tokens = Field([], repr=False)
     """Bearer tokens; with any, every request needs one. Keep them in a file: other users of the machine can
     see flags. There an entry may be a mapping with name, token or sha256, scopes, prefix, expires,
-    max_streams_live and max_bytes_per_day."""
+    max_streams, max_streams_live, max_creations_per_minute and max_bytes_per_day."""
     insecure: bool = True
     """Whether to start without tokens, so that every client may do everything; the container image says
     false."""
@@ -249,9 +253,12 @@ class ServerSettings(_Model):
     max_stream_bytes: Bytes = Field(0, ge=0)
     """Maximum bytes of a stream, such as 10GiB; one that exceeds it is aborted. 0: no limit."""
     max_store_bytes: Bytes = Field(0, ge=0)
-    """Maximum bytes of all streams; at the limit, writes are refused. 0: no limit."""
+    """Maximum bytes of all streams, with their metadata and 1 KiB for each; at the limit, writes are refused.
+    0: no limit."""
+    max_streams: int = Field(0, ge=0)
+    """Maximum number of streams; at the limit, creations are refused. 0: no limit."""
     max_streams_live: int = Field(0, ge=0)
-    """Maximum number of streams with a producer at once; 0: no limit."""
+    """Maximum number of streams with a producer or open for one at once; 0: no limit."""
     max_followers: int = Field(0, ge=0)
     """Maximum number of followers at once, /spy and /events included; 0: no limit."""
     scrub_interval: Seconds = 7 * 86400.0

@@ -23,6 +23,7 @@ from typing import Protocol, Self
 
 from loom.errors import LoomError
 from loom.model import Change, Info, NewStream, Patch, Query, State
+from loom.store.holdings import Holdings
 from loom.store.places import LinePlace, Moment
 
 
@@ -183,19 +184,30 @@ class Content(ABC):
         self.close()
 
 
+Admit = Callable[[Info | None], None]
+"""Called with the stream that a creation replaces, None for an unused id. Raises to refuse the creation."""
+
+
+def admit_all(old: Info | None) -> None:
+    """Admit every creation."""
+
+
 class Store(ABC):
     """Streams by id and by key. The docstring of the module holds for every method."""
 
     @abstractmethod
-    async def create(self, new: NewStream, *, replace: bool = False) -> Writer:
+    async def create(self, new: NewStream, *, replace: bool = False, admit: Admit = admit_all) -> Writer:
         """Create a `live` stream and return its writer. Of several creations of one id exactly one succeeds.
 
         With `replace` an existing stream of that id is deleted in the same change: its writer and its
         followers get StreamGone. If the caller is cancelled, a stream that was created nevertheless becomes
         `interrupted`.
 
-        Raises StorageFull. Raises StreamExists if the id is taken; with `replace` only if the existing stream
-        was created by the same request (`model.repeats`).
+        `admit` is called once, unless the creation is refused anyway, and nothing is awaited between that
+        and the counting of the stream in `holdings`. So a limit that it enforces is never exceeded.
+
+        Raises StorageFull, and what `admit` raises. Raises StreamExists if the id is taken; with `replace`
+        only if the existing stream was created by the same request (`model.repeats`).
         """
 
     @abstractmethod
@@ -308,6 +320,11 @@ class Store(ABC):
     @abstractmethod
     def size(self) -> int:
         """The bytes of all streams, those in flight included."""
+
+    @property
+    @abstractmethod
+    def holdings(self) -> Holdings:
+        """The number of streams by owner, and what they take besides their bytes. Right from the start on."""
 
     @property
     @abstractmethod

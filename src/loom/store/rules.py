@@ -179,6 +179,14 @@ def final(info: Info) -> StreamFinal:
     return StreamFinal(f"The stream with ID {info.id} is {info.state}; nothing can be added or changed.")
 
 
+def described(info: Info) -> StreamFinal:
+    """Return the error for a change of metadata that a final stream does not take."""
+    return StreamFinal(
+        f"The stream with ID {info.id} is {info.state}. Its metadata can be changed once after the end, "
+        f"within {AMEND_WINDOW:g} seconds."
+    )
+
+
 def fenced(info: Info, state: State = State.LIVE) -> Fenced:
     """Return the error for a producer whose stream passes to another producer, or to a state without one."""
     if state is State.LIVE:

@@ -3,12 +3,14 @@
 Knows the store by its contract, and only how much it holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from loom.errors import LoomError, SizeLimit, StorageFull, TooMany
+from loom.model import Info, NewStream
 from loom.store.base import Store
+from loom.store.holdings import cost
 
 REASON = "size limit"
 """The reason of a stream that is aborted because a limit on bytes was reached."""
@@ -16,10 +18,13 @@ REASON = "size limit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most bytes of one stream and of all streams, and the most producers and followers at once."""
+    """The most bytes of one stream and of all streams, the most streams, and the most producers and
+    followers at once. All streams together also count for their metadata and a fixed cost each.
+    """
 
     stream_bytes: int = 0
     store_bytes: int = 0
+    streams: int = 0
     streams_live: int = 0
     followers: int = 0
 
@@ -28,7 +33,7 @@ NO_LIMITS = Limits()
 
 
 class Room:
-    """Room for more bytes."""
+    """Room for more streams, metadata and bytes."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
@@ -38,15 +43,12 @@ class Room:
         """Return how many of `size` bytes a stream of `offset` bytes may take, and the error if not all."""
         stream, total = self._limits.stream_bytes, self._limits.store_bytes
         if self._store.full:
-            return 0, StorageFull("The server's disk is almost full. Retry once streams have been deleted.")
+            return 0, _disk_full()
         error: LoomError | None = None
         if stream and offset + size > stream:
             size, error = max(0, stream - offset), SizeLimit(stream)
-        if total and self._store.size + size > total:
-            size = max(0, total - self._store.size)
-            error = StorageFull(
-                f"This server reached its storage limit of {total} bytes. Delete streams first."
-            )
+        if total and self.used + size > total:
+            size, error = max(0, total - self.used), self._over()
         return size, error
 
     def check(self, offset: int = 0, size: int = 1) -> None:
@@ -55,10 +57,56 @@ class Room:
         if error is not None:
             raise error
 
+    def live(self, producing: Iterable[str], besides: str = "") -> int:
+        """Return how many streams have a producer or are open, the one with the id `besides` left out.
+
+        `producing` are the ids of those with a producer. Returns 0 if there is no limit.
+        """
+        if not self._limits.streams_live:
+            return 0
+        return len(self._store.holdings.open_ids().union(producing) - {besides})
+
+    @property
+    def used(self) -> int:
+        """The bytes that count against the limit on all streams."""
+        return self._store.size + self._store.holdings.overhead
+
+    def admit(self, new: NewStream, old: Info | None) -> int:
+        """Return what a new stream, which may replace `old`, counts for besides its bytes.
+
+        Raises StorageFull if there is no room for it.
+        """
+        if self._store.full:
+            raise _disk_full()
+        most = self._limits.streams
+        if most and old is None and self._store.holdings.streams >= most:
+            raise StorageFull(
+                f"This server reached its limit of {most} streams. Delete streams first, or let them expire."
+            )
+        size = cost(new.metadata)
+        self.check_growth(size)
+        return size
+
+    def check_growth(self, size: int) -> None:
+        """Raise StorageFull if the rows of streams may not grow by `size` bytes. Growth under way is not
+        counted, which is at most the metadata of one stream for each connection.
+        """
+        if 0 < self._limits.store_bytes < self.used + size and size > 0:
+            raise self._over()
+
+    def _over(self) -> StorageFull:
+        return StorageFull(
+            f"This server reached its limit of {self._limits.store_bytes} stored bytes. Delete streams first."
+        )
+
     def check_length(self, length: int | None) -> None:
         """Raise SizeLimit if `length` exceeds the maximum size of a stream."""
         if length is not None and 0 < self._limits.stream_bytes < length:
             raise SizeLimit(self._limits.stream_bytes)
+
+
+def _disk_full() -> StorageFull:
+    return StorageFull("The server's disk is almost full. Retry once streams have been deleted.")
 
 
 class Slots:

@@ -13,7 +13,6 @@ from loom.errors import (
     StorageFull,
     StoreStopped,
     StreamExists,
-    StreamFinal,
     StreamGone,
     StreamNotFound,
     TooMany,
@@ -21,7 +20,7 @@ from loom.errors import (
 )
 from loom.jobs.digests import Digests
 from loom.jobs.scrub import Scrub
-from loom.model import AMEND_WINDOW, Clock, Info, NewStream, Patch
+from loom.model import Clock, Info, NewStream, Patch
 from loom.store import rules
 from loom.store.base import Health, Store, Usage, Writer
 from loom.streams.feed import Feed, Position
@@ -36,6 +35,9 @@ from loom.streams.search import Finder
 
 Choose = Callable[[Info], Part | Lookup]
 """Returns the part of a stream to read, given the stream as it is now. May raise an error of its own."""
+
+Charge = Callable[[int, Info | None], None]
+"""Called with what a new stream counts for besides its bytes, and with the stream that it replaces."""
 
 T = TypeVar("T")
 
@@ -69,7 +71,8 @@ class Service:
         self._open_window = open_window
         self._retention = retention
         self.limits = limits
-        self._room = Room(store, limits)
+        self.room = Room(store, limits)
+        self.holdings = store.holdings
         self._producer_slots = Slots(limits.streams_live, "live streams")
         self._follower_slots = Slots(limits.followers, "followers")
         self._producers: set[Producer] = set()
@@ -79,34 +82,35 @@ class Service:
         self._feed = Feed(store)
         self.listing = Listing(store, self._check)
 
-    def check_length(self, length: int | None) -> None:
-        """Raise SizeLimit if `length` exceeds the maximum size of a stream."""
-        self._room.check_length(length)
-
-    def check_room(self, offset: int, size: int) -> None:
-        """Raise SizeLimit or StorageFull if a stream of `offset` bytes may not take `size` more."""
-        self._room.check(offset, size)
-
     def now(self) -> float:
         """Return the time, on the clock that deadlines use."""
         return self._clock()
 
     async def create(
-        self, new: NewStream, *, replace: bool = False, resume_window: float | None = None
+        self,
+        new: NewStream,
+        *,
+        replace: bool = False,
+        resume_window: float | None = None,
+        charge: Charge = lambda size, old: None,
     ) -> Producer:
         """Create a stream and return its producer. Resume window and retention default to this service's.
 
+        `charge` is called last, and may raise to refuse the stream.
         Raises StreamExists, SizeLimit, StorageFull, TooMany, Busy, StoreStopped.
         """
         self._check()
-        self._room.check_length(new.length)
+        self.room.check_length(new.length)
         new = updated(new, resume_window=self._resume_window if resume_window is None else resume_window)
         if new.ttl is None and new.expires is None:
             new = updated(new, ttl=self._retention)
+
+        def admitted(old: Info | None) -> None:
+            charge(self.room.admit(new, old), old)
+
         try:
-            self._room.check()
-            with self._producer_slots.take(len(self._producers)):
-                writer = await self._store.create(new, replace=replace)
+            with self._producer_slots.take(self._live()):
+                writer = await self._store.create(new, replace=replace, admit=admitted)
         except (StorageFull, TooMany):
             # An id in use is refused as such, whether or not there is room for another stream.
             if not replace and await self._exists(new.id):
@@ -139,9 +143,8 @@ class Service:
         async def resumed(info: Info) -> Writer:
             # Refuse before the store fences the present producer: a refused takeover must not hurt it.
             check(info)
-            # That producer does not count against the limit, because the takeover ends it.
-            others = [each for each in self._producers if each.info.key != info.key]
-            with self._producer_slots.take(len(others)):
+            # The takeover adds no live stream.
+            with self._producer_slots.take(self._live(besides=id)):
                 # The store fences it, waits until its accepted bytes are durable, and only then compares the
                 # offset. So the offset in an OffsetMismatch does not move: the client can resume from it.
                 return await self._store.resume(info.key, offset, epoch=epoch)
@@ -149,13 +152,16 @@ class Service:
         self._check()
         return await self._start_producer(await self._with_current(id, resumed))
 
+    def _live(self, besides: str = "") -> int:
+        return self.room.live((producer.info.id for producer in self._producers), besides)
+
     async def _start_producer(self, writer: Writer) -> Producer:
         producer = Producer(
             writer,
             self._clock,
             self._producers.discard,
             self.digests,
-            room=self._room,
+            room=self.room,
             open_window=self._open_window,
         )
         # Nothing was awaited since the slot was released, so producers never exceed their limit.
@@ -213,7 +219,7 @@ class Service:
         """Replace a stream's metadata by what `metadata` returns; a producer is not disturbed.
 
         `metadata` may raise an error of its own. Metadata that stays the same is never refused. Raises
-        StreamNotFound, StoreStopped, and StreamFinal as `rules.takes` says.
+        StreamNotFound, StorageFull, StoreStopped, and StreamFinal as `rules.takes` says.
         """
 
         async def amended(info: Info) -> Info:
@@ -221,10 +227,8 @@ class Service:
             if patch.metadata == info.metadata:
                 return info
             if not rules.takes(info, patch, self._clock()):
-                raise StreamFinal(
-                    f"The stream with ID {info.id} is {info.state}. Its metadata can be changed once after "
-                    f"the end, within {AMEND_WINDOW:g} seconds."
-                )
+                raise rules.described(info)
+            self.room.check_growth(len(patch.metadata or "") - len(info.metadata))
             return await self._store.change(info.key, patch, version=info.version)
 
         while True:

@@ -45,6 +45,7 @@ class Scrape:
                 received=received,
                 sent=sent,
                 ready=self._service.health().ready,
+                charged=self._service.room.used,
                 **stored,
             )
         )

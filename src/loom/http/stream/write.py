@@ -46,7 +46,7 @@ class Writes:
         producer_idle_timeout: float = 0,
     ) -> None:
         self._service = service
-        self._quotas = Quotas(service.now)
+        self._quotas = Quotas(service.holdings, service.now)
         self._body = Body(service, idle_timeout=producer_idle_timeout)
         self._max_metadata_bytes = max_metadata_bytes
         self._early_response = early_response
@@ -101,15 +101,12 @@ class Writes:
             length=upload.length,
             ttl=ttl,
             expires=expires,
+            owner=exchange.principal.owner,
         )
         window = resume_window(exchange)
         check_encoding(exchange.all(b"content-encoding"))
         exchange.record.stream = quote_id(id)
         with self._quotas.producing(exchange.principal, id) as exchange.spend:
-            # The default metadata is free, all other is stored at the cost of the token.
-            _, exceeded = exchange.spend(len(new.metadata) - len("{}"))
-            if exceeded is not None:
-                raise exceeded
             await self._begin(exchange, new, upload, window)
 
     async def _begin(self, exchange: Exchange, new: NewStream, upload: Upload, window: float | None) -> None:
@@ -117,7 +114,14 @@ class Writes:
             replace = exchange.flag("force")
             if replace:
                 exchange.require(Action.REPLACE, new.id)
-            producer = await self._service.create(new, replace=replace, resume_window=window)
+            producer = await self._service.create(
+                new,
+                replace=replace,
+                resume_window=window,
+                charge=lambda size, old: self._quotas.charge_creation(
+                    exchange.principal, size, replaced=old.owner if old else None
+                ),
+            )
         except StreamExists as error:
             await self._repeat(exchange, new, upload, error)
             return
@@ -148,7 +152,7 @@ class Writes:
 
     async def _append(self, exchange: Exchange, id: str) -> None:
         upload = Upload.of(exchange)
-        self._service.check_length(upload.length)
+        self._service.room.check_length(upload.length)
         start = upload.start
 
         def check(info: Info) -> None:
@@ -157,7 +161,7 @@ class Writes:
             if upload.size and info.state is State.LIVE:
                 # What would fail later would have interrupted the producer for nothing.
                 upload.check(start + upload.size, info.length, ended=True)
-                self._service.check_room(start, upload.size)
+                self._service.room.check(start, upload.size)
                 self._quotas.check(exchange.principal)
 
         try:
@@ -185,9 +189,17 @@ class Writes:
         # A patch may be longer than its result: it has nulls, and escapes that are not stored.
         patch = parse_merge_patch(await exchange.body(2 * self._max_metadata_bytes + PATCH_SPARE))
 
+        charged = 0
+
         def amended(info: Info) -> str:
+            nonlocal charged
             check_match(exchange, info)
-            return merge_metadata(info.metadata, patch, self._max_metadata_bytes)
+            metadata = merge_metadata(info.metadata, patch, self._max_metadata_bytes)
+            # Called again if another request changes the stream first. The longest result counts.
+            if metadata != info.metadata and len(metadata) > charged:
+                self._quotas.charge(exchange.principal, len(metadata) - charged)
+                charged = len(metadata)
+            return metadata
 
         info = await self._service.amend(id, amended)
         exchange.record.state = info.state

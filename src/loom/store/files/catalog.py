@@ -41,10 +41,15 @@ class Catalog:
         flushed     whether the log after that was written with flushes
         number      the last stream number that was assigned
         size        the bytes of all streams
+        metadata    the bytes of the metadata of all streams
         unindexed   the last stream number that is not in the index of metadata, 0 once all are
         """
         (value,) = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return int(value)
+
+    def owners(self) -> dict[str, int]:
+        """Return the number of streams of each owner."""
+        return dict(self._db.execute("SELECT owner, streams FROM owners"))
 
     def store(
         self,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from loom.errors import LoomError, StorageFull, StreamExists, StreamFailed, StreamNotFound
 from loom.model import Clock, Info, NewStream, Patch, new_key
 from loom.store import rules
+from loom.store.base import Admit
 from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.commit import Commits
 from loom.store.files.stopping import StopState
@@ -47,10 +48,10 @@ class Changes:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._names: dict[str, asyncio.Future[None]] = {}
 
-    async def create(self, new: NewStream, *, replace: bool = False) -> FilesWriter:
-        return await self._finish(self._create(new, replace), orphan=self._abandon)
+    async def create(self, new: NewStream, replace: bool, admit: Admit) -> FilesWriter:
+        return await self._finish(self._create(new, replace, admit), orphan=self._abandon)
 
-    async def _create(self, new: NewStream, replace: bool) -> FilesWriter:
+    async def _create(self, new: NewStream, replace: bool, admit: Admit) -> FilesWriter:
         self._stop.check()
         if self._checkpoints.full:
             raise StorageFull("Too little disk space is left to take another stream.")
@@ -69,18 +70,24 @@ class Changes:
                     await held.enter_async_context(old.lock)
                     # It may have been deleted while its lock was awaited.
                     old = old if old.error is None else None
-                return await self._begin(new, old)
+                return await self._begin(new, old, admit)
         finally:
             del self._names[new.id]
             named.set_result(None)
 
-    async def _begin(self, new: NewStream, old: Stream | None) -> FilesWriter:
+    async def _begin(self, new: NewStream, old: Stream | None, admit: Admit) -> FilesWriter:
         self._stop.check()
+        admit(old.view if old else None)
         number = self._table.next_number()
         row = rules.born(new, new_key(number), self._clock())
         stream = Stream(number, row)
         writer = self._attach(stream, row, replaced=old is not None)
-        await self._commit(stream, put=row, drop=old)
+        self._table.holdings.add(row)
+        try:
+            await self._commit(stream, put=row, drop=old)
+        except BaseException:
+            self._table.holdings.remove(row)
+            raise
         return writer
 
     async def resume(self, key: str, offset: int, epoch: int | None) -> FilesWriter:

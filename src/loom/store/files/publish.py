@@ -60,10 +60,12 @@ class Publisher:
             before = op.drop.view
             self._table.drop(op.drop)
             self._table.size -= before.size
+            self._table.holdings.remove(before)
             op.drop.end(rules.gone(before))
             self._notify(ChangeKind.DELETED, before)
         if op.put is not None:
             ends = rules.closes(op.stream.info, op.put)
+            self._table.holdings.change(op.stream.info, op.put)
             op.stream.set_row(op.put)
             self._table.changed(op.stream)
             if op.put.version == 1:

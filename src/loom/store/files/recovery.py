@@ -22,6 +22,7 @@ from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.log import Log
 from loom.store.files.records import Append, Delete, Extent, Put, Record, decode
 from loom.store.files.schema import Row
+from loom.store.holdings import Holdings
 
 PIECE = 1 << 20
 RUNS_BYTES = 4 << 20
@@ -44,6 +45,7 @@ class Recovered:
     unfinished: list[Row]
     number: int
     size: int
+    holdings: Holdings
     lsn: int
     damaged: list[str] = field(default_factory=list)
 
@@ -70,7 +72,8 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     catalog.store(rows.items(), deleted, number, checkpoint=log.lsn)
     unfinished = [(each, info) for each, info in rows.items() if not info.state.final]
     ids = sorted(rows[each].id for each in damaged)
-    return Recovered(unfinished, number, catalog.fact("size"), log.lsn, ids)
+    holdings = Holdings(catalog.owners(), catalog.fact("metadata"), (info for _, info in unfinished))
+    return Recovered(unfinished, number, catalog.fact("size"), holdings, log.lsn, ids)
 
 
 def records(log: Log, after: int) -> Iterator[Record]:

@@ -61,12 +61,32 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (  # 7: outcomes in the index of metadata, which Catalog.fill_members fills again
         "UPDATE facts SET value = (SELECT coalesce(max(number), 0) FROM streams) WHERE name = 'unindexed'",
     ),
+    (  # 8: streams have owners; the streams of each owner and the bytes of all metadata, kept by triggers
+        "ALTER TABLE streams ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+        "CREATE TABLE owners (owner TEXT PRIMARY KEY, streams INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO owners SELECT owner, count(*) FROM streams GROUP BY owner",
+        "INSERT INTO facts SELECT 'metadata', coalesce(sum(length(metadata)), 0) FROM streams",
+        """CREATE TRIGGER described AFTER INSERT ON streams BEGIN
+            UPDATE facts SET value = value + length(new.metadata) WHERE name = 'metadata';
+            INSERT INTO owners VALUES (new.owner, 1) ON CONFLICT (owner) DO UPDATE SET streams = streams + 1;
+        END""",
+        """CREATE TRIGGER amended AFTER UPDATE OF metadata ON streams
+        WHEN new.metadata <> old.metadata BEGIN
+            UPDATE facts SET value = value + length(new.metadata) - length(old.metadata)
+            WHERE name = 'metadata';
+        END""",
+        """CREATE TRIGGER disowned AFTER DELETE ON streams BEGIN
+            UPDATE facts SET value = value - length(old.metadata) WHERE name = 'metadata';
+            UPDATE owners SET streams = streams - 1 WHERE owner = old.owner;
+            DELETE FROM owners WHERE owner = old.owner AND streams = 0;
+        END""",
+    ),
 )
 SCHEMA = len(MIGRATIONS)
 COLUMNS = (
     "number", "key", "id", "epoch", "state", "reason", "size", "metadata", "content_type",
     "created", "ended", "deadline", "resume_window", "idempotency_key", "length", "amended", "ttl", "expires",
-    "digest", "version",
+    "digest", "owner", "version",
 )  # fmt: skip
 INFO_COLUMNS = COLUMNS[1:]
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM streams"  # noqa: S608  # our own column names

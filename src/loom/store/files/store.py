@@ -12,7 +12,7 @@ from pathlib import Path
 from loom.errors import Busy, LoomError, StreamDamaged, StreamNotFound
 from loom.model import Change, Clock, Info, NewStream, Patch, Query
 from loom.store import rules
-from loom.store.base import Health, Sink, Store, Subscription, Usage
+from loom.store.base import Admit, Health, Sink, Store, Subscription, Usage, admit_all
 from loom.store.files.changes import Changes
 from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.commit import Commits
@@ -28,6 +28,7 @@ from loom.store.files.stopping import StopState
 from loom.store.files.stream import Following, Stream
 from loom.store.files.table import Table
 from loom.store.files.writer import Bounds, FilesWriter
+from loom.store.holdings import Holdings
 from loom.store.places import LinePlace, Moment, offset_of
 
 
@@ -113,8 +114,8 @@ class FilesStore(Store):
             on_commit=on_commit,
         )
 
-    async def create(self, new: NewStream, *, replace: bool = False) -> FilesWriter:
-        return await self._changes.create(new, replace=replace)
+    async def create(self, new: NewStream, *, replace: bool = False, admit: Admit = admit_all) -> FilesWriter:
+        return await self._changes.create(new, replace, admit)
 
     async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> FilesWriter:
         return await self._changes.resume(key, offset, epoch)
@@ -224,6 +225,10 @@ class FilesStore(Store):
     @property
     def size(self) -> int:
         return self._table.size + self._commits.in_flight
+
+    @property
+    def holdings(self) -> Holdings:
+        return self._table.holdings
 
     @property
     def full(self) -> bool:

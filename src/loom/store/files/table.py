@@ -21,6 +21,7 @@ class Table:
         """The last stream number that was assigned."""
         self.size = recovered.size
         """Durable bytes of all streams."""
+        self.holdings = recovered.holdings
         self.caught_up_times = 0
         """How often the catalog has caught up. A read of the catalog in a thread is repeated if this changed
         meanwhile: memory may have forgotten a stream whose row was read before it was current."""

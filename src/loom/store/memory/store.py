@@ -8,8 +8,20 @@ from contextlib import AbstractContextManager
 from loom.errors import LoomError, StoreStopped, StreamNotFound
 from loom.model import Change, ChangeKind, Clock, Info, NewStream, Patch, Query, State, new_key
 from loom.store import rules
-from loom.store.base import Content, Following, Health, Sink, Store, Subscription, Usage, Writer
+from loom.store.base import (
+    Admit,
+    Content,
+    Following,
+    Health,
+    Sink,
+    Store,
+    Subscription,
+    Usage,
+    Writer,
+    admit_all,
+)
 from loom.store.common import Member, targets
+from loom.store.holdings import Holdings
 from loom.store.memory.commit import Commits
 from loom.store.memory.stream import Follower, MemoryContent, MemoryWriter, Stream
 from loom.store.places import LinePlace, Moment, arrivals, offset_of, place_of, sample
@@ -28,10 +40,11 @@ class MemoryStore(Store):
         self._streams: dict[str, Stream] = {}  # by key, in the order of creation
         self._ids: dict[str, Stream] = {}
         self._watchers: dict[Member[Callable[[Change], None]], None] = {}
+        self._holdings = Holdings()
         self._failed = asyncio.Event()
 
-    async def create(self, new: NewStream, *, replace: bool = False) -> Writer:
-        return await self._commits.submit(lambda: self._create(new, replace), self._abandon)
+    async def create(self, new: NewStream, *, replace: bool = False, admit: Admit = admit_all) -> Writer:
+        return await self._commits.submit(lambda: self._create(new, replace, admit), self._abandon)
 
     async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
         if (stream := self._streams.get(key)) and stream.writer and not stream.writer.closed:
@@ -106,6 +119,10 @@ class MemoryStore(Store):
         return self._commits.stored
 
     @property
+    def holdings(self) -> Holdings:
+        return self._holdings
+
+    @property
     def full(self) -> bool:
         return False
 
@@ -137,13 +154,15 @@ class MemoryStore(Store):
 
     # The changes. Each is one step of a commit.
 
-    def _create(self, new: NewStream, replace: bool) -> MemoryWriter:
+    def _create(self, new: NewStream, replace: bool, admit: Admit) -> MemoryWriter:
         old = self._ids.get(new.id)
         rules.check_creation(new, old.info if old else None, replaces=replace)
+        admit(old.info if old else None)
         if old:
             self._remove(old)
         self._number += 1
         info = rules.born(new, new_key(self._number), self._clock())
+        self._holdings.add(info)
         stream = self._streams[info.key] = self._ids[info.id] = Stream(info, self._clock)
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer, replaced=old is not None)
         self._announce(ChangeKind.CREATED, info)
@@ -179,6 +198,7 @@ class MemoryStore(Store):
         error = rules.gone(stream.info)
         stream.lose_writer(error)
         self._commits.stored -= stream.info.size
+        self._holdings.remove(stream.info)
         del self._streams[stream.info.key], self._ids[stream.info.id]
         stream.end(error)
         self._announce(ChangeKind.DELETED, stream.info)
@@ -208,6 +228,7 @@ class MemoryStore(Store):
 
     def _put(self, stream: Stream, row: Info) -> Info:
         before = stream.info
+        self._holdings.change(before, row)
         stream.turn(row)
         if rules.closes(before, row):
             self._announce(ChangeKind.CLOSED, row)

@@ -1,9 +1,13 @@
 """How much a store holds: exact at every moment."""
 
+import asyncio
+
 import pytest
 
-from loom.model import NewStream, Patch, State
+from loom.errors import StorageFull, StreamExists
+from loom.model import Info, NewStream, Patch, State
 from loom.store.base import Store
+from loom.store.holdings import Holdings, cost
 from loom.testing.store.fixtures import Reopening
 from loom.testing.tools import COMPLETE, INTERRUPTED, NOT_LIVE, found, stream
 
@@ -15,7 +19,82 @@ async def check(store: Store) -> None:
     assert usage.size == sum(info.size for info in infos)
 
 
+async def check_holdings(store: Store) -> None:
+    """Check the counts against a listing, and against a count from the start."""
+    infos, holdings = await found(store), store.holdings
+    fresh = Holdings()
+    for info in infos:
+        fresh.add(info)
+        fresh.change(info, info)
+    owners = {info.owner for info in infos} | {"", "a", "b"}
+    assert holdings.streams == fresh.streams == len(infos)
+    assert holdings.overhead == fresh.overhead == sum(cost(info.metadata) for info in infos)
+    assert holdings.open_ids() == {info.id for info in infos if info.state is State.OPEN}
+    for owner in owners:
+        assert holdings.owned(owner) == sum(info.owner == owner for info in infos)
+        assert set(holdings.open_of(owner)) == set(fresh.open_of(owner))
+
+
+OPEN = Patch(state=State.OPEN, deadline=1e12)
+
+
+async def owned(store: Store, id: str, owner: str, patch: Patch | None = None, metadata: str = "{}") -> Info:
+    writer = await store.create(NewStream(id=id, owner=owner, metadata=metadata), replace=True)
+    return await writer.close(patch) if patch else writer.info
+
+
 class UsageTests:
+    async def test_holdings_follow_every_change_of_a_stream(self, store: Store) -> None:
+        info = await owned(store, "live", "a", metadata='{"a": 1}')
+        await check_holdings(store)
+        await store.change(info.key, Patch(metadata='{"longer": "than before"}'), version=info.version)
+        for owner in ("a", "b", ""):
+            for number, patch in enumerate(NOT_LIVE):
+                await owned(store, f"{owner}/{number}", owner, patch)
+                await check_holdings(store)
+        await owned(store, "open", "a", OPEN)
+        await check_holdings(store)
+        writer = await store.resume((await store.info("open")).key, 0)
+        await check_holdings(store)
+        await writer.close(Patch(state=State.OPEN, deadline=1e12, metadata='{"n": 1}'))
+        await check_holdings(store)
+        await owned(store, "open", "b", COMPLETE)
+        await check_holdings(store)
+        for info in await found(store):
+            await store.delete(info.key)
+            await check_holdings(store)
+        assert (store.holdings.streams, store.holdings.overhead) == (0, 0)
+
+    async def test_a_limit_enforced_by_admit_is_met_exactly_by_creations_at_once(self, store: Store) -> None:
+        def admit(old: Info | None) -> None:
+            if store.holdings.streams >= 3:
+                raise StorageFull("three are enough")
+
+        made = [store.create(NewStream(id=f"s/{number}"), admit=admit) for number in range(8)]
+        outcomes = await asyncio.gather(*made, return_exceptions=True)
+        assert sum(isinstance(each, StorageFull) for each in outcomes) == 5
+        assert len(await found(store)) == 3
+        await check_holdings(store)
+
+    async def test_admit_receives_what_is_replaced_and_changes_nothing_if_it_refuses(
+        self, store: Store
+    ) -> None:
+        seen: list[str | None] = []
+
+        def admit(old: Info | None) -> None:
+            seen.append(f"{old.key} {old.size}" if old else None)
+            raise StorageFull("never")
+
+        writer = await stream(store, "a", b"12345", COMPLETE)
+        with pytest.raises(StreamExists):
+            await store.create(NewStream(id="a"), admit=admit)
+        for id in ("a", "b"):
+            with pytest.raises(StorageFull, match="never"):
+                await store.create(NewStream(id=id), replace=True, admit=admit)
+        assert seen == [f"{writer.key} 5", None]
+        assert [info.key for info in await found(store)] == [writer.key]
+        await check_holdings(store)
+
     async def test_usage_is_the_sum_of_a_listing(self, store: Store) -> None:
         await check(store)
         for round in range(3):
@@ -77,6 +156,24 @@ class UsageTests:
 
 
 class DurableUsageTests:
+    async def test_holdings_are_the_same_after_a_restart(self, reopening: Reopening) -> None:
+        store = reopening.store
+        for number, patch in enumerate([*NOT_LIVE, OPEN, OPEN]):
+            await owned(store, f"s/{number}", "ab"[number % 2], patch, '{"text": "some"}')
+        info = await owned(store, "live", "a")
+        await store.change(info.key, Patch(metadata='{"longer": 1}'), version=1)
+        before = store.holdings.streams
+        for _ in range(2):
+            store = await reopening.reopen()
+            assert store.holdings.streams == before
+            await check_holdings(store)
+        for info in await found(store):
+            await store.delete(info.key)
+        await owned(store, "s/1", "b", OPEN)
+        store = await reopening.reopen()
+        await check_holdings(store)
+        assert store.holdings.open_of("b") == {"s/1"}
+
     async def test_usage_is_the_same_after_a_restart(self, reopening: Reopening) -> None:
         store = reopening.store
         for number in range(20):
