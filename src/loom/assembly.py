@@ -8,7 +8,7 @@ The only place that picks a store. Embed Loom in a program of your own like this
 
     async def main() -> None:
         async with assemble(Settings(store="file:./data")) as loom:
-            async with serving(loom.app, port=3060, on_stop=loom.drain) as url:
+            async with serving(loom.app, port=3060, on_stop=loom.drain, caps=loom.caps) as url:
                 print(f"Loom listens on {url}")
                 await loom.store.wait_stopped()  # or other work of this program
 
@@ -29,7 +29,9 @@ from loom.access.auth import Auth
 from loom.access.keys import open_auth
 from loom.config import Settings
 from loom.errors import ConfigError
+from loom.http.addresses import Proxies
 from loom.http.app import build_app
+from loom.http.caps import Caps
 from loom.jobs.digests import Digests
 from loom.jobs.scrub import Scrub
 from loom.jobs.sweeper import Sweeper
@@ -58,6 +60,9 @@ class Assembly:
     service: Service
     store: Store
     auth: Auth
+    caps: Caps
+    """For `loom.http.server`, which counts connections in it."""
+    proxies: Proxies
     shutdown_timeout: float
 
     async def drain(self) -> None:
@@ -126,10 +131,12 @@ async def assemble(
         digests = Digests(store)
         scrub = Scrub(store, interval=settings.scrub_interval, rate=settings.scrub_rate)
         service = _service(settings, store, hub, clock, digests, scrub)
-        app = build_app(service, Spy(store, hub), auth, settings, metrics, spans)
+        caps = Caps.derived(settings.max_connections, settings.max_connections_per_address)
+        proxies = Proxies(settings.trusted_proxies)
+        app = build_app(service, Spy(store, hub), auth, settings, metrics, spans, caps)
         jobs = [asyncio.create_task(each) for each in _jobs(settings, store, service, clock, sleep)]
         try:
-            yield Assembly(app, service, store, auth, settings.shutdown_timeout)
+            yield Assembly(app, service, store, auth, caps, proxies, settings.shutdown_timeout)
         finally:
             for job in jobs:
                 job.cancel()

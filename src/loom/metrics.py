@@ -19,8 +19,8 @@ COMMIT_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125
 class Snapshot:
     """The values at one moment. `received` and `sent` count all bytes so far, `streams` counts by state.
 
-    `stored` is None if the store has failed, `free` if it has no disk. `charged` is what counts against the
-    limit on stored bytes.
+    `refused` and `closed` count the connections that were, because there were too many. `stored` is None if
+    the store has failed, `free` if it has no disk. `charged` is what counts against the limit on stored bytes.
     """
 
     producers: int
@@ -32,6 +32,9 @@ class Snapshot:
     sent: int
     ready: bool
     charged: int = 0
+    connections: int = 0
+    refused: int = 0
+    closed: int = 0
     stored: int | None = None
     free: int | None = None
     streams: Mapping[str, int] = field(default_factory=dict)
@@ -64,6 +67,9 @@ class Metrics:
         self._held = gauge("loom_tail_bytes", "Memory used for the recent bytes of followed streams.")
         self._received = counter("loom_received_bytes", "Bytes of streams received from producers.")
         self._sent = counter("loom_sent_bytes", "Bytes of responses written to sockets.")
+        self._connections = gauge("loom_connections", "Connections open now.")
+        self._refused = counter("loom_refused_connections", "Connections refused: there were too many.")
+        self._closed = counter("loom_closed_connections", "Idle connections closed to make room for others.")
         self._streams = gauge("loom_streams", "Stored streams, by state.", "state")
         self._stored = gauge("loom_stored_bytes", "Bytes of all stored streams.")
         self._charged = gauge(
@@ -83,7 +89,7 @@ class Metrics:
         )
         self.commit = self._commits.observe
         """Record the seconds that a commit took. May be called in any thread."""
-        self._counted = (0, 0)
+        self._counted = {self._received: 0, self._sent: 0, self._refused: 0, self._closed: 0}
 
     def describe(self, version: str, store: str, durability: str) -> None:
         """Set the labels of `loom_build_info`."""
@@ -104,10 +110,11 @@ class Metrics:
 
     def show(self, now: Snapshot) -> None:
         """Set the metrics to these values."""
-        received, sent = self._counted
-        self._counted = now.received, now.sent
-        self._received.inc(now.received - received)
-        self._sent.inc(now.sent - sent)
+        counts = (now.received, now.sent, now.refused, now.closed)
+        for counter, count in zip(self._counted, counts, strict=True):
+            counter.inc(count - self._counted[counter])
+            self._counted[counter] = count
+        self._connections.set(now.connections)
         self._ready.set(now.ready)
         self._producers.set(now.producers)
         self._followers.set(now.followers)

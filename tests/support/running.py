@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -204,17 +205,14 @@ Host = Callable[[ASGIApp, Callable[[], Awaitable[None]]], AbstractAsyncContextMa
 """Serves an app while its block runs, yields the URL, and calls back when it begins to stop."""
 
 
-def own_server(app: ASGIApp, on_stop: Callable[[], Awaitable[None]]) -> AbstractAsyncContextManager[str]:
-    return serving(app, on_stop=on_stop)
-
-
 @asynccontextmanager
 async def running(
-    settings: Settings, lines: Lines, host: Host = own_server, spans: Any = None
+    settings: Settings, lines: Lines, host: Host | None = None, spans: Any = None
 ) -> AsyncIterator[Loom]:
     """Run a whole Loom in this process, its files store with a small log."""
     async with assemble(settings, opener=open_small, sleep=soon, spans=spans) as parts:
-        async with host(parts.app, parts.drain) as url:
+        own = partial(serving, caps=parts.caps, proxies=parts.proxies)
+        async with host(parts.app, parts.drain) if host else own(parts.app, on_stop=parts.drain) as url:
             loom = Loom(url, parts.app, parts.service, parts.store, parts.auth, lines)
             yield loom
             for wire in loom.wires:

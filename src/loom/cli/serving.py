@@ -86,6 +86,8 @@ async def run(
                 shutdown_timeout=settings.shutdown_timeout,
                 tls=certificate.context if certificate else None,
                 listening=listening,
+                caps=loom.caps,
+                proxies=loom.proxies,
             )
             failing.add_done_callback(lambda _: server.stop())
             await server.serve()

@@ -261,6 +261,12 @@ class ServerSettings(_Model):
     """Maximum number of streams with a producer or open for one at once; 0: no limit."""
     max_followers: int = Field(0, ge=0)
     """Maximum number of followers at once, /spy and /events included; 0: no limit."""
+    max_connections: int = Field(0, ge=0)
+    """Maximum number of connections at once; 0: a third of the files that the server may open, at most
+    65,536."""
+    max_connections_per_address: int = Field(0, ge=0)
+    """Maximum number of connections at once from one address, IPv6 by /64, and of requests at once from one
+    behind trusted proxies; 0: half of all."""
     scrub_interval: Seconds = 7 * 86400.0
     """Time between integrity checks; 0: never."""
     scrub_rate: Bytes = Field(8 << 20, ge=4096)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from loom.access.auth import Auth
 from loom.config import Settings
 from loom.http.addresses import Proxies
+from loom.http.caps import Caps
 from loom.http.exchange import Resource, respond
 from loom.http.headers import ACCEPT_PATCH
 from loom.http.middleware.access_log import AccessLog
@@ -49,9 +50,13 @@ def build_app(
     settings: Settings,
     metrics: Metrics | None = None,
     spans: "TracerProvider | None" = None,
+    caps: Caps | None = None,
 ) -> ASGIApp:
-    """Build the app. The caller starts and stops the parts. Without `spans` nothing is traced."""
-    metrics = metrics or Metrics()
+    """Build the app. The caller starts and stops the parts. Without `spans` nothing is traced.
+
+    `caps` are those of the server that runs the app; the requests of a client are limited by them too.
+    """
+    metrics, caps = metrics or Metrics(), caps or Caps()
     traffic = Traffic()
     searches = Searches()
     reads = Reads(service, searches)
@@ -83,7 +88,7 @@ def build_app(
         Route("/tokens", Resource(POST=tokens.sign)),
         Route("/tokens/{jti}", Resource(DELETE=tokens.revoke)),
         Route("/spy", Resource(GET=SpyOutput(spy, service).read)),
-        Route("/metrics", Resource(GET=Scrape(service, traffic, metrics).read)),
+        Route("/metrics", Resource(GET=Scrape(service, traffic, metrics, caps).read)),
         Route("/healthz", Resource(GET=probes.alive)),
         Route("/readyz", Resource(GET=probes.ready)),
         Route("/openapi.json", Resource(GET=Document(settings.max_metadata_bytes).read)),
@@ -94,13 +99,13 @@ def build_app(
         Route("/ui/assets/{name:path}", Resource(GET=pages.asset)),
     ]
     app: ASGIApp = Router(routes, redirect_slashes=False, default=_no_such_path)
-    app = _guarded(app, auth, settings)
+    app = _guarded(app, auth, settings, caps.each)
     if spans is not None:
         app = Tracing(app, spans)
     return RawPath(Clients(AccessLog(app, traffic, metrics), Proxies(settings.trusted_proxies)))
 
 
-def _guarded(app: ASGIApp, auth: Auth, settings: Settings) -> ASGIApp:
+def _guarded(app: ASGIApp, auth: Auth, settings: Settings, at_once: int) -> ASGIApp:
     """Put the guard around the routes, and around it what turns refusals into responses."""
     app = Guard(
         app,
@@ -109,6 +114,7 @@ def _guarded(app: ASGIApp, auth: Auth, settings: Settings) -> ASGIApp:
         allowed_hosts=settings.allowed_hosts,
         cors_origins=settings.cors_origins,
         rate_limit=settings.rate_limit,
+        at_once=at_once,
     )
     app = Errors(app)
     if settings.cors_origins:

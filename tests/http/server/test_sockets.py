@@ -10,7 +10,7 @@ import tempfile
 import psutil
 import pytest
 from starlette.types import Receive, Scope, Send
-from tests.http.server.support import GET, Seen, part, served, start
+from tests.http.server.support import CHUNKED_POST, GET, Seen, part, served, start
 from tests.support.wire import Cut, Wire
 
 from loom.http.server import Server
@@ -134,7 +134,7 @@ async def answered(port: int) -> None:
 FEW_DESCRIPTORS = """
 import asyncio, os, resource, uvloop
 from loom.http.server import Server
-from tests.http.server.support import answering
+from tests.http.server.support import Seen
 
 def listening(url):
     few = len(os.listdir("/proc/self/fd")) + 10
@@ -142,7 +142,7 @@ def listening(url):
     print(url, flush=True)
 
 async def main():
-    await Server(answering(200), host="127.0.0.1", port=0, on_listening=listening).serve()
+    await Server(Seen(), host="127.0.0.1", port=0, on_listening=listening).serve()
 
 uvloop.run(main())
 """
@@ -155,15 +155,24 @@ async def test_server_out_of_descriptors_neither_exits_nor_spins():
     assert child.stdout
     port = int((await child.stdout.readline()).rsplit(b":", 1)[1])
     try:
-        clients = [await Wire.open("127.0.0.1", port) for _ in range(50)]
+        clients = []
+        for _ in range(50):
+            clients.append(await Wire.open("127.0.0.1", port))
+            await clients[-1].send(CHUNKED_POST)
+            await asyncio.sleep(0.005)  # the server may start it before it has to close an idle one
         before = sum(psutil.Process(child.pid).cpu_times()[:2])
         await asyncio.sleep(0.5)
         assert sum(psutil.Process(child.pid).cpu_times()[:2]) - before < 0.1
-        await clients[0].send(GET)
+        await clients[0].send(b"0\r\n\r\n")
         assert (await clients[0].answer()).status == 200
         for client in clients:
             await client.close()
         await answered(port)
+        idle = [await Wire.open("127.0.0.1", port) for _ in range(50)]
+        await answered(port)
+        assert await idle[0].ended() == b"", "the oldest idle one makes room"
+        for client in idle:
+            await client.close()
     finally:
         child.terminate()
         assert await child.wait() == 0

@@ -5,8 +5,7 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import IO, Any, cast
 
 import pytest
@@ -205,29 +204,6 @@ async def test_response_cancelled_within_a_file_is_cut(file):
         await asyncio.sleep(0.1)
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert b"more" not in (await client.ended())[-10:]
-
-
-@pytest.fixture
-async def certificate(tmp_path: Path, tool: Callable[[str], str]) -> Path:
-    """Make a key and its certificate in one file."""
-    key, signed, both = (tmp_path / name for name in ("key.pem", "cert.pem", "both.pem"))
-    new = [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-subj",
-        "/CN=localhost",
-    ]
-    openssl = await asyncio.create_subprocess_exec(
-        tool("openssl"), *new, "-keyout", key, "-out", signed, stderr=asyncio.subprocess.DEVNULL
-    )
-    assert await openssl.wait() == 0
-    both.write_bytes(key.read_bytes() + signed.read_bytes())
-    return both
 
 
 async def test_extension_is_offered_on_plain_connections_only(certificate):

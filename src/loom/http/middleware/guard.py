@@ -8,7 +8,9 @@ which no page can forge.
 
 import re
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -19,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom.access.auth import Auth
 from loom.access.throttle import Admission
-from loom.errors import Forbidden, Misdirected
+from loom.errors import Forbidden, Misdirected, TooMany
 from loom.http.addresses import network_of
 from loom.http.exchange import PRINCIPAL
 from loom.http.headers import EXPOSED
@@ -37,7 +39,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/]+)(?::\d*)?")
 
 
 class Guard:
-    """Middleware: pass a request on, or raise Misdirected, Forbidden, Unauthorized or Throttled."""
+    """Middleware: pass a request on, or raise Misdirected, Forbidden, Unauthorized, Throttled or TooMany."""
 
     SAFE: ClassVar = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -50,35 +52,57 @@ class Guard:
         allowed_hosts: Collection[str] = (),
         cors_origins: Collection[str] = (),
         rate_limit: float = 0.0,
+        at_once: int = 0,
     ) -> None:
         self._app = app
         self._auth = auth
         self._admission = Admission(auth, time.monotonic, rate=rate_limit)
         self._readers = Readers(auth)
+        self._at_once = at_once
+        self._open = Counter[str]()
         self._hosts = {host_name(name) for name in allowed_hosts}
         self._local = is_loopback(host)
         self._origins = cors_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers, client = Headers(scope=scope), network_of(client_of(scope))
-            if scope["path"] not in PROBES:
-                self._admission.check_address(client)
-            self._check_host(headers)
-            if not self._auth.required and scope["method"] not in self.SAFE:
-                self._check_origin(headers)
-            free = scope["method"] == "OPTIONS" or scope["path"] in OPEN or scope["path"].startswith("/ui/")
-            if not free:
-                # Two Authorization headers are joined, so that they match no token.
-                given = ",".join(headers.getlist("authorization")).encode("latin-1")
-                changes = self._auth.changes
-                principal = scope[PRINCIPAL] = self._admission.principal(client, given)
-                scope[RECORD].owner, scope[RECORD].who = principal.owner_name, principal.name
-                if scope["method"] == "GET":
-                    # A producer may finish what it has begun; a reader may not.
-                    await self._readers.attend(given, principal, changes, self._app(scope, receive, send))
-                    return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        client = network_of(client_of(scope))
+        with self._counted(client):
+            await self._admit(scope, receive, send, client)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, client: str) -> None:
+        headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
+        if path not in PROBES:
+            self._admission.check_address(client)
+        self._check_host(headers)
+        if not self._auth.required and method not in self.SAFE:
+            self._check_origin(headers)
+        if method != "OPTIONS" and path not in OPEN and not path.startswith("/ui/"):
+            # Two Authorization headers are joined, so that they match no token.
+            given = ",".join(headers.getlist("authorization")).encode("latin-1")
+            changes = self._auth.changes
+            principal = scope[PRINCIPAL] = self._admission.principal(client, given)
+            scope[RECORD].owner, scope[RECORD].who = principal.owner_name, principal.name
+            if method == "GET":
+                # A producer may finish what it has begun; a reader may not.
+                await self._readers.attend(given, principal, changes, self._app(scope, receive, send))
+                return
         await self._app(scope, receive, send)
+
+    @contextmanager
+    def _counted(self, client: str) -> Iterator[None]:
+        """Count a request of this client while the block runs. Raises TooMany."""
+        if 0 < self._at_once <= self._open[client]:
+            raise TooMany(f"This address has {self._at_once} requests open, which is the limit. Retry later.")
+        self._open[client] += 1
+        try:
+            yield
+        finally:
+            self._open[client] -= 1
+            if not self._open[client]:
+                del self._open[client]
 
     def _check_host(self, headers: Headers) -> None:
         # A request in HTTP/1.0 may have no Host. Every browser sends one.

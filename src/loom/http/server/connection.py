@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from itertools import islice
-from typing import Any
 
 import httptools
 import structlog
 from starlette.types import ASGIApp, Scope
 
+from loom.http.caps import Caps, Slot
 from loom.http.headers import Headers
 from loom.http.server.channel import Channel
 from loom.http.server.cycle import Cycle, refusing
@@ -26,6 +26,7 @@ from loom.http.server.request import (
     NO_MEMORY,
     Refusal,
     expects_continue,
+    origin,
     read_head,
 )
 
@@ -51,10 +52,14 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport
     channel: Channel
 
-    def __init__(self, app: ASGIApp, limits: Limits, registry: "Registry[Connection]") -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Limits, registry: "Registry[Connection]", caps: Caps, slot: Slot
+    ) -> None:
         self._app = app
         self._limits = limits
         self._registry = registry
+        self._caps = caps
+        self._slot = slot
         self._loop = asyncio.get_running_loop()
         self._parser = self._new_parser()
         self._phase = IDLE
@@ -76,22 +81,16 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self.channel = Channel(transport, self._loop, self._limits)
-        self._origin: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "scheme": "http" if self.channel.zero_copy else "https",
-            "server": _address(transport, "sockname"),
-            "client": _address(transport, "peername"),
-            "root_path": "",
-        }
-        if self.channel.zero_copy:
-            self._origin["extensions"] = {"http.response.zerocopysend": {}}
+        ends = (transport.get_extra_info(name) for name in ("sockname", "peername"))
+        self._origin = origin(*ends, zero_copy=self.channel.zero_copy)
+        self._slot.close = transport.abort
         self._registry.connections.add(self)
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unread = b""
         self._count_waiting(0)
+        self._caps.release(self._slot)
         self._registry.remove(self)
         self._disarm()
         self.channel.on_lost()
@@ -277,6 +276,7 @@ class Connection(asyncio.Protocol):
         cycle.size = size
         self._cycles.append(cycle)
         if len(self._cycles) == 1:
+            self._caps.set_busy(self._slot)
             self._registry.start(cycle.run())
 
     def _on_finished(self, cycle: Cycle) -> None:
@@ -323,6 +323,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         self._discarding = True
+        self._caps.set_idle(self._slot)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._arm(self._limits.discard_timeout, self.transport.abort)
@@ -330,6 +331,7 @@ class Connection(asyncio.Protocol):
     # Timers.
 
     def _await_request(self) -> None:
+        self._caps.set_idle(self._slot)
         if self._phase is HEAD:
             self._arm(self._limits.head_timeout, self._refuse, HEAD_TOO_SLOW)
         else:
@@ -343,8 +345,3 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _address(transport: asyncio.Transport, name: str) -> tuple[str, int] | None:
-    address = transport.get_extra_info(name)
-    return (address[0], address[1]) if isinstance(address, tuple) else None

@@ -16,6 +16,8 @@ class Limits:
     """Time from the first byte of a request to the end of its headers."""
     idle_timeout: float = 75.0
     """Time between two requests, and before the first."""
+    crowded_timeout: float = 10.0
+    """The same while most of the allowed connections are in use."""
     fields: int = 256
     """Number of headers of a request. Each costs more memory than its bytes."""
     pipelined: int = 2

@@ -18,7 +18,7 @@ Connected = TypeVar("Connected", bound=Waiting)
 
 
 class Registry(Generic[Connected]):
-    """The open connections of one server, and the tasks that run its app."""
+    """The open connections of one server, and the tasks that set them up and run its app."""
 
     def __init__(self) -> None:
         self.connections: set[Connected] = set()
@@ -26,11 +26,12 @@ class Registry(Generic[Connected]):
         self._waiting = 0
         self._emptied = asyncio.Event()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` as a task."""
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._on_task_done)
+        return task
 
     def remove(self, connection: Connected) -> None:
         """Forget a closed connection."""

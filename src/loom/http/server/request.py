@@ -23,6 +23,24 @@ NO_MEMORY = Refusal(503, "busy", "The requests that wait take too much memory; r
 HEAD_TOO_SLOW = Refusal(408, "head_too_slow", "The request's headers took too long.")
 
 
+def origin(server: object, client: object, *, zero_copy: bool) -> dict[str, Any]:
+    """Return the part of the scope that all requests of a connection share; the ends are as sockets say."""
+    extensions: dict[str, Any] = {"extensions": {"http.response.zerocopysend": {}}} if zero_copy else {}
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "scheme": "http" if zero_copy else "https",  # TLS copies
+        "server": _address(server),
+        "client": _address(client),
+        "root_path": "",
+        **extensions,
+    }
+
+
+def _address(end: object) -> tuple[str, int] | None:
+    return (end[0], end[1]) if isinstance(end, tuple) else None
+
+
 def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> dict[str, Any] | Refusal:
     """Return the part of the scope that the head determines, or the reason to refuse the request.
 

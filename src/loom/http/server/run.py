@@ -11,6 +11,9 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from loom.errors import ConfigError
+from loom.http.addresses import Proxies
+from loom.http.caps import Caps, Slot
+from loom.http.server.accept import Acceptor
 from loom.http.server.connection import Connection
 from loom.http.server.limits import Limits
 from loom.http.server.registry import Registry
@@ -54,6 +57,7 @@ class Server:
     """An app at an address. Clients can connect once it is made, and are served while it runs.
 
     `listening` is a socket that already listens at `host` and `port`. `on_listening` is called with the URL.
+    `caps` limits the connections, `proxies` are those whose connections stand for many clients.
     Port 0 picks a free port. Raises ConfigError if it cannot listen.
 
     A stop closes the listening socket, waits for `on_stop`, then waits for the current responses. It cuts
@@ -73,8 +77,12 @@ class Server:
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         listening: socket.socket | None = None,
+        caps: Caps | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         self.registry = Registry[Connection]()
+        self.caps = caps or Caps()
+        self._proxies = proxies or Proxies()
         self._app = app
         self._limits = limits or Limits()
         self._tls = tls
@@ -97,17 +105,13 @@ class Server:
     async def serve_until_stopped(self) -> None:
         """Run until `stop`; ignore signals."""
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(
-            lambda: Connection(self._app, self._limits, self.registry),
-            sock=self._socket,
-            backlog=BACKLOG,
-            **self._tls_options(),
-        )
+        start, secure = self.registry.start, self._tls is not None
+        acceptor = Acceptor(self._socket, self.caps, self._proxies, start, self._connect, secure=secure)
         try:
             self._on_listening(self.url)
             await self._check_until_stopped()
         finally:
-            listener.close()
+            acceptor.close()
         await self._shut_down(loop.time() + self._shutdown_timeout)
 
     def stop(self) -> None:
@@ -115,6 +119,21 @@ class Server:
         if self._stopping.is_set():
             self._forced.set()
         self._stopping.set()
+
+    async def _connect(self, sock: socket.socket, slot: Slot) -> None:
+        """Make a connection of an accepted socket. With TLS the handshake comes first."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                lambda: Connection(self._app, self._limits, self.registry, self.caps, slot),
+                sock,
+                **self._tls_options(),
+            )
+        except OSError:
+            self.caps.release(slot)  # the handshake failed, or took too long; the transport is closed
+        except asyncio.CancelledError:
+            self.caps.release(slot)
+            raise
 
     def _tls_options(self) -> dict[str, Any]:
         if self._tls is None:
@@ -142,6 +161,8 @@ class Server:
         while not self._stopping.is_set():
             for connection in list(self.registry.connections):
                 connection.check()
+            if self.caps.crowded:
+                self.caps.close_idle(self._limits.crowded_timeout)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.dead_check):
                     await self._stopping.wait()

@@ -7,6 +7,7 @@ from typing import Any
 from loom import __version__
 from loom.access.auth import Action
 from loom.errors import StoreStopped
+from loom.http.caps import Caps
 from loom.http.exchange import Exchange
 from loom.http.record import Traffic
 from loom.metrics import Metrics, Snapshot
@@ -16,10 +17,11 @@ from loom.streams.service import Service
 class Scrape:
     """The handler of /metrics."""
 
-    def __init__(self, service: Service, traffic: Traffic, metrics: Metrics) -> None:
+    def __init__(self, service: Service, traffic: Traffic, metrics: Metrics, caps: Caps) -> None:
         self._service = service
         self._traffic = traffic
         self._metrics = metrics
+        self._caps = caps
         health = service.health()
         metrics.describe(__version__, health.store, health.durability)
 
@@ -44,6 +46,9 @@ class Scrape:
                 held=load.held,
                 received=received,
                 sent=sent,
+                connections=self._caps.open,
+                refused=self._caps.refused,
+                closed=self._caps.closed,
                 ready=self._service.health().ready,
                 charged=self._service.room.used,
                 **stored,
