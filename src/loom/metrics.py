@@ -20,7 +20,7 @@ class Snapshot:
     """The values at one moment. `received` and `sent` count all bytes so far, `streams` counts by state.
 
     `refused` and `closed` count the connections that were, because there were too many. `stored` is None if
-    the store has failed, `free` if it has no disk. `charged` is what counts against the limit on stored bytes.
+    the store has failed, `free` if it has no disk. `charged` counts against `max_store_bytes`.
     """
 
     producers: int

@@ -71,7 +71,10 @@ async def test_a_refused_patch_does_not_interrupt_the_producer(
 @ONE_STORE
 async def test_a_token_without_quota_does_not_interrupt_the_producer(serve: Serve):
     loom = await serve(tokens=TOKENS)
-    await loom.stored("/stream/used", b"x" * 20, authorization=OTHER)
+    used = {"authorization": PRODUCER, "upload_complete": "?0"}
+    await loom.ask("POST", "/stream/used", b"", **used)
+    used |= {"authorization": OTHER, "upload_offset": "0"}
+    assert (await loom.ask("PATCH", "/stream/used", b"x" * 20, **used)).head.status == 204
     await begun(loom)
     before = await loom.service.info("a")
     refused = await patched(loom, b"x", upload_offset=4)
