@@ -137,6 +137,7 @@ class ChangeKind(StrEnum):
     """What a watcher is notified of."""
 
     CREATED = "created"
+    CHANGED = "changed"
     CLOSED = "closed"
     DELETED = "deleted"
 

@@ -66,6 +66,7 @@ async def test_streams_are_listed_newest_first_with_all_members(loom: Loom):
         "created": done["created"],
         "ended": done["ended"],
         "expires": None,
+        "deadline": None,
         "digest": (await loom.get("/stream/team/%C3%BC")).head["repr-digest"],
     }
     assert re.fullmatch(TIME, done["created"])

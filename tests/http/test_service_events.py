@@ -123,6 +123,21 @@ async def test_a_prefix_filters_events_but_not_the_position(loom: Loom):
     ]  # fmt: skip
 
 
+async def test_new_metadata_is_an_event_before_and_after_the_end(loom: Loom):
+    events = await feed(loom)
+    producer = await loom.live("/stream/a", b"x")
+    merge = {"content_type": "application/merge-patch+json"}
+    await loom.ask("PATCH", "/stream/a", b'{"step": 2}', **merge)
+    await producer.chunk(b"")
+    await producer.body()
+    await loom.ask("PATCH", "/stream/a", b'{"exit_code": 3}', **merge)
+    seen = [await event(events) for _ in range(4)]
+    assert [each.name for each in seen] == ["created", "changed", "closed", "changed"]
+    rows = [json.loads(each.data) for each in seen]
+    assert [row["metadata"] for row in rows[1:]] == [{"step": 2}, {"step": 2}, {"step": 2, "exit_code": 3}]
+    assert [row["outcome"] for row in rows] == [None, None, None, "failure"]
+
+
 async def test_events_are_selected_by_outcome(loom: Loom):
     events = await feed(loom, "?outcome=failure,cancelled&prefix=team/")
     for id, metadata in [

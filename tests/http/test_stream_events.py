@@ -68,17 +68,24 @@ def joined(events: list[Event], start: int = 0) -> bytes:
 
 
 async def test_a_final_stream_is_sent_with_its_end(loom: Loom):
-    await loom.stored("/stream/a", b"one\r\ntwo\rthree\n", x_stream_metadata='{"n": 1}')
+    await loom.stored("/stream/a", b"one\r\ntwo\rthree\n", x_stream_metadata='{"n": 1, "exit_code": 2}')
     events = await source(loom, "/stream/a")
     head = events.wire.head
     assert (head["cache-control"], head["x-accel-buffering"]) == ("no-store, no-transform", "no")
-    assert (head["vary"], head["x-stream-id"], head["x-stream-metadata"]) == ("Accept", "a", '{"n": 1}')
+    assert (head["vary"], head["x-stream-id"], head["x-stream-metadata"]) == (
+        "Accept",
+        "a",
+        '{"n": 1, "exit_code": 2}',
+    )
     assert "etag" not in head
     key = (await loom.store.info("a")).key
     *sent, end = await events.rest()
     assert joined(sent) == b"one\r\ntwo\rthree\n"
     assert (end.name, end.id) == ("end", f"{key}:15")
-    assert json.loads(end.data) == {"state": "complete", "size": 15, "reason": ""}
+    assert json.loads(end.data) == {
+        "state": "complete", "size": 15, "reason": "", "outcome": "failure",
+        "metadata": {"n": 1, "exit_code": 2},
+    }  # fmt: skip
 
 
 async def test_a_live_stream_is_sent_as_it_arrives_in_whole_characters(loom: Loom):
@@ -144,10 +151,22 @@ async def test_the_events_of_an_aborted_stream_end_with_its_state(loom: Loom):
     aborted = Patch(state=State.ABORTED, reason="no room")
     await loom.store.change(info.key, aborted, version=info.version)
     (end,) = await events.rest()
-    assert json.loads(end.data) == {"state": "aborted", "size": 4, "reason": "no room"}
+    assert json.loads(end.data) == {
+        "state": "aborted",
+        "size": 4,
+        "reason": "no room",
+        "outcome": None,
+        "metadata": {},
+    }
     *sent, end = await (await source(loom, "/stream/a")).rest()
     assert joined(sent) == b"half"
-    assert json.loads(end.data) == {"state": "aborted", "size": 4, "reason": "no room"}
+    assert json.loads(end.data) == {
+        "state": "aborted",
+        "size": 4,
+        "reason": "no room",
+        "outcome": None,
+        "metadata": {},
+    }
     assert (await loom.get("/stream/a", last_event_id=end.id, **ACCEPT)).head.status == 204
 
 
@@ -182,7 +201,7 @@ async def test_notail_ends_after_the_stored_bytes(loom: Loom):
     await loom.live("/stream/a", b"some")
     sent, end = await (await source(loom, "/stream/a?notail")).rest()
     assert joined([sent]) == b"some"
-    assert json.loads(end.data) == {"state": "live", "size": 4, "reason": ""}
+    assert json.loads(end.data) == {"state": "live", "size": 4, "reason": "", "outcome": None, "metadata": {}}
 
 
 async def test_lines_are_found_and_their_offsets_are_right(loom: Loom):

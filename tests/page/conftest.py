@@ -75,6 +75,14 @@ class Reader:
         assert (await wire.answer()).status == 201
         await wire.body()
 
+    async def patch(self, id: str, metadata: bytes) -> None:
+        """Merge metadata into that of a stream."""
+        wire = await self._connect()
+        await wire.request(
+            "PATCH", f"/stream/{id}", metadata, **{"Content-Type": "application/merge-patch+json"}
+        )
+        assert (await wire.answer()).status == 204
+
     async def request(self, method: str, path: str) -> Wire:
         """Send a request; return once its response has begun."""
         wire = await self._connect()

@@ -14,7 +14,7 @@ from loom.errors import (
     StreamFinal,
     VersionMismatch,
 )
-from loom.model import AMEND_WINDOW, TRANSITIONS, Info, NewStream, Patch, State
+from loom.model import AMEND_WINDOW, TRANSITIONS, ChangeKind, Info, NewStream, Patch, State
 from loom.store import rules
 
 NOW = 1_000.0
@@ -193,9 +193,9 @@ def test_a_failure_ends_the_stream_with_its_reason(row: Info):
         NOW,
         None,
     )
-    assert rules.closes(row, after)
+    assert rules.announced(row, after) is ChangeKind.CLOSED
     assert rules.abort(after, "again", NOW + 1) == after
-    assert not rules.closes(after, after)
+    assert rules.announced(after, after) is None
 
 
 @pytest.mark.parametrize("before", State)

@@ -9,8 +9,8 @@ __all__ = ["Change", "StreamInfo"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change to a stream: `kind` is created, closed or deleted; `info` is the stream after the change, or
-    before it if the stream was deleted.
+    """A change to a stream: `kind` is created, changed, closed or deleted; `info` is the stream after the
+    change, or before it if the stream was deleted. `changed` means that the metadata is new.
 
     `reset`, without an info, comes first, and whenever changes may have been missed: only a list of the
     streams, requested after it, says which exist.

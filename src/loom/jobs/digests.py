@@ -130,7 +130,7 @@ class Digests:
         info = change.info
         if change.kind is ChangeKind.CLOSED and info.state is State.COMPLETE and info.digest is None:
             self._ended.put_nowait(info)
-        elif change.kind is not ChangeKind.CREATED:
+        elif change.kind in (ChangeKind.CLOSED, ChangeKind.DELETED):
             self._hashings.pop(info.key, None)
 
     async def _endings(self) -> AsyncIterator[Info]:

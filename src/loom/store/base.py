@@ -302,7 +302,8 @@ class Store(ABC):
 
     @abstractmethod
     def watch(self, callback: Callable[[Change], None]) -> Subscription:
-        """Call `callback` for every stream that is created, ended or deleted from now on, in that order.
+        """Call `callback` for every stream that is created, ended or deleted, or whose metadata changes, from
+        now on and in that order.
 
         A replaced stream is deleted, then created. Bytes and other states are not reported. The callback must
         return at once and must not raise.

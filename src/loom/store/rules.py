@@ -27,7 +27,7 @@ from loom.errors import (
     VersionMismatch,
     WriterLost,
 )
-from loom.model import AMEND_WINDOW, TRANSITIONS, Info, NewStream, Patch, State, repeats
+from loom.model import AMEND_WINDOW, TRANSITIONS, ChangeKind, Info, NewStream, Patch, State, repeats
 
 FENCED = "its producer was fenced"
 CANCELLED = "its producer went away"
@@ -169,9 +169,13 @@ def expires_at(info: Info) -> float:
     return info.expires if info.state.final and info.expires is not None else math.inf
 
 
-def closes(before: Info, after: Info) -> bool:
-    """Return True if this change is the one that ends the stream, which is when CLOSED is announced."""
-    return after.state.final and not before.state.final
+def announced(before: Info, after: Info) -> ChangeKind | None:
+    """Return what a change of a row is announced as: CLOSED if it ends the stream, CHANGED if it changes only
+    the metadata, None if it is not announced.
+    """
+    if after.state.final and not before.state.final:
+        return ChangeKind.CLOSED
+    return None if after.metadata == before.metadata else ChangeKind.CHANGED
 
 
 def final(info: Info) -> StreamFinal:

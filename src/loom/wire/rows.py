@@ -25,6 +25,7 @@ def encode_row(info: Info) -> str:
         "created": rfc3339(info.created),
         "ended": None if info.ended is None else rfc3339(info.ended),
         "expires": None if info.expires is None else rfc3339(info.expires),
+        "deadline": None if info.deadline is None else rfc3339(info.deadline),
         "digest": None if info.digest is None else digest_field(info.digest),
     }
     return f'{json.dumps(members)[:-1]}, "metadata": {readable(info.metadata)}}}'
@@ -35,8 +36,9 @@ class StreamInfo:
     """One stream, as stored durably when the server responded.
 
     `size` is in bytes, `key` identifies this creation of the id, `reason` says why an aborted stream is not
-    complete. `outcome` is what the job behind a complete stream came to, None if the metadata does not say.
-    `row` is the JSON object itself, with the members that only newer servers send.
+    complete. `deadline` is until when a stream waits for a producer. `outcome` is what the job behind a
+    complete stream came to, None if the metadata does not say. `row` is the JSON object itself, with the
+    members that only newer servers send.
     """
 
     id: str
@@ -49,6 +51,7 @@ class StreamInfo:
     created: datetime
     ended: datetime | None
     expires: datetime | None
+    deadline: datetime | None
     metadata: Any
     row: Mapping[str, Any] = field(repr=False, compare=False)
 
@@ -66,6 +69,7 @@ class StreamInfo:
             created=datetime.fromisoformat(row["created"]),
             ended=_time(row.get("ended")),
             expires=_time(row.get("expires")),
+            deadline=_time(row.get("deadline")),
             metadata=row["metadata"],
             row=row,
         )

@@ -2,7 +2,8 @@
 client gets.
 
 id: <epoch>:<number>    resumes from here, sent as Last-Event-ID
-event: created          or closed (complete or aborted), or deleted; a replaced stream is both
+event: created          or changed (its metadata), closed (complete or aborted), or deleted; a replaced
+                        stream is deleted, then created
 data: {"id": "build/42", "key": "...", "state": "live", ...}        as in GET /streams
 
 event: reset            earlier changes may be missing: list the streams again

@@ -5,7 +5,8 @@ Each event has the id from which a client that reconnects resumes.
     id: <key>:<offset after it>
     data: {"offset": <first byte>, "text": "..."}       or "base64", where the bytes are not UTF-8
 
-    event: end      the last event; data: {"state": "complete", "size": 1234, "reason": ""}
+    event: end      the last event; data: {"state": "complete", "size": 1234, "reason": "", "outcome": null,
+                    "metadata": {}}
     event: gone     the stream was deleted or replaced; data: {"reason": "..."}
 """
 
@@ -26,6 +27,7 @@ from loom.streams.ranges import WHOLE, FromLine, FromOffset, LastLines, Lookup, 
 from loom.streams.reading import Reading
 from loom.streams.service import Service
 from loom.wire.media import EVENTS
+from loom.wire.metadata import readable
 from loom.wire.sse import encode
 from loom.wire.text import Whole, continuation
 from loom.wire.times import parse_since
@@ -151,8 +153,9 @@ async def stream_events(reading: Reading, kind: str) -> AsyncGenerator[bytes, No
     for event in encoder.rest():
         yield event
     info = reading.latest
-    end = {"state": info.state, "size": reading.offset, "reason": info.reason}
-    yield encode(json.dumps(end), name="end", id=f"{info.key}:{reading.offset}")
+    end = {"state": info.state, "size": reading.offset, "reason": info.reason, "outcome": info.outcome}
+    text = f'{json.dumps(end)[:-1]}, "metadata": {readable(info.metadata)}}}'
+    yield encode(text, name="end", id=f"{info.key}:{reading.offset}")
 
 
 class ByteEvents:

@@ -64,14 +64,12 @@ class Publisher:
             op.drop.end(rules.gone(before))
             self._notify(ChangeKind.DELETED, before)
         if op.put is not None:
-            ends = rules.closes(op.stream.info, op.put)
+            kind = ChangeKind.CREATED if op.put.version == 1 else rules.announced(op.stream.info, op.put)
             self._table.holdings.change(op.stream.info, op.put)
             op.stream.set_row(op.put)
             self._table.changed(op.stream)
-            if op.put.version == 1:
-                self._notify(ChangeKind.CREATED, op.stream.view)
-            elif ends:
-                self._notify(ChangeKind.CLOSED, op.stream.view)
+            if kind is not None:
+                self._notify(kind, op.stream.view)
         op.done.set_result(None)
 
     def _notify(self, kind: ChangeKind, info: Info) -> None:

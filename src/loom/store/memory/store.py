@@ -230,8 +230,8 @@ class MemoryStore(Store):
         before = stream.info
         self._holdings.change(before, row)
         stream.turn(row)
-        if rules.closes(before, row):
-            self._announce(ChangeKind.CLOSED, row)
+        if (kind := rules.announced(before, row)) is not None:
+            self._announce(kind, row)
         return row
 
     def _announce(self, kind: ChangeKind, info: Info) -> None:

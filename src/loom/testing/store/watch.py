@@ -1,10 +1,11 @@
-"""Subscriptions to the creation, end and deletion of all streams."""
+"""Subscriptions to the creation, end and deletion of all streams, and to their metadata."""
 
 from loom.model import Change, ChangeKind, NewStream, Patch
 from loom.store.base import Store
 from loom.testing.tools import ABORTED, COMPLETE, INTERRUPTED, Watcher, stream, wait_settled, watch
 
-CREATED, CLOSED, DELETED = ChangeKind.CREATED, ChangeKind.CLOSED, ChangeKind.DELETED
+CREATED, CHANGED = ChangeKind.CREATED, ChangeKind.CHANGED
+CLOSED, DELETED = ChangeKind.CLOSED, ChangeKind.DELETED
 
 
 class WatchTests:
@@ -28,11 +29,26 @@ class WatchTests:
         await writer.close(INTERRUPTED)
         writer = await store.resume(writer.key, 9)
         info = await store.info("a")
-        info = await store.change(writer.key, Patch(metadata="1"), version=info.version)
         await store.change(writer.key, INTERRUPTED, version=info.version)
         assert watcher.events == []
         info = await store.change(writer.key, ABORTED, version=(await store.info("a")).version)
         assert await watcher.wait_count(1) == [Change(CLOSED, info)]
+
+    async def test_new_metadata_is_announced_before_and_after_the_end(self, store: Store) -> None:
+        writer = await stream(store, "a", b"bytes")
+        watcher = watch(store)
+        info = await store.info("a")
+        early = await store.change(writer.key, Patch(metadata="1"), version=info.version)
+        closed = await writer.close(COMPLETE)
+        late = await store.change(writer.key, Patch(metadata="2"), version=closed.version)
+        same = await store.change(writer.key, Patch(digest="d"), version=late.version)
+        assert same.digest == "d"
+        await wait_settled(store)
+        assert [change for change in watcher.events if change.info.id == "a"] == [
+            Change(CHANGED, early),
+            Change(CLOSED, closed),
+            Change(CHANGED, late),
+        ]
 
     async def test_replaced_stream_is_deleted_and_then_created(self, store: Store) -> None:
         old = await stream(store, "a", b"bytes")

@@ -12,7 +12,7 @@ import { Decoder, eventsOf } from "./sse.js";
 const BACKOFF = [500, 1000, 2000, 5000, 10000];
 
 /**
- * Calls `hear({name, row})` for each event until `signal` is aborted or the page is closed. `name` is created, closed,
+ * Calls `hear({name, row})` for each event until `signal` is aborted or the page is closed. `name` is created, changed, closed,
  * deleted, or reset: events may be missing, so list the streams again. With `hidden` a hidden tab listens, too.
  */
 export function listen(hear, { signal, hidden = false } = {}) {

@@ -8,6 +8,7 @@
 const WORD = /(?:[^\s"]|"[^"]*"?)+/g;
 export const STATES = ["live", "interrupted", "open", "complete", "aborted"];
 export const ACTIVE = STATES.slice(0, 3);
+export const OUTCOMES = ["success", "failure", "cancelled", "skipped"];
 
 /** Parses a filter into `{prefix, states, metadata: [[key, value]], unknown}`; `unknown` has the other words. */
 export function parseFilter(text) {

@@ -15,8 +15,8 @@ const FINAL = ["complete", "aborted"];
 const encoder = new TextEncoder();
 
 /**
- * Feeds `source` with the stream. `tell` is called with the changes of `{state, size, type, metadata, reason,
- * connected}`. A stream that does not exist yet has the state `absent`; one that was deleted or replaced is `gone`.
+ * Feeds `source` with the stream. `tell` is called with the changes of `{state, size, type, metadata, reason, outcome,
+ * deadline, connected}`. A stream that does not exist yet has the state `absent`; one that was deleted or replaced is `gone`.
  */
 export class Follower {
   state = "";
@@ -40,6 +40,11 @@ export class Follower {
     };
     document.addEventListener("visibilitychange", look);
     look();
+    // The connection reports no new metadata, and it may come after the end.
+    listen(({ name, row }) => {
+      if (name !== "changed" || row.key !== this.source.key) return;
+      this.tell({ state: this.state, metadata: row.metadata, outcome: row.outcome });
+    });
   }
 
   async #run(signal) {
@@ -86,11 +91,11 @@ export class Follower {
   /** Requests the current state of the stream. */
   async #look(signal) {
     const info = await getJson(`${this.path}?info`, { signal });
-    const { state, size, content_type: type, metadata, reason } = info;
+    const { state, size, content_type: type, metadata, reason, outcome, deadline } = info;
     [this.state, this.size] = [state, size];
     this.source.key ||= info.key;
     this.source.created ??= Date.parse(info.created);
-    this.tell({ state, size, type, metadata, reason });
+    this.tell({ state, size, type, metadata, reason, outcome, deadline });
   }
 
   /** Feeds the source; returns true once nothing more can arrive. */
@@ -123,16 +128,16 @@ export class Follower {
   async #watch(signal) {
     if (signal.aborted || Date.now() - this.#heard < QUIET || FINAL.includes(this.state)) return;
     try {
-      const { state } = await getJson(`${this.path}?info`, { signal });
-      if (!FINAL.includes(state) && state !== this.state) this.tell({ state: (this.state = state) });
+      const { state, deadline } = await getJson(`${this.path}?info`, { signal });
+      if (!FINAL.includes(state) && state !== this.state) this.tell({ state: (this.state = state), deadline });
     } catch {
       // If the server is lost, the connection fails too.
     }
   }
 
-  #end({ state, size, reason }) {
+  #end({ state, size, reason, outcome, metadata }) {
     this.state = state;
-    this.tell({ state, size, reason });
+    this.tell({ state, size, reason, outcome, metadata });
     return true;
   }
 

@@ -54,6 +54,13 @@ export function clock(milliseconds) {
   return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
 }
 
+/** Formats a time near `now`: the time of day, with the date on another day. */
+export function moment(milliseconds, now) {
+  const [time, today] = [new Date(milliseconds), new Date(now)];
+  if (time.toDateString() === today.toDateString()) return clock(milliseconds);
+  return `${time.toLocaleDateString("en-US", { month: "short", day: "numeric" })}, ${clock(milliseconds)}`;
+}
+
 /** Formats a time since a start: 0:07, 12:34, 26:03:59. */
 export function elapsed(milliseconds) {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));

@@ -5,6 +5,7 @@
 
 import { showAbsent } from "./absent.js";
 import { $, announce, h, setText } from "./dom.js";
+import { showPill, wordOf } from "./outcome.js";
 import { age, amount, bytes, member, members } from "./format.js";
 
 /** The states after which nothing more arrives. */
@@ -38,9 +39,9 @@ export class Header {
 
   #showState(state) {
     showAbsent(state === "absent", this.source.path);
-    $("state").className = `state ${state}`;
-    if ($("state").textContent !== state) announce(`The stream is ${state}`, { quiet: true });
-    setText($("state"), state);
+    const word = wordOf(this.known);
+    if ($("state").textContent !== word) announce(`The stream is ${word}`, { quiet: true });
+    showPill($("state"), this.known);
     const why = this.known.reason || (state === "gone" ? "This stream was deleted or replaced." : "");
     $("reason").hidden = !((state === "aborted" || state === "gone") && why);
     setText($("reason"), why);

@@ -6,6 +6,7 @@ import { $, announce, h, setText } from "./dom.js";
 import { listen } from "./events.js";
 import { ACTIVE, matches, parseFilter } from "./filter.js";
 import { age, bytes, count, member, members, pathOf, span } from "./format.js";
+import { pill } from "./outcome.js";
 import { Pager } from "./pager.js";
 import { adoptLink } from "./session.js";
 import { begin } from "./shell.js";
@@ -91,7 +92,7 @@ function rowOf(row) {
   return h(
     "tr",
     { "data-key": row.key, class: row.state },
-    h("td", {}, h("span", { class: `state ${row.state}`, title: row.reason || row.state }, row.state)),
+    h("td", {}, pill(row)),
     h("td", { class: "id" }, h("a", { href: pathOf(row.id) }, row.id)),
     h("td", { class: "number" }, bytes(row.size)),
     h("td", { class: "number" }, h("time", { datetime: row.created, title: created.toLocaleString() }, age(created, Date.now()))),
@@ -105,6 +106,7 @@ function hear({ name, row }) {
   if (name === "reset") return later(load);
   const at = rows.findIndex((known) => known.key === row.key);
   if (name === "deleted" && at >= 0) rows.splice(at, 1);
+  else if (name === "changed" && at >= 0) rows[at] = row;
   else if (name === "closed" && at >= 0) {
     // It moves after the active ones, or disappears where the filter admits only those.
     rows.splice(at, 1);
