@@ -1,6 +1,7 @@
 """The list of commands, their help, the topics that concern all of them, and completion."""
 
 import importlib
+import re
 from pathlib import Path
 
 import click
@@ -9,7 +10,8 @@ from tests.support.program import run
 
 import loom.cli
 from loom.cli import exit_codes, target
-from loom.cli.main import MODULES
+from loom.cli.main import EXAMPLES, MODULES
+from loom.model import State
 
 SOURCE = Path(loom.cli.__file__).parent
 PROGRAMS = [["stream"], *(["loom", name] for name in MODULES)]
@@ -37,11 +39,20 @@ async def test_help_shows_examples_and_where_exit_codes_and_variables_are_listed
         assert words in out
 
 
-async def test_help_names_every_command():
+@pytest.mark.parametrize("columns", ["80", "40"])
+async def test_help_shows_every_command_in_its_group_with_its_whole_summary(columns):
     for arguments in ([], ["--help"], ["-h"], ["help"]):
-        code, out, err = await run("loom", *arguments)
+        code, out, err = await run("loom", *arguments, env={"COLUMNS": columns})
         assert (code, err) == (exit_codes.OK, "")
         assert [name for name in MODULES if f"\n  {name} " not in out] == []
+        assert re.findall(r"^(\w+):$", out, re.MULTILINE) == ["Options", "Send", "Read", "Share", "Operate"]
+        assert "..." not in out.partition("\nSend:\n")[2].partition("Examples:")[0]
+
+
+async def test_every_example_of_the_program_has_a_command_that_exists():
+    assert len(EXAMPLES) == 5
+    for example in EXAMPLES:
+        assert example.partition("loom ")[2].split()[0] in MODULES
 
 
 async def test_help_on_a_command_is_the_help_of_that_command():
@@ -92,6 +103,17 @@ async def test_completion_for_another_shell_is_refused(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_bash_completes_commands(tmp_path: Path):
-    env = {"_LOOM_COMPLETE": "bash_complete", "COMP_WORDS": "loom s", "COMP_CWORD": "1"}
-    assert (await run("loom", env=env))[1].split() == [f"plain,{name}" for name in MODULES if name[0] == "s"]
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("loom s", [name for name in MODULES if name[0] == "s"]),
+        ("loom help e", ["exit-codes", "environment"]),
+        ("loom help sh", ["show", "share"]),
+        ("loom ls --state ", list(State)),
+        ("loom ls --state live,op", ["live,open"]),
+        ("loom ls --outcome s", ["success", "skipped"]),
+    ],
+)
+async def test_bash_completes_commands_topics_and_words(typed, words):
+    env = {"_LOOM_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    assert (await run("loom", env=env))[1].split() == [f"plain,{word}" for word in words]

@@ -328,31 +328,66 @@ async def test_a_full_disk_is_reported(loom: Loom, env):
 
 
 async def test_ls_lists_for_people_and_for_scripts(loom: Loom, env):
-    await loom.stored("/stream/b/1", b"x" * 2048, x_stream_metadata='{"commit": "3f2a"}')
+    await loom.stored("/stream/b/1", b"x" * 2048, x_stream_metadata='{"commit": "3f2a", "exit_code": 2}')
     await loom.live("/stream/b/%E2%80%AE%20b")
     await loom.stored("/stream/a", b"")
     code, out, err = await run("loom", "ls", env=env)
     assert (code, err) == (0, "")
-    assert re.fullmatch(
-        r"complete +0B +\d\.\ds  a\nlive +0B +\d\.\ds  b/\\u202e b\ncomplete +2KiB +\d\.\ds  b/1\n", out
-    )
+    assert re.sub(r"\d\.\ds", "0.0s", out).splitlines() == [
+        "STATE     OUTCOME  SIZE   AGE  ID",
+        "complete  -          0B  0.0s  a",
+        "live      -          0B  0.0s  b/\\u202e b",
+        "complete  failure  2KiB  0.0s  b/1",
+    ]
     _, out, _ = await run("loom", "ls", "b/", "--meta", "commit=3f2a", "--json", env=env)
     (row,) = map(json.loads, out.splitlines())
-    assert (row["id"], row["size"], row["metadata"]) == ("b/1", 2048, {"commit": "3f2a"})
-    _, out, _ = await run("loom", "ls", "--state", "live,open", "-n", "5", env=env)
-    assert out.count("\n") == 1
+    assert (row["id"], row["size"], row["outcome"]) == ("b/1", 2048, "failure")
+    for filters in (["--state", "live,open", "-n", "5"], ["--outcome", "failure"]):
+        _, out, _ = await run("loom", "ls", *filters, env=env)
+        assert out.count("\n") == 2
+    for arguments, message in (
+        (["none/"], "No stream matches."),
+        (["--state", "open"], "No stream matches."),
+    ):
+        assert await run("loom", "ls", *arguments, env=env) == (0, "", f"{message}\n")
+
+
+async def test_ls_shows_the_newest_and_how_many_more_there_are(loom: Loom, env):
+    for number in range(54):
+        await loom.stored(f"/stream/{number}", b"")
+    _, out, err = await run("loom", "ls", env=env)
+    ids = [line.split()[-1] for line in out.splitlines()[1:]]
+    assert (ids, err) == ([str(number) for number in range(53, 3, -1)], "… 4 more (--limit)\n")
+    _, out, err = await run("loom", "ls", "-n", "2", env=env)
+    assert (out.count("\n"), err) == (3, "… 52 more (--limit)\n")
+    _, out, err = await run("loom", "ls", "--json", env=env)
+    assert (out.count("\n"), err) == (54, "")
+
+
+async def test_on_a_terminal_ls_cuts_long_ids_in_the_middle(loom: Loom, terminal):
+    await loom.stored(f"/stream/begin{'x' * 190}end", b"", x_stream_metadata='{"outcome": "success"}')
+    text, _ = await shown(terminal("ls"))
+    _, line = text.decode().splitlines()
+    plain = re.sub(r"\x1b\[\d*m", "", line)
+    assert len(plain) == 200
+    assert re.fullmatch(r"complete  success .+ beginx+…x+end", plain)
+    assert "\x1b[32msuccess" in line
 
 
 async def test_show_prints_the_facts_of_a_stream(loom: Loom, env):
     await loom.stored(
-        "/stream/a", b"12345", x_stream_metadata='{"evil": "\\u001b[2J"}', content_type="text/plain"
+        "/stream/a",
+        b"12345",
+        x_stream_metadata='{"evil": "\\u001b[2J", "exit_code": 3}',
+        content_type="text/plain",
     )
     code, out, _ = await run("loom", "show", "a", env=env)
     assert code == 0
-    for line in ("id:        a", "state:     complete", "size:      5 bytes", r'  "evil": "\u001b[2J"'):
+    facts = ("id:        a", "state:     complete", "outcome:   failure (exit code 3)", "size:      5 bytes")
+    for line in (*facts, f"page:      {loom.url}/ui/stream/a", r'    "evil": "\u001b[2J",'):
         assert f"{line}\n" in out
     _, out, _ = await run("loom", "show", "--json", "a", env=env)
-    assert json.loads(out)["metadata"] == {"evil": "\x1b[2J"}
+    assert json.loads(out)["metadata"]["evil"] == "\x1b[2J"
 
 
 async def test_show_has_one_format_for_times_and_units_for_large_sizes(loom: Loom, env):
@@ -366,7 +401,8 @@ async def test_show_has_one_format_for_times_and_units_for_large_sizes(loom: Loo
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["ls", "--state", "foo"], "'foo' is not one of live, interrupted, open, complete, aborted."),
+        (["ls", "--state", "lve"], "'lve' is not one of live, interrupted, open, complete, aborted."),
+        (["ls", "--outcome", "fail"], "'fail' is not one of success, failure, cancelled, skipped."),
         (["tail", "--since", "abc", "a"], "'abc' is not a time like 10m, 2h or 2026-01-31T12:00:00Z."),
         (["share", "a", "--expires", "9000d"], "'9000d' is not from 1s to 366d."),
         (["rm", "--prefix", "x", "a"], "Give the IDs of streams or --prefix, not both."),

@@ -119,6 +119,19 @@ async def test_each_mistake_fails_its_trial_only(mistake, server, tmp_path, tool
     assert all(each["advice"] for each in report["findings"] if not each["good"])
 
 
+async def test_each_step_is_shown_as_it_runs_and_the_results_as_a_table(server: Server):
+    command = [str(BIN / "loom"), "doctor", f"http://127.0.0.1:{server.port}", "--silence", "0.5s"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment())
+    assert process.stdout
+    assert process.stderr
+    steps = [(await process.stderr.readline()).decode() for _ in TRIALS]
+    assert [step.partition(":")[0] for step in steps] == [f"Testing {trial}" for trial in TRIALS]
+    lines = (await process.stdout.read()).decode().splitlines()
+    assert await process.wait() == 0
+    assert lines[2] == "good    idle timeout        a stream continues after 0.5s of silence"
+    assert [line[8:26].rstrip() for line in lines] == TRIALS
+
+
 async def test_no_stream_is_left(server: Server):
     await doctor(server.port, "--silence", "0")
     wire = await Wire.open("127.0.0.1", server.port)

@@ -53,7 +53,7 @@ def declare(
     name: str, *examples: str, cls: type[Command] = Command
 ) -> Callable[[Callable[..., Any]], Command]:
     """Declare a function as the command `name`; its docstring is the help text."""
-    return click.command(name, cls=cls, epilog=_epilog(examples), context_settings=SETTINGS)
+    return click.command(name, cls=cls, epilog=epilog(examples), context_settings=SETTINGS)
 
 
 def launch(command: click.Command, prog: str) -> NoReturn:
@@ -101,7 +101,13 @@ def worded(error: BaseException) -> str:
     return text
 
 
-def _epilog(examples: tuple[str, ...]) -> str:
+def summary(text: str | None) -> str:
+    """Return the first sentence of a help text."""
+    return " ".join((text or "").partition("\n\n")[0].split())
+
+
+def epilog(examples: tuple[str, ...]) -> str:
+    """Return the end of a help text."""
     # A \b keeps click from wrapping the paragraph.
     shown = "\b\n" + "\n".join(["Examples:", *(f"  {each}" for each in examples)]) + "\n\n"
     return f"{shown if examples else ''}{TOPICS}"

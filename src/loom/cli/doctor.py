@@ -5,7 +5,6 @@ The connections are made one after the other, each with a timeout, with the HTTP
 library: a more comfortable client hides what the trials look for.
 """
 
-import hashlib
 import http.client
 import json
 import os
@@ -13,7 +12,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 import click
 
 from loom.cli import exit_codes, options
-from loom.cli.command import Stop, declare
+from loom.cli.command import Stop, declare, write_line
 from loom.cli.running import write
 from loom.cli.target import resolve
 from loom.client.address import url_fault, warn_unencrypted
@@ -45,6 +44,32 @@ T = TypeVar("T")
 Headers = Mapping[str, str]
 
 
+TRIALS = {
+    "request buffering": (
+        "a line arrives before its request ends",
+        "Turn off the proxy's buffering of request bodies (nginx: proxy_request_buffering off).",
+    ),
+    "response buffering": (
+        "a stored line is received before its response ends",
+        "Turn off the proxy's buffering of responses (nginx: proxy_buffering off).",
+    ),
+    "idle timeout": (
+        "a stream continues after {silence} of silence",
+        "Raise the proxy's timeouts (nginx: proxy_read_timeout 24h and client_body_timeout 24h).",
+    ),
+    "size limit": (
+        "{size} in one request",
+        "Raise the proxy's limit on request bodies (nginx: client_max_body_size 0).",
+    ),
+    "same bytes": ("bytes are received as they were sent", "A proxy changes or truncates bodies."),
+    "early answer": (
+        "no producer is answered early through a proxy",
+        "Let the proxy add X-Forwarded-For or Via; without them it may lose what is sent.",
+    ),
+}
+"""By trial: what works if the result is good, and what to do if not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of one trial. `advice` says what to do if it is not `good`."""
@@ -54,11 +79,14 @@ class Finding:
     detail: str
     advice: str = ""
 
-    def lines(self) -> Iterator[str]:
-        """Yield the report for people."""
-        yield f"{'good  ' if self.good else 'BROKEN'}  {self.trial}: {self.detail}"
-        if self.advice:
-            yield f"        {self.advice}"
+
+def report(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield the lines of the result for people."""
+    width = max(map(len, TRIALS))
+    for each in findings:
+        yield f"{'good' if each.good else 'BROKEN':<6}  {each.trial:<{width}}  {each.detail}"
+        if each.advice:
+            yield f"{'':<6}  {'':<{width}}  {each.advice}"
 
 
 class Route:
@@ -120,8 +148,9 @@ def read_head(response: http.client.HTTPResponse) -> StreamHead:
 class Doctor:
     """All trials over one path."""
 
-    def __init__(self, route: Route, *, silence: float) -> None:
+    def __init__(self, route: Route, *, silence: float, on_step: Callable[[str], None]) -> None:
         self.findings: list[Finding] = []
+        self._on_step = on_step
         self._route = route
         self._silence = silence
         self._id = f"loom-doctor/{uuid.uuid4()}"
@@ -144,80 +173,61 @@ class Doctor:
             for each in (target, f"{target}/large", f"{target}/early"):
                 self._route.request("DELETE", each)
 
-    def _find(self, trial: str, good: bool, detail: str, advice: str = "") -> bool:
-        self.findings.append(Finding(trial, good, detail, "" if good else advice))
+    def _begin(self, trial: str) -> None:
+        detail = TRIALS[trial][0].format(silence=duration_text(self._silence), size=size_text(SIZE))
+        self._trial = trial, detail
+        self._on_step(f"Testing {trial}: {detail} …")
+
+    def _find(self, good: bool, why: str = "", advice: str = "") -> bool:
+        """Record the result of the trial that was begun last."""
+        trial, detail = self._trial
+        advice = "" if good else advice or TRIALS[trial][1]
+        self.findings.append(Finding(trial, good, detail + why, advice))
         return good
 
     def _lines(self, target: str) -> None:
         """Send lines slowly and follow them."""
+        self._begin("request buffering")
         producer = self._route.begin("PATCH", target, append_headers(0, complete=False) | CHUNKED)
         follower: http.client.HTTPConnection | None = None
         try:
             producer.sock.sendall(chunk(LINE))
-            if not self._find(
-                "request buffering",
-                self._arrives(target),
-                "a line arrives before its request ends",
-                "Turn off the proxy's buffering of request bodies (nginx: proxy_request_buffering off).",
-            ):
+            if not self._find(self._arrives(target)):
                 return
+            self._begin("response buffering")
             follower = self._route.begin("GET", target, {}, PATIENCE)
             shown = self._within(follower.getresponse)
-            arrived = shown is not None and self._within(lambda: shown.read1(len(LINE))) == LINE
-            if not self._find(
-                "response buffering",
-                arrived,
-                "a stored line is received before its response ends",
-                "Turn off the proxy's buffering of responses (nginx: proxy_buffering off).",
-            ):
+            if not self._find(shown is not None and self._receives(shown)):
                 return
             assert shown is not None
-            self._silent(producer, shown)
+            self._begin("idle timeout")
+            time.sleep(self._silence)
+            sent = self._within(lambda: producer.sock.sendall(chunk(LINE)) or True)
+            self._find(sent is not None and self._receives(shown))
         finally:
             for connection in (producer, follower):
                 if connection is not None:
                     connection.close()
 
-    def _silent(self, producer: http.client.HTTPConnection, shown: http.client.HTTPResponse) -> None:
-        time.sleep(self._silence)
-        try:
-            producer.sock.sendall(chunk(LINE))
-            again = self._within(lambda: shown.read1(len(LINE))) == LINE
-        except OSError:
-            again = False
-        self._find(
-            "idle timeout",
-            again,
-            f"a stream continues after {duration_text(self._silence)} of silence",
-            "Raise the proxy's timeouts for requests and responses (nginx: proxy_read_timeout 24h and "
-            "client_body_timeout 24h).",
-        )
+    def _receives(self, shown: http.client.HTTPResponse) -> bool:
+        return self._within(lambda: shown.read1(len(LINE))) == LINE
 
     def _large(self, target: str) -> None:
+        self._begin("size limit")
         self._route.request("POST", target, OPEN)
         data = os.urandom(SIZE)
         status, code = self._send(target, data)
-        detail = f"{size_text(SIZE)} in one request"
-        if status != 204:
-            detail += f": status {status or 'none'}"
-        advice = (
-            f"The server refuses the request ({code})."
-            if code
-            else "Raise the proxy's limit on request bodies (nginx: client_max_body_size 0)."
-        )
-        if not self._find("size limit", status == 204, detail, advice):
+        why = "" if status == 204 else f": status {status or 'none'}"
+        if not self._find(status == 204, why, f"The server refuses the request ({code})." if code else ""):
             return
+        self._begin("same bytes")
         connection = self._route.begin("GET", target, {})
         try:
-            got = hashlib.sha256(connection.getresponse().read()).digest()
+            self._find(connection.getresponse().read() == data)
         except http.client.IncompleteRead:
-            got = b""
+            self._find(False)
         finally:
             connection.close()
-        same = got == hashlib.sha256(data).digest()
-        self._find(
-            "same bytes", same, "bytes are received as they were sent", "A proxy changes or truncates bodies."
-        )
 
     def _send(self, target: str, data: bytes) -> tuple[int, str]:
         """Append `data`. Return the status, 0 for none, and the code of a problem that Loom reports."""
@@ -239,14 +249,12 @@ class Doctor:
 
     def _early(self, target: str) -> None:
         """Find out whether a producer is answered early although there is a proxy."""
+        self._begin("early answer")
         connection = self._route.begin("POST", target, CHUNKED | TTL, PATIENCE)
         try:
             connection.sock.sendall(chunk(LINE))
             response = self._within(connection.getresponse)
-            proxied = response is not None and ("via" in response.headers or "server" in response.headers)
-            detail = "no producer is answered early through a proxy"
-            advice = "Let the proxy add X-Forwarded-For or Via; without them it may lose what is sent."
-            self._find("early answer", not proxied, detail, advice)
+            self._find(response is None or not ("via" in response.headers or "server" in response.headers))
         finally:
             connection.close()
 
@@ -291,7 +299,7 @@ def command(url: str | None, silence: float, as_json: bool, server: str | None, 
         raise click.BadParameter(f"{url!r} {fault}.", param_hint="URL")
     target = resolve(url or server, token)
     route = Route(target.server, target.token)
-    doctor = Doctor(route, silence=silence)
+    doctor = Doctor(route, silence=silence, on_step=(lambda _: None) if as_json else write_line)
     try:
         doctor.examine()
     except (OSError, http.client.HTTPException) as error:
@@ -299,8 +307,8 @@ def command(url: str | None, silence: float, as_json: bool, server: str | None, 
         raise Stop(exit_codes.LOST, f"{route.origin} cannot be reached: {reason}.") from None
     good = all(each.good for each in doctor.findings)
     if as_json:
-        report = json.dumps({"good": good, "findings": [asdict(each) for each in doctor.findings]})
+        text = json.dumps({"good": good, "findings": [asdict(each) for each in doctor.findings]})
     else:
-        report = "\n".join(line for each in doctor.findings for line in each.lines())
-    write(f"{report}\n".encode())
+        text = "\n".join(report(doctor.findings))
+    write(f"{text}\n".encode())
     return exit_codes.OK if good else BROKEN

@@ -24,22 +24,34 @@ TOPICS = {"exit-codes": _exit_codes, "environment": _environment}
 
 
 @declare("help", "loom help exit-codes", "loom help push")
-@click.argument("topic", metavar="[COMMAND | exit-codes | environment]", required=False)
+@click.argument(
+    "topic",
+    metavar="[COMMAND | exit-codes | environment]",
+    required=False,
+    shell_complete=lambda context, _, start: [
+        each for each in (*_program(context).list_commands(context), *TOPICS) if each.startswith(start)
+    ],
+)
 @click.pass_context
 def command(context: click.Context, topic: str | None) -> None:
     """Show help on a command or a topic."""
     program = context.find_root()
-    assert isinstance(program.command, click.Group)
     if topic is None:
         text = program.get_help()
     elif topic in TOPICS:
         text = TOPICS[topic]()
     else:
-        _, found, _ = program.command.resolve_command(program, [topic])
+        _, found, _ = _program(context).resolve_command(program, [topic])
         assert found
         with click.Context(found, info_name=topic, parent=program) as inner:
             text = inner.get_help()
     write(f"{text}\n".encode())
+
+
+def _program(context: click.Context) -> click.Group:
+    program = context.find_root().command
+    assert isinstance(program, click.Group)
+    return program
 
 
 def _table(rows: Mapping[int, str] | Mapping[str, str]) -> str:

@@ -1,39 +1,43 @@
 """The command `loom ls`."""
 
 import json
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from loom.cli import options
-from loom.cli.command import declare
-from loom.cli.running import colored, with_client, write
-from loom.cli.terminal import printable
+from loom.cli.command import declare, write_line
+from loom.cli.running import STDOUT, colored, is_terminal, with_client, write
+from loom.cli.terminal import printable, shortened
+from loom.model import Outcome, State
 from loom.units import rough_text, size_text
 
 if TYPE_CHECKING:
     from loom.client.client import AsyncClient
     from loom.client.info import StreamInfo
 
-STATE_COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31}
+LIMIT = 50
+PAGE = 1000
+"""Streams that are counted: as many as the server returns at once."""
+HEADER = ("STATE", "OUTCOME", "SIZE", "AGE", "ID")
+COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31, "success": 32, "failure": 31}
+COLORS |= {"cancelled": 90, "skipped": 90}
 
 
 @declare(
     "ls",
-    "loom ls build/ --state live,interrupted",
+    "loom ls build/                                   the newest streams whose ids begin with build/",
+    "loom ls --outcome failure --state aborted        what failed or was lost",
     "loom ls --meta commit=3f2a91c --json | jq -r .id",
 )
 @click.argument("prefix", metavar="[PREFIX]", default="", shell_complete=options.complete_id)
-@click.option(
-    "--state",
-    "states",
-    metavar="STATE",
-    multiple=True,
-    type=options.states,
-    help="List only streams in this state: live, interrupted, open, complete, aborted; repeatable.",
-)
+@options.words_option("state", State)
+@options.words_option("outcome", Outcome)
 @click.option(
     "--meta",
     metavar="KEY=VALUE",
@@ -41,37 +45,69 @@ STATE_COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31}
     type=options.pair,
     help="List only streams with this in their metadata; repeatable.",
 )
-@click.option("--limit", "-n", metavar="N", type=click.IntRange(min=1), help="List no more than N streams.")
+@click.option(
+    "--limit",
+    "-n",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help=f"List no more than N streams.  [default: {LIMIT}; with --json: all]",
+)
 @options.json
 @options.color
 @with_client
 async def command(
     client: "AsyncClient",
     prefix: str,
-    states: tuple[list[str], ...],
+    states: list[str],
+    outcomes: list[str],
     meta: tuple[tuple[str, str], ...],
     limit: int | None,
     as_json: bool,
     color: str,
 ) -> None:
-    """List streams, newest first: state, size, age, id."""
-    found = client.streams(
-        prefix,
-        states=[state for each in states for state in each],
-        metadata=dict(meta),
-        limit=limit,
-    )
+    """List streams, the newest first.
+
+    PREFIX is text: build/4 matches build/42 too. The age is the time since the stream was created.
+    """
+    find = partial(client.streams, prefix, states=states, outcomes=outcomes, metadata=dict(meta))
+    if as_json:
+        async with aclosing(find(limit=limit)) as infos:
+            async for info in infos:
+                write(f"{json.dumps(info.row)}\n".encode())
+        return
+    shown = limit or LIMIT
+    most = max(shown + 1, PAGE)
+    found = [info async for info in find(limit=most)]
+    if not found:
+        filtered = prefix or states or outcomes or meta
+        write_line("No stream matches." if filtered else "There is no stream yet.")
+        return
+    write("".join(f"{line}\n" for line in _table(found[:shown], colored(color))).encode())
+    if (more := len(found) - shown) > 0:
+        write_line(f"… {'at least ' if len(found) == most else ''}{more} more (--limit)")
+
+
+def _table(infos: "Sequence[StreamInfo]", colors: bool) -> Iterator[str]:
+    """Yield the header and a line for each stream. On a terminal, long ids are cut to its width."""
     now = datetime.now(UTC)
-    colors = colored(color)
-    async with aclosing(found):
-        async for info in found:
-            line = json.dumps(info.row) if as_json else _row(info, now, colors)
-            write(f"{line}\n".encode())
+    rows = [HEADER]
+    for info in infos:
+        age = rough_text((now - info.created).total_seconds())
+        rows.append((info.state, info.outcome or "-", size_text(info.size), age, printable(info.id)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    room = 1 << 20
+    if is_terminal(STDOUT):
+        room = (os.get_terminal_size(STDOUT).columns or 80) - sum(widths) - 2 * len(widths)
+    for state, outcome, size, age, id in rows:
+        cells = [
+            _painted(f"{state:<{widths[0]}}", state, colors),
+            _painted(f"{outcome:<{widths[1]}}", outcome, colors),
+            f"{size:>{widths[2]}}",
+            f"{age:>{widths[3]}}",
+            shortened(id, room),
+        ]
+        yield "  ".join(cells)
 
 
-def _row(info: "StreamInfo", now: datetime, colors: bool) -> str:
-    state = f"{info.state:<11}"
-    if colors and (number := STATE_COLORS.get(info.state)):
-        state = f"\x1b[{number}m{state}\x1b[0m"
-    age = rough_text((now - info.created).total_seconds())
-    return f"{state} {size_text(info.size):>9} {age:>6}  {printable(info.id)}"
+def _painted(cell: str, word: str, colors: bool) -> str:
+    return f"\x1b[{COLORS[word]}m{cell}\x1b[0m" if colors and word in COLORS else cell

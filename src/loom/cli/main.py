@@ -7,27 +7,32 @@ import click
 
 from loom import __version__
 from loom.cli import completion, exit_codes
-from loom.cli.command import SETTINGS, TOPICS, launch
+from loom.cli.command import SETTINGS, epilog, launch, summary
 
-MODULES = {
-    "serve": "loom.cli.serve",
-    "push": "loom.cli.push",
-    "run": "loom.cli.run",
-    "share": "loom.cli.share",
-    "token": "loom.cli.token",
-    "verify": "loom.cli.verify",
-    "cat": "loom.cli.cat",
-    "tail": "loom.cli.tail",
-    "ls": "loom.cli.ls",
-    "show": "loom.cli.show",
-    "rm": "loom.cli.rm",
-    "spy": "loom.cli.spy",
-    "doctor": "loom.cli.doctor",
-    "bench": "loom.cli.bench",
-    "import": "loom.cli.import_",
-    "help": "loom.cli.help",
+GROUPS = {
+    "Send": {"run": "run", "push": "push"},
+    "Read": {"tail": "tail", "cat": "cat", "ls": "ls", "show": "show", "spy": "spy"},
+    "Share": {"share": "share", "token": "token"},
+    "Operate": {
+        "serve": "serve",
+        "doctor": "doctor",
+        "bench": "bench",
+        "rm": "rm",
+        "verify": "verify",
+        "import": "import_",
+        "help": "help",
+    },
 }
-"""The module of each command. Its `command` declares name, arguments, help and function."""
+"""The commands, as the help groups them, and their modules. Each module has a `command` of that name."""
+MODULES = {name: f"loom.cli.{module}" for group in GROUPS.values() for name, module in group.items()}
+
+EXAMPLES = (
+    "loom serve                            start a server: http://127.0.0.1:3060/ui/",
+    "loom run build/42 -- make             run a command, and send what it prints",
+    "journalctl -f | loom push host/log    send what a program writes",
+    "loom tail build/42                    follow a stream until it is complete",
+    "loom ls --outcome failure             list what failed",
+)
 
 
 class Commands(click.Group):
@@ -44,6 +49,16 @@ class Commands(click.Group):
         command: click.Command = import_module(MODULES[cmd_name]).command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in their groups, each with its whole summary."""
+        width = max(map(len, MODULES))
+        for title, group in GROUPS.items():
+            commands = {name: self.get_command(ctx, name) for name in group}
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(f"{name:<{width}}", summary(each.help)) for name, each in commands.items() if each]
+                )
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -55,7 +70,7 @@ class Commands(click.Group):
             raise click.exceptions.NoSuchCommand(args[0], possibilities=MODULES, ctx=ctx) from error
 
 
-@click.command(cls=Commands, invoke_without_command=True, epilog=TOPICS, context_settings=SETTINGS)
+@click.command(cls=Commands, invoke_without_command=True, epilog=epilog(EXAMPLES), context_settings=SETTINGS)
 @click.version_option(__version__, message="loom %(version)s", help="Print the version and exit.")
 @completion.options
 @click.pass_context

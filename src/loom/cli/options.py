@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import click
 
 from loom.cli.target import resolve
 from loom.client.address import DEFAULT_SERVER
 from loom.errors import InvalidId
-from loom.model import DEFAULT_CONTENT_TYPE, State, check_id
+from loom.model import DEFAULT_CONTENT_TYPE, check_id
 from loom.units import LENGTHS, parse_duration, parse_size
 from loom.wire.times import parse_since
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
@@ -63,13 +65,29 @@ def since(text: str) -> str:
     return text
 
 
-def states(text: str) -> list[str]:
-    """Return the states in a list with commas."""
-    words = text.split(",")
-    for word in words:
-        if word not in list(State):
-            raise click.BadParameter(f"{word!r} is not one of {', '.join(State)}.")
-    return words
+def words_option(name: str, kind: type[StrEnum]) -> Callable[[F], F]:
+    """Return the repeatable option --name, whose values are lists of members of `kind`."""
+
+    def parse(text: str) -> list[str]:
+        for word in text.split(","):
+            if word not in list(kind):
+                raise click.BadParameter(f"{word!r} is not one of {', '.join(kind)}.")
+        return text.split(",")
+
+    def complete(_context: click.Context, _parameter: click.Parameter, start: str) -> list[str]:
+        before, comma, last = start.rpartition(",")
+        return [f"{before}{comma}{word}" for word in kind if word.startswith(last)]
+
+    return click.option(
+        f"--{name}",
+        f"{name}s",
+        metavar=name.upper(),
+        multiple=True,
+        type=parse,
+        callback=lambda _context, _parameter, given: [word for words in given for word in words],
+        shell_complete=complete,
+        help=f"List only streams with this {name}: {', '.join(kind)}; repeatable.",
+    )
 
 
 def check_selection(ids: tuple[str, ...], prefix: str | None) -> None:

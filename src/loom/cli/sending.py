@@ -15,10 +15,10 @@ from loom.cli import exit_codes, options
 from loom.cli.command import STDERR, Stop, worded, write_line
 from loom.cli.running import is_terminal, progress_bar
 from loom.cli.target import Target
-from loom.cli.terminal import printable
+from loom.cli.terminal import outcome_text, printable
 from loom.client.address import page_url
 from loom.errors import LoomError
-from loom.model import State
+from loom.model import State, outcome_of
 from loom.units import rough_text, size_text
 
 if TYPE_CHECKING:
@@ -133,10 +133,8 @@ def unsent(error: LoomError) -> str:
 
 
 def result(members: Mapping[str, Any]) -> str:
-    """Return the outcome of a complete stream with this metadata, and an exit code other than 0."""
-    code = members.get("exit_code")
-    outcome = members.get("outcome") or (code if code is None else "failure" if code else "success")
-    return f"{outcome or State.COMPLETE}{f' (exit code {code})' if code else ''}"
+    """Return the outcome of a complete stream with this metadata, or its state if it has none."""
+    return outcome_text(outcome_of(State.COMPLETE, json.dumps(members)) or State.COMPLETE, members)
 
 
 def push_options(arguments: Arguments) -> dict[str, Any]:

@@ -175,6 +175,18 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def shortened(text: str, width: int) -> str:
+    """Return `text` with its middle cut out if it has more than `width` characters, 3 at least."""
+    cut = len(text) - max(width, 3) + 1
+    return text if cut <= 1 else f"{text[: (len(text) - cut) // 2]}…{text[(len(text) + cut) // 2 :]}"
+
+
+def outcome_text(outcome: str, metadata: object) -> str:
+    """Return an outcome, and the exit code of a failure."""
+    code = metadata.get("exit_code") if isinstance(metadata, dict) else None
+    return f"{outcome} (exit code {code})" if outcome == "failure" and isinstance(code, int) else outcome
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number and its noun, in the plural unless the number is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
