@@ -38,6 +38,8 @@ from loom.jobs.sweeper import Sweeper
 from loom.metrics import Metrics
 from loom.model import Clock, steady_clock
 from loom.store.base import Store
+from loom.streams.grep.search import Bounds, Grep
+from loom.streams.grep.workers import Workers
 from loom.streams.hub import Hub
 from loom.streams.limits import Limits
 from loom.streams.service import Service
@@ -58,6 +60,7 @@ class Assembly:
 
     app: ASGIApp
     service: Service
+    grep: Grep
     store: Store
     auth: Auth
     caps: Caps
@@ -131,17 +134,19 @@ async def assemble(
         digests = Digests(store)
         scrub = Scrub(store, interval=settings.scrub_interval, rate=settings.scrub_rate)
         service = _service(settings, store, hub, clock, digests, scrub)
+        grep = _grep(settings, service)
         caps = Caps.derived(settings.max_connections, settings.max_connections_per_address)
         proxies = Proxies(settings.trusted_proxies)
-        app = build_app(service, Spy(store, hub), auth, settings, metrics, spans, caps)
+        app = build_app(service, Spy(store, hub), grep, auth, settings, metrics, spans, caps)
         jobs = [asyncio.create_task(each) for each in _jobs(settings, store, service, clock, sleep)]
         try:
-            yield Assembly(app, service, store, auth, caps, proxies, settings.shutdown_timeout)
+            yield Assembly(app, service, grep, store, auth, caps, proxies, settings.shutdown_timeout)
         finally:
             for job in jobs:
                 job.cancel()
             await asyncio.wait(jobs)
             await service.close()
+            await grep.workers.close()
             await digests.close()
     finally:
         await store.close()
@@ -167,6 +172,11 @@ def _service(
             followers=settings.max_followers,
         ),
     )
+
+
+def _grep(settings: Settings, service: Service) -> Grep:
+    bounds = Bounds(settings.max_search_time, settings.max_search_bytes)
+    return Grep(service, Workers(settings.search_workers), bounds)
 
 
 def _jobs(

@@ -35,6 +35,7 @@ LoomError
 ├── Busy                      a limit of this machine is reached
 │   ├── TooMany               a configured limit is reached
 │   └── TooManySearches       of one client
+├── SearchFailed              the process that searched ended
 ├── QuotaExceeded             a token used up its quota
 ├── Throttled                 too many requests or wrong tokens of one client
 ├── StoreStopped              a flush failed, or the store is closed
@@ -280,6 +281,12 @@ class TooManySearches(Busy):
     """The client has too many listings and searches under way."""
 
     code = "too_many_searches"
+
+
+class SearchFailed(LoomError):
+    """The process that searched a stream ended early, or took too long."""
+
+    code = "search_failed"
 
 
 class QuotaExceeded(LoomError):

@@ -24,6 +24,7 @@ from loom.metrics import Metrics
 from loom.model import Clock, Info, State
 from loom.store.base import Store
 from loom.store.files import FilesStore
+from loom.streams.grep.search import Grep
 from loom.streams.service import Service
 
 
@@ -36,6 +37,7 @@ class Loom:
     service: Service
     store: Store
     auth: Auth
+    grep: Grep
     lines: "Lines"
     wires: list[Wire] = field(default_factory=list)
 
@@ -213,7 +215,7 @@ async def running(
     async with assemble(settings, opener=open_small, sleep=soon, spans=spans) as parts:
         own = partial(serving, caps=parts.caps, proxies=parts.proxies)
         async with host(parts.app, parts.drain) if host else own(parts.app, on_stop=parts.drain) as url:
-            loom = Loom(url, parts.app, parts.service, parts.store, parts.auth, lines)
+            loom = Loom(url, parts.app, parts.service, parts.store, parts.auth, parts.grep, lines)
             yield loom
             for wire in loom.wires:
                 await wire.close()

@@ -22,7 +22,7 @@ from loom.client.session import Session, check_end, head_of, refusal
 from loom.errors import InvalidMetadata
 from loom.model import DEFAULT_CONTENT_TYPE
 from loom.wire.fields import tag_of
-from loom.wire.media import MERGE_PATCH, PROGRESS
+from loom.wire.media import LINES, MERGE_PATCH
 from loom.wire.metadata import check_metadata
 from loom.wire.upload import Progress, append_headers
 
@@ -118,7 +118,7 @@ class Uploads:
         """
         headers = append_headers(state.offset, complete=False, key=state.key, epoch=state.epoch)
         if length is None:
-            headers["Accept"] = PROGRESS
+            headers["Accept"] = LINES
         else:
             headers["Content-Length"] = str(length)
         async with self._session.request(
@@ -126,7 +126,7 @@ class Uploads:
         ) as response:
             reported = _state_of(response)
             on_confirmed(reported)
-            if response.content_type != PROGRESS:
+            if response.content_type != LINES:
                 return
             try:
                 async for line in response.content:

@@ -267,6 +267,12 @@ class ServerSettings(_Model):
     max_connections_per_address: int = Field(0, ge=0)
     """Maximum number of connections at once from one address, IPv6 by /64, and of requests at once from one
     behind trusted proxies; 0: half of all."""
+    search_workers: int = Field(2, ge=1, le=64)
+    """Maximum number of processes that search streams for patterns; they run only while they are needed."""
+    max_search_time: Seconds = 60.0
+    """Time that one search may work, before the client has to continue it; 0: no limit."""
+    max_search_bytes: Bytes = Field(64 << 30, ge=0)
+    """Bytes that one search may read, before the client has to continue it; 0: no limit."""
     scrub_interval: Seconds = 7 * 86400.0
     """Time between integrity checks; 0: never."""
     scrub_rate: Bytes = Field(8 << 20, ge=4096)

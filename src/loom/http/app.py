@@ -36,6 +36,7 @@ from loom.http.stream.read import Reads
 from loom.http.stream.response_headers import limit_headers
 from loom.http.stream.write import Writes
 from loom.metrics import Metrics
+from loom.streams.grep.search import Grep
 from loom.streams.service import Service
 from loom.streams.spy import Spy
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 def build_app(
     service: Service,
     spy: Spy,
+    grep: Grep,
     auth: Auth,
     settings: Settings,
     metrics: Metrics | None = None,
@@ -59,7 +61,7 @@ def build_app(
     metrics, caps = metrics or Metrics(), caps or Caps()
     traffic = Traffic()
     searches = Searches()
-    reads = Reads(service, searches)
+    reads = Reads(service, grep, searches)
     writes = Writes(
         service,
         max_metadata_bytes=settings.max_metadata_bytes,
@@ -69,7 +71,6 @@ def build_app(
     lists = Lists(service, searches)
     tokens = Tokens(auth)
     probes = Probes(service, auth)
-    pages = Pages()
     routes = [
         Route("/stream", Resource(POST=writes.create_new)),
         Route("/stream/", Resource(POST=writes.create_new)),
@@ -92,17 +93,23 @@ def build_app(
         Route("/healthz", Resource(GET=probes.alive)),
         Route("/readyz", Resource(GET=probes.ready)),
         Route("/openapi.json", Resource(GET=Document(settings.max_metadata_bytes).read)),
-        Route("/", Resource(GET=pages.root)),
-        Route("/ui", Resource(GET=pages.root)),
-        Route("/ui/", Resource(GET=pages.streams)),
-        Route("/ui/stream/{id:path}", Resource(GET=pages.stream)),
-        Route("/ui/assets/{name:path}", Resource(GET=pages.asset)),
+        *_page_routes(Pages()),
     ]
     app: ASGIApp = Router(routes, redirect_slashes=False, default=_no_such_path)
     app = _guarded(app, auth, settings, caps.each)
     if spans is not None:
         app = Tracing(app, spans)
     return RawPath(Clients(AccessLog(app, traffic, metrics), Proxies(settings.trusted_proxies)))
+
+
+def _page_routes(pages: Pages) -> list[Route]:
+    return [
+        Route("/", Resource(GET=pages.root)),
+        Route("/ui", Resource(GET=pages.root)),
+        Route("/ui/", Resource(GET=pages.streams)),
+        Route("/ui/stream/{id:path}", Resource(GET=pages.stream)),
+        Route("/ui/assets/{name:path}", Resource(GET=pages.asset)),
+    ]
 
 
 def _guarded(app: ASGIApp, auth: Auth, settings: Settings, at_once: int) -> ASGIApp:

@@ -5,6 +5,7 @@ and here exactly one task at a time calls it.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
@@ -22,6 +23,8 @@ from loom.wire.media import JSON
 
 PRINCIPAL = "loom.principal"
 """The key of a request's Principal in its ASGI scope; the guard sets it."""
+
+_NUMBER = re.compile("[0-9]{1,18}")
 
 T = TypeVar("T")
 Interrupt = Callable[[Exception], None]
@@ -74,6 +77,15 @@ class Exchange(HTTPConnection):
         if values <= {"0", "false"}:
             return False
         raise BadRequest(f"The query parameter {name} must be true or false.")
+
+    def number(self, name: str, default: int, *, least: int = 1) -> int:
+        """Return the number that the query has for `name`, or else `default`. Raises BadRequest."""
+        values = self.query_params.getlist(name)
+        if values in ([], [""]):
+            return default
+        if len(values) > 1 or not _NUMBER.fullmatch(values[0]) or int(values[0]) < least:
+            raise BadRequest(f"The query parameter {name} must be one whole number, {least} or more.")
+        return int(values[0])
 
     @property
     def principal(self) -> Principal:

@@ -29,10 +29,10 @@ UNBUFFERED = (b"x-accel-buffering", b"no")
 ACCEPT_PATCH = (b"accept-patch", f"{media.PARTIAL_UPLOAD}, {media.MERGE_PATCH}".encode())
 """The content types that a PATCH of a stream may have (RFC 5789 section 3.1)."""
 
-EVENT_HEADERS: Headers = [
-    (b"content-type", media.EVENTS.encode()),
-    *(NO_STORE, NOSNIFF, SANDBOX, SAME_ORIGIN, UNBUFFERED),
-]
+LIVE_HEADERS = (NO_STORE, NOSNIFF, SANDBOX, SAME_ORIGIN, UNBUFFERED)
+"""The headers of any response that is made for one client, while it is sent."""
+
+EVENT_HEADERS: Headers = [(b"content-type", media.EVENTS.encode()), *LIVE_HEADERS]
 """The headers of any response in Server-Sent Events."""
 
 EXPOSED = (

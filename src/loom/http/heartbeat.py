@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from loom.wire.sse import HEARTBEAT, encode_retry
@@ -13,8 +13,10 @@ _RECONNECT = 1000, 4000
 """Milliseconds, from and to."""
 
 
-async def with_heartbeat(events: AsyncGenerator[bytes, None], interval: float) -> AsyncGenerator[bytes, None]:
-    """Pass events on, and send a heartbeat after each `interval` seconds of silence."""
+async def with_heartbeat(
+    events: AsyncGenerator[bytes, None], interval: float, beat: Callable[[], bytes] = lambda: HEARTBEAT
+) -> AsyncGenerator[bytes, None]:
+    """Pass events on, and send what `beat` returns after each `interval` seconds of silence."""
     waiting: asyncio.Future[bytes | None] | None = None
     async with aclosing(events):
         try:
@@ -23,7 +25,7 @@ async def with_heartbeat(events: AsyncGenerator[bytes, None], interval: float) -
                 waiting = waiting or asyncio.ensure_future(_next(events))
                 await asyncio.wait({waiting}, timeout=interval)
                 if not waiting.done():
-                    yield HEARTBEAT
+                    yield beat()
                     continue
                 event = waiting.result()
                 waiting = None

@@ -60,6 +60,7 @@ ROWS: Mapping[type[LoomError], Row] = {
     errors.Busy: Row(503),
     errors.TooMany: Row(503),
     errors.TooManySearches: Row(429),
+    errors.SearchFailed: Row(500),
     errors.QuotaExceeded: Row(429),
     errors.Throttled: Row(429),
     errors.StoreStopped: Row(503),

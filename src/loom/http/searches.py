@@ -37,6 +37,12 @@ class Searches:
 
         Raises Disconnected from the block, too, as soon as the client disconnects.
         """
+        async with exchange.attended(), self.unattended_turn(exchange):
+            yield
+
+    @asynccontextmanager
+    async def unattended_turn(self, exchange: Exchange) -> AsyncIterator[None]:
+        """Do as `turn`, for a block that sees a disconnect itself."""
         client = exchange.principal.owner or network_of(client_of(exchange.scope))
         queue = self._queues.setdefault(client, Queue())
         if queue.size >= AT_ONCE + WAITING:
@@ -45,7 +51,7 @@ class Searches:
             )
         queue.size += 1
         try:
-            async with exchange.attended(), queue.turns:
+            async with queue.turns:
                 yield
         finally:
             queue.size -= 1

@@ -90,6 +90,11 @@ class Reading:
         return 0 if self._tail is None else max(0, self._tail.end - self._offset)
 
     @property
+    def available(self) -> bool:
+        """True if the next byte is stored already."""
+        return self._offset < (self._tail.end if self._tail is not None else self.part.stop or 0)
+
+    @property
     def lagging(self) -> bool:
         """True if the follower's next byte has left the ring of its tail."""
         return self._tail is not None and self._offset < self._tail.start

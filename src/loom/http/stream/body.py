@@ -17,7 +17,7 @@ from loom.http.stream.response_headers import upload_headers
 from loom.model import State
 from loom.streams.producer import Producer
 from loom.streams.service import Service
-from loom.wire.media import PROGRESS
+from loom.wire.media import LINES
 from loom.wire.upload import Progress
 
 PROGRESS_INTERVAL = 0.1
@@ -45,7 +45,7 @@ class Body:
         early = early or upload.progress
         if upload.progress:
             status = 200 if status == 204 else status
-            kind = (b"content-type", PROGRESS.encode())
+            kind = (b"content-type", LINES.encode())
             headers = [*headers, *upload_headers(producer.info, self._service), kind, NOSNIFF]
         begun, arrived = asyncio.Event(), asyncio.Event()
 

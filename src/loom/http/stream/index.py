@@ -13,9 +13,7 @@ The bytes from the offset of a moment up to the next moment arrived in [time, ti
 """
 
 import json
-import re
 
-from loom.errors import BadRequest
 from loom.http.exchange import Exchange
 from loom.http.searches import Searches
 from loom.model import Info
@@ -24,13 +22,12 @@ from loom.streams.service import Service
 
 PLACES = 1000
 MAX_PLACES = 10_000
-_NUMBER = re.compile("[0-9]{1,18}")
 
 
 async def answer_index(exchange: Exchange, service: Service, searches: Searches, id: str) -> None:
     """Answer `index=N` with at most N places, spread evenly from the line `from` to the line `to`."""
-    count = min(_number(exchange, "index", PLACES), MAX_PLACES)
-    lines = _number(exchange, "from", 1), _number(exchange, "to", MAX)
+    count = min(exchange.number("index", PLACES), MAX_PLACES)
+    lines = exchange.number("from", 1), exchange.number("to", MAX)
     async with searches.turn(exchange):
         index = await service.index(id, lines, count)
     places = [[each.line, each.offset, each.time] for each in index.places]
@@ -39,7 +36,7 @@ async def answer_index(exchange: Exchange, service: Service, searches: Searches,
 
 async def answer_moments(exchange: Exchange, service: Service, searches: Searches, id: str) -> None:
     """Answer `moments` with when the bytes from `offset` on arrived."""
-    offset = _number(exchange, "offset", 0, least=0)
+    offset = exchange.number("offset", 0, least=0)
     async with searches.turn(exchange):
         arrivals = await service.arrivals(id, offset)
     moments = [[each.offset, each.time, each.grain] for each in arrivals.moments]
@@ -50,12 +47,3 @@ async def _respond(exchange: Exchange, info: Info, **members: object) -> None:
     common = {"key": info.key, "state": info.state, "size": info.size, "final": info.state.final}
     exchange.record.state = info.state
     await exchange.respond_json(json.dumps({**common, **members}, separators=(",", ":")))
-
-
-def _number(exchange: Exchange, name: str, default: int, *, least: int = 1) -> int:
-    values = exchange.query_params.getlist(name)
-    if values in ([], [""]):
-        return default
-    if len(values) > 1 or not _NUMBER.fullmatch(values[0]) or int(values[0]) < least:
-        raise BadRequest(f"The query parameter {name} must be one whole number, {least} or more.")
-    return int(values[0])

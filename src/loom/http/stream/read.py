@@ -12,11 +12,13 @@ from loom.http.exchange import Exchange, body_part
 from loom.http.headers import NO_STORE
 from loom.http.searches import Searches
 from loom.http.stream.conditions import NotModified
+from loom.http.stream.grep import StreamGrep
 from loom.http.stream.index import answer_index, answer_moments
 from loom.http.stream.response_headers import upload_headers
 from loom.http.stream.selection import Selection
 from loom.http.stream.sse import StreamEvents, accepts_events
 from loom.model import Info, State
+from loom.streams.grep.search import Grep
 from loom.streams.reading import FileSlice, Piece
 from loom.streams.service import Service
 from loom.wire.head import StreamHead
@@ -26,9 +28,10 @@ from loom.wire.rows import encode_row
 class Reads:
     """The handlers of GET and HEAD."""
 
-    def __init__(self, service: Service, searches: Searches) -> None:
+    def __init__(self, service: Service, grep: Grep, searches: Searches) -> None:
         self._service = service
         self._searches = searches
+        self._grep = StreamGrep(service, grep, searches)
         self._events = StreamEvents(service, searches)
 
     async def read(self, exchange: Exchange) -> None:
@@ -46,6 +49,8 @@ class Reads:
             await answer_index(exchange, self._service, self._searches, id)
         elif exchange.given("moments"):
             await answer_moments(exchange, self._service, self._searches, id)
+        elif exchange.given("grep"):
+            await self._grep.read(exchange, id)
         elif accepts_events(exchange.all(b"accept")):
             await self._events.read(exchange, id)
         else:

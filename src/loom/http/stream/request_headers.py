@@ -13,7 +13,7 @@ from loom.errors import BadRequest, InconsistentLength, UnsupportedEncoding
 from loom.http.headers import Fields
 from loom.model import DEFAULT_CONTENT_TYPE
 from loom.wire.fields import parse_boolean, parse_digest, parse_integer
-from loom.wire.media import PARTIAL_UPLOAD, PROGRESS
+from loom.wire.media import LINES, PARTIAL_UPLOAD
 
 MAX_CONTENT_TYPE = 255
 """Characters: twice what RFC 6838 allows for a type, and less than any proxy's limit on a header."""
@@ -56,7 +56,7 @@ class Upload:
         digest = parse_digest("Stream-Digest", fields.all(b"stream-digest"))
         if digest and complete is False:
             raise BadRequest("Send Stream-Digest with the request that completes the stream.")
-        progress = [each.lower() for each in fields.all(b"accept")] == [PROGRESS.encode()]
+        progress = [each.lower() for each in fields.all(b"accept")] == [LINES.encode()]
         epoch = parse_integer("X-Stream-Epoch", fields.all(b"x-stream-epoch"))
         return cls(offset, length, complete, progress, digest, epoch, size)
 

@@ -2,6 +2,7 @@
 
 from loom.http.headers import (
     EVENT_HEADERS,
+    LIVE_HEADERS,
     NO_STORE,
     NOSNIFF,
     REVALIDATED,
@@ -19,6 +20,7 @@ from loom.model import Info, State, quote_id
 from loom.streams.ranges import Part
 from loom.streams.service import Service
 from loom.wire.head import StreamHead
+from loom.wire.media import LINES
 from loom.wire.metadata import readable
 
 
@@ -69,10 +71,20 @@ def unchanged_headers(validators: Validators) -> Headers:
 
 def event_headers(info: Info) -> Headers:
     """Return the headers of a response that sends a stream as events."""
+    return [*EVENT_HEADERS, VARY, *_described(info)]
+
+
+def found_headers(info: Info) -> Headers:
+    """Return the headers of a response with the results of a search."""
+    key = StreamHead(key=info.key).headers
+    return [(b"content-type", LINES.encode()), *LIVE_HEADERS, *key, *_described(info)]
+
+
+def _described(info: Info) -> Headers:
     shown = StreamHead(
         id=quote_id(info.id), state=info.state, outcome=info.outcome, metadata=readable(info.metadata)
     )
-    return [*EVENT_HEADERS, VARY, *shown.headers, *lifetime_headers(info)]
+    return [*shown.headers, *lifetime_headers(info)]
 
 
 def upload_headers(info: Info, service: Service) -> Headers:
