@@ -52,7 +52,7 @@ class Reader:
 
     async def live(self, id: str, data: bytes = b"", **headers: Any) -> Wire:
         """Begin a stream; its producer has not reached the end of its body."""
-        wire = await self._connect()
+        wire = await self.connect()
         await wire.post(f"/stream/{id}", **headers)
         if data:
             await wire.chunk(data)
@@ -61,7 +61,7 @@ class Reader:
 
     async def live_on(self, id: str, offset: int, data: bytes) -> Wire:
         """Resume a stream with a new producer."""
-        wire = await self._connect()
+        wire = await self.connect()
         kind: dict[str, Any] = {"Content-Type": "application/partial-upload", "Transfer-Encoding": "chunked"}
         place: dict[str, Any] = {"Upload-Offset": str(offset), "Upload-Complete": "?1"}
         await wire.request("PATCH", f"/stream/{id}", **kind, **place)
@@ -70,14 +70,14 @@ class Reader:
 
     async def stored(self, id: str, data: bytes, **headers: Any) -> None:
         """Store a complete stream."""
-        wire = await self._connect()
+        wire = await self.connect()
         await wire.request("POST", f"/stream/{id}", data, **headers)
         assert (await wire.answer()).status == 201
         await wire.body()
 
     async def patch(self, id: str, metadata: bytes) -> None:
         """Merge metadata into that of a stream."""
-        wire = await self._connect()
+        wire = await self.connect()
         await wire.request(
             "PATCH", f"/stream/{id}", metadata, **{"Content-Type": "application/merge-patch+json"}
         )
@@ -85,7 +85,7 @@ class Reader:
 
     async def request(self, method: str, path: str) -> Wire:
         """Send a request; return once its response has begun."""
-        wire = await self._connect()
+        wire = await self.connect()
         await wire.request(method, path)
         await wire.answer()
         return wire
@@ -94,7 +94,7 @@ class Reader:
         if kind == "error":
             self.mistakes.append(text)
 
-    async def _connect(self) -> Wire:
+    async def connect(self) -> Wire:
         """Open a connection that is closed with the test."""
         self.wires.append(await Wire.open("127.0.0.1", self.server.port))
         return self.wires[-1]

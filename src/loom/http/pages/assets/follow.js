@@ -1,9 +1,9 @@
 /**
  * Follows the end of a stream on one connection, which resumes where it was lost. Owns the known state of the stream.
- * A hidden page has no connection.
+ * A hidden page shares a connection with other tabs, and learns only of the end.
  */
 
-import { getJson, pause, request } from "./api.js";
+import { Refused, getJson, pause, request } from "./api.js";
 import { listen } from "./events.js";
 import { idOf } from "./format.js";
 import { Decoder, eventsOf } from "./sse.js";
@@ -15,13 +15,15 @@ const FINAL = ["complete", "aborted"];
 const encoder = new TextEncoder();
 
 /**
- * Feeds `source` with the stream. `tell` is called with the changes of `{state, size, type, metadata, reason, outcome,
- * deadline, connected}`. A stream that does not exist yet has the state `absent`; one that was deleted or replaced is `gone`.
+ * Feeds `source` with the stream. `tell` is called with the changes of a row, `connected` and
+ * `caught`. A stream that does not exist yet has the state `absent`; one that was deleted or replaced is `gone`.
  */
 export class Follower {
   state = "";
   #stop = null;
   #heard = 0;
+  #attending = false;
+  #awaited = () => {}; // called with each event that may concern the stream
 
   constructor(path, source, tell) {
     [this.path, this.source, this.tell] = [path, source, tell];
@@ -29,22 +31,34 @@ export class Follower {
 
   /** Follows while the page is visible. */
   start() {
+    let attended = null;
     const look = () => {
-      if (document.hidden) {
-        this.#stop?.abort();
-        this.#stop = null;
-      } else if (!this.#stop && this.state !== "gone") {
-        this.#stop = new AbortController();
-        this.#run(this.#stop.signal);
-      }
+      if (attended === !document.hidden) return;
+      attended = !document.hidden;
+      this.#stop?.abort();
+      this.#stop = new AbortController();
+      if (this.state === "gone") return;
+      if (attended) this.#run(this.#stop.signal);
     };
     document.addEventListener("visibilitychange", look);
     look();
-    // The connection reports no new metadata, and it may come after the end.
-    listen(({ name, row }) => {
-      if (name !== "changed" || row.key !== this.source.key) return;
-      this.tell({ state: this.state, metadata: row.metadata, outcome: row.outcome });
-    });
+  }
+
+  /**
+   * Listens to events, once the token is known. They report that the stream exists, new metadata, which may come after
+   * the end, and to a hidden page the end.
+   */
+  #attend() {
+    if (this.#attending) return;
+    this.#attending = true;
+    listen((event) => this.#hear(event), { hidden: true });
+  }
+
+  #hear({ row }) {
+    if (row && row.id !== idOf(this.path)) return;
+    this.#awaited();
+    if (row && row.key === this.source.key && row.state === this.state) this.tell(newsOf(row));
+    else if (document.hidden && !FINAL.includes(this.state)) this.#look(this.#stop.signal).catch(() => {});
   }
 
   async #run(signal) {
@@ -76,26 +90,26 @@ export class Follower {
 
   /** Waits until the stream exists, or `signal` is aborted. */
   async #appear(signal) {
+    this.#attend();
     this.tell({ state: (this.state = "absent"), connected: true });
-    const done = new AbortController();
     await new Promise((resolve) => {
       signal.addEventListener("abort", resolve, { once: true });
-      const look = () => getJson(`${this.path}?info`, { signal }).then(resolve, () => {});
-      // An event after which others may be missing, and the first one, are the occasions to look.
-      listen(({ name, row }) => (name === "reset" || row.id === idOf(this.path)) && look(), { signal: done.signal });
-      look();
+      this.#awaited = () => getJson(`${this.path}?info`, { signal }).then(resolve, () => {});
+      this.#awaited(); // it may have been created before the events were heard
     });
-    done.abort();
+    this.#awaited = () => {};
   }
 
-  /** Requests the current state of the stream. */
-  async #look(signal) {
+  /** Requests the current state of the stream. With `early`, its end is left to the events, which come after the bytes. */
+  async #look(signal, { early = false } = {}) {
     const info = await getJson(`${this.path}?info`, { signal });
-    const { state, size, content_type: type, metadata, reason, outcome, deadline } = info;
-    [this.state, this.size] = [state, size];
+    if (early && FINAL.includes(info.state)) return;
+    if (this.source.key && this.source.key !== info.key) throw new Refused(412, "This stream was replaced.");
+    [this.state, this.size] = [info.state, info.size];
     this.source.key ||= info.key;
     this.source.created ??= Date.parse(info.created);
-    this.tell({ state, size, type, metadata, reason, outcome, deadline });
+    this.#attend();
+    this.tell(newsOf(info));
   }
 
   /** Feeds the source; returns true once nothing more can arrive. */
@@ -115,7 +129,7 @@ export class Follower {
       for (const { name, data, id } of events) {
         if (id) source.key = id.slice(0, id.lastIndexOf(":"));
         const members = JSON.parse(data);
-        if (name === "end") return this.#end(members);
+        if (name === "end") return this.#end(members, signal);
         if (name === "gone") return this.#gone(members.reason);
         if (this.state !== "live") this.tell({ state: (this.state = "live") });
         source.feed(bytesOf(members));
@@ -127,17 +141,14 @@ export class Follower {
   /** Requests the state of a silent stream: events do not report that its producer was lost. */
   async #watch(signal) {
     if (signal.aborted || Date.now() - this.#heard < QUIET || FINAL.includes(this.state)) return;
-    try {
-      const { state, deadline } = await getJson(`${this.path}?info`, { signal });
-      if (!FINAL.includes(state) && state !== this.state) this.tell({ state: (this.state = state), deadline });
-    } catch {
-      // If the server is lost, the connection fails too.
-    }
+    // If the server is lost, the connection fails too.
+    await this.#look(signal, { early: true }).catch(() => {});
   }
 
-  #end({ state, size, reason, outcome, metadata }) {
+  async #end({ state, size, reason, outcome, metadata }, signal) {
     this.state = state;
-    this.tell({ state, size, reason, outcome, metadata });
+    // Only the row has the time of the end.
+    await this.#look(signal).catch(() => this.tell({ state, size, reason, outcome, metadata }));
     return true;
   }
 
@@ -146,6 +157,10 @@ export class Follower {
     this.tell({ state: "gone", reason });
     return true;
   }
+}
+
+function newsOf({ state, size, content_type: type, metadata, reason, outcome, created, ended, deadline }) {
+  return { state, size, type, metadata, reason, outcome, created, ended, deadline };
 }
 
 function bytesOf({ text, base64 }) {

@@ -77,7 +77,7 @@ export class Output {
     const time = this.stamps.of(number);
     const chosen = picked !== null && number >= picked[0] && number <= picked[1];
     const marks = this.finder.marks(number);
-    const key = `${this.#edition} ${line ? line.text.length + line.hidden : "-"} ${time?.text} ${chosen} ${marks.current}`;
+    const key = `${this.#edition} ${line ? line.text.length + line.hidden : "-"} ${time && time.text} ${chosen} ${marks.current}`;
     return { key, make: () => rowOf(number, line, { raw: this.#raw, time, picked: chosen, ...marks }) };
   }
 
