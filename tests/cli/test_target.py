@@ -57,13 +57,20 @@ def test_a_token_is_not_in_the_repr():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("server: nowhere", "The server 'nowhere' in {} is not a URL such as http://localhost:3060."),
-        ("server: http://x/?a=b", "The server 'http://x/?a=b' in {} must end with its path."),
-        ("servre: x", "Unknown setting 'servre' in {}; there are server, token, proxy."),
-        ("token: 17", "The token in {} is not a text; put it in quotes."),
-        ("token: a b", "The token in {} is empty or has spaces or characters outside ASCII."),
-        ("- a", 'The file {} does not have the form "server: URL".'),
-        ("a: b: SECRET", "The file {} is not valid YAML."),
+        (
+            "server: nowhere",
+            "The server 'nowhere' in line 1 of {} is not a URL such as http://localhost:3060.",
+        ),
+        ("server: http://x/?a=b", "The server 'http://x/?a=b' in line 1 of {} must end with its path."),
+        ("servre: x", "Unknown setting 'servre' in line 1 of {}; did you mean server?"),
+        ("token: 17", "The token in line 1 of {} is not a text; put it in quotes."),
+        ("token: a b", "The token in line 1 of {} is empty or has spaces or characters outside ASCII."),
+        ("- a", 'The file {} does not have the form "setting: value".'),
+        ("xyz: 1", "Unknown setting 'xyz' in line 1 of {}; there are server, token, proxy."),
+        (
+            "token: 'SECRET",
+            "Line 1 of the file {} is not valid YAML: probably a quote or bracket that is not closed.",
+        ),
     ],
 )
 def test_a_wrong_file_is_named_in_the_error(environ, write, text, sentence):
@@ -98,6 +105,16 @@ def test_a_file_named_by_the_variable_must_exist_and_be_readable(tmp_path):
         resolve(environ={"LOOM_CLIENT_CONFIG": str(tmp_path / "none")})
     with pytest.raises(ConfigError, match=f"cannot be read: {os.strerror(21)}"):
         resolve(environ={"LOOM_CLIENT_CONFIG": str(tmp_path)})
+
+
+def test_a_misspelt_variable_is_reported_and_others_are_not(environ, recwarn):
+    resolve(environ=environ | {"LOOM_SEVER": "http://x"})
+    assert [str(each.message) for each in recwarn] == [
+        "The variable LOOM_SEVER has no meaning; did you mean LOOM_SERVER?"
+    ]
+    recwarn.clear()
+    resolve(environ=environ | {"LOOM_TOKENS": "a setting of the server", "LOOM_X": "1", "SEVER": "1"})
+    assert not recwarn.list
 
 
 def test_a_url_that_cannot_be_parsed_is_wrong(environ):

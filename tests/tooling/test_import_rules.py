@@ -47,6 +47,7 @@ FORBIDDEN = [
     ("loom.http.server", "uvicorn", "Only the server imports httptools"),
     ("loom.streams.spy", "starlette", "Only HTTP imports Starlette"),
     ("loom.http", "yaml", "Only the settings import pydantic"),
+    ("loom.config", "yaml", "Only the settings import pydantic"),
     ("loom.store.memory", "sqlite3", "Only the files store imports SQLite"),
     ("loom.http", "aiohttp", "Only the client and webhooks import aiohttp"),
     ("loom.client.client", "anyio", "Only the client without asyncio imports anyio"),

@@ -1,4 +1,6 @@
 import hashlib
+import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -140,8 +142,9 @@ def test_sizes_and_durations_may_have_a_unit_wherever_they_are_given(write):
 
 
 def test_unknown_key_names_key_file_and_what_was_meant(write):
-    path = write("a.yaml", "resume_windw: 3")
-    assert refused([path]) == f"Unknown setting 'resume_windw' in {path}; did you mean resume_window?"
+    path = write("a.yaml", "# first\nresume_windw: 3")
+    sentence = f"Unknown setting 'resume_windw' in line 2 of {path}; did you mean resume_window?"
+    assert refused([path]) == sentence
     assert refused([write("b.yaml", "qqq: 3")]).endswith("b.yaml.")
     assert "3060" in refused([write("c.yaml", "3060: port")])
 
@@ -188,7 +191,8 @@ def test_empty_variable_is_refused_rather_than_ignored(name):
 )
 def test_wrong_value_is_reported_with_its_setting_and_source(name, value):
     sentence = refused(flags={name: value})
-    assert f"The setting {name} on the command line cannot be" in sentence
+    assert re.search(rf"The setting {name}(\[0\])? on the command line cannot be", sentence)
+    assert not FOREIGN.search(sentence)
     assert str(value if value is not None else "null") in sentence
 
 
@@ -206,12 +210,99 @@ def test_repr_of_settings_shows_no_token():
     assert "hidden" not in repr(Settings(tokens=["hidden-token-of-the-test"]))
 
 
-@pytest.mark.parametrize("text", ["tokens: [hidden", "\ttokens: hidden", "tokens: hidden: x", "\x00"])
-def test_invalid_yaml_is_reported_with_its_file_but_not_its_content(text, write):
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("tokens: [hidden", "a bracket that is not closed, or a missing comma"),
+        ("tokens: {token: hidden", "a bracket that is not closed, or a missing comma"),
+        ("\ttokens: hidden", "a tab; indent with spaces"),
+        ("tokens: hidden: x", "a colon too many or a wrong indentation; quote text with a colon"),
+        ("tokens:\n  - hidden\n port: 1", "a wrong indentation, or text after a closing quote"),
+        ("tokens: 'hidden", "a quote or bracket that is not closed"),
+        ("tokens: @hidden", "a character that text may begin with only in quotes"),
+        ("tokens: *hidden", "text that begins with *; quote it"),
+        ("tokens: !hidden", "text that begins with !; quote it"),
+        ("tokens: hidden\nport", "a key without a colon, or a quote that is not closed"),
+        ("tokens: 2026-02-30", "a date or time that does not exist; quote it if it is text"),
+        ("\x00", ""),
+        ("[" * 5000, "too many levels"),
+    ],
+)
+def test_invalid_yaml_is_reported_with_its_file_and_line_but_not_its_content(text, hint, write):
     path = write("broken.yaml", text)
     sentence = refused([path])
-    assert f"{path} is not valid YAML" in sentence
+    assert f"{path} is not valid YAML{': probably ' if hint else ''}{hint}." in sentence
+    assert sentence.startswith(("Line ", "The file "))
     assert "hidden" not in sentence
+
+
+FOREIGN = re.compile("Input|Extra|valid|unable|validation|frozenset|Errno|input_", re.IGNORECASE)
+"""Words that are pydantic's or the system's, not ours."""
+ENTRIES = """
+tokens:
+  - one-token-of-the-test
+  - token: two-token-of-the-test
+    {}
+webhooks:
+  - {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "fault"),
+    [
+        ("max_streams: x", "max_streams", "must be a whole number."),
+        ("max_streams: -1", "max_streams", "must be at least 0."),
+        ("max_bytes_per_day: x", "max_bytes_per_day", "is not a size such as 64MiB."),
+        ("prefix: 5", "prefix", "has a value that YAML reads as a number, a date or true; quote it."),
+        ("prefix: [a]", "prefix", "must be text."),
+        ("scopes: [fly]", "scopes[0]", "must be 'read', 'write', 'replace' or 'admin'."),
+        ("scopes: fly", "scopes", "must be a list."),
+        ("scopes: []", "scopes", "must not be empty."),
+        ("expires: 2030-01-01T00:00:00", "expires", "must be a time with its offset from UTC, as "),
+        (f"name: {'x' * 200}", "name", "must have at most 100 characters."),
+        ("sha256: hidden", "sha256", "must be 64 hexadecimal digits."),
+        ("url: nowhere", "url", "must be a URL such as https://example.com/hook."),
+        ("prefix: x", "url", "must be a URL such as https://example.com/hook."),
+        ("{url: 'https://x', secret: whsec_%}", "secret", "has a secret that is not Base64 after whsec_."),
+    ],
+)
+def test_a_wrong_part_of_a_setting_is_named_with_its_line(write, entry, key, fault):
+    hook = key in ("url", "secret")
+    path = write(
+        "a.yaml", ENTRIES.format("name: x", entry) if hook else ENTRIES.format(entry, "url: https://x")
+    )
+    part, line = ("webhooks[0]", 7) if hook else ("tokens[1]", 5)
+    sentence = refused([path])
+    assert sentence.startswith(
+        f"The setting {part}.{key} in line {line} of {path} cannot be used: it {fault}"
+    )
+    assert not FOREIGN.search(sentence.replace(str(path), ""))
+    assert "hidden" not in sentence
+
+
+def test_an_unknown_part_of_a_setting_is_named_with_its_line_and_what_was_meant(write):
+    path = write("a.yaml", ENTRIES.format("scope: [read]", "url: https://x"))
+    assert refused([path]) == f"Unknown setting tokens[1].scope in line 5 of {path}; did you mean scopes?"
+    path = write("b.yaml", ENTRIES.format("name: x", "{url: 'https://x', key: hidden}"))
+    assert refused([path]) == (
+        f"Unknown setting webhooks[0].key in line 7 of {path}; there are url, prefix, secret."
+    )
+
+
+def test_a_setting_that_is_given_twice_is_refused_rather_than_one_of_them_ignored(write):
+    path = write("a.yaml", "port: 1\nhost: x\nport: 2\n")
+    assert refused([path]) == f"The setting port is given twice; the second is in line 3 of {path}."
+
+
+@pytest.mark.parametrize("value", [True, -1, 1.5, 1e30, float("nan"), "x", "", [], [1], {}, {"a": 1}, None])
+def test_no_wrong_value_of_any_setting_is_explained_in_the_words_of_a_library(value):
+    for name in Settings.model_fields:
+        with suppress(ConfigError):
+            load([], {}, {name: value})
+            continue
+        sentence = refused(flags={name: value})
+        assert not FOREIGN.search(sentence.replace(f"setting {name}", "")), sentence
 
 
 def test_file_that_is_not_a_mapping_is_refused(write):
@@ -226,7 +317,7 @@ def test_file_that_is_not_utf_8_is_refused(tmp_path):
 
 def test_file_that_cannot_be_read_is_named(tmp_path):
     assert refused([tmp_path / "none.yaml"]) == (
-        f"The configuration {tmp_path / 'none.yaml'} cannot be read: No such file or directory."
+        f"The file {tmp_path / 'none.yaml'} cannot be read: No such file or directory."
     )
 
 

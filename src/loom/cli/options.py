@@ -1,6 +1,7 @@
 """Options, arguments and types that several commands have, each declared once."""
 
 import math
+import warnings
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -120,7 +121,8 @@ def complete_id(context: click.Context, parameter: click.Parameter, start: str) 
     from urllib.parse import urlencode, urlsplit
 
     try:
-        target = resolve()
+        with warnings.catch_warnings(action="ignore"):
+            target = resolve()
         url = urlsplit(target.server)
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.hostname or "", url.port, timeout=1)

@@ -5,6 +5,7 @@ wrong value. YAML is loaded only if the file exists.
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +37,8 @@ def resolve(
 ) -> Target:
     """Combine flags, environment and the client's file. Raise ConfigError if a value is invalid."""
     given: dict[str, tuple[str, str]] = {}
-    path = config_path(environ)
-    given |= {name: (value, f"in {path}") for name, value in _read(path, environ).items()}
+    _check_variables(environ)
+    given |= _read(config_path(environ), environ)
     for name in KEYS:
         # An empty variable counts as unset: that is how a shell clears one for a single command.
         if value := environ.get(f"LOOM_{name.upper()}"):
@@ -63,32 +64,33 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     return folder / "loom" / "client.yaml"
 
 
-def _read(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+def _read(path: Path, environ: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
+    """Return what the file has by name: the value, and where it was given."""
+    if not path.exists():
         if environ.get("LOOM_CLIENT_CONFIG"):
-            raise ConfigError(f"The file {path}, named by LOOM_CLIENT_CONFIG, does not exist.") from None
+            raise ConfigError(f"The file {path}, named by LOOM_CLIENT_CONFIG, does not exist.")
         return {}
-    except OSError as error:
-        raise ConfigError(f"The file {path} cannot be read: {error.strerror}.") from None
-    import yaml
+    from loom.documents import read_document
 
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError:
-        # The parser's own message quotes the file, which may hold a token.
-        raise ConfigError(f"The file {path} is not valid YAML.") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f'The file {path} does not have the form "server: URL".')
-    for key, value in document.items():
-        if key not in KEYS:
-            raise ConfigError(f"Unknown setting {key!r} in {path}; there are {', '.join(KEYS)}.")
+    document = read_document(path, KEYS)
+    for key, value in document.values.items():
         if not isinstance(value, str):
-            raise ConfigError(f"The {key} in {path} is not a text; put it in quotes.")
-    return document
+            raise ConfigError(f"The {key} {document.where([key])} is not a text; put it in quotes.")
+    return {key: (value, document.where([key])) for key, value in document.values.items()}
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    """Warn of a variable that looks like a misspelt one of ours: without it another server would be used."""
+    for name in environ:
+        if not name.startswith("LOOM_") or name in ENVIRONMENT:
+            continue
+        from difflib import get_close_matches
+
+        if near := get_close_matches(name, ENVIRONMENT, n=1, cutoff=0.85):
+            from loom.config import Settings, variable
+
+            if name not in map(variable, Settings.model_fields):
+                warnings.warn(f"The variable {name} has no meaning; did you mean {near[0]}?", stacklevel=2)
 
 
 def _check(name: str, value: str, origin: str) -> str:

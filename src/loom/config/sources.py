@@ -1,19 +1,17 @@
 """Where a setting comes from (flags > environment > files > defaults), and what is wrong with its value."""
 
-import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from loom.config.settings import DURATION, SECRET, SIZE, Settings
+from loom.config.settings import DURATION, SECRET, SIZE, Settings, TokenEntry, Webhook
+from loom.documents import hint_at, read_document
 from loom.errors import ConfigError
 from loom.units import duration_text, size_text
 
@@ -25,11 +23,35 @@ CLIENT_VARIABLES = frozenset({"LOOM_SERVER", "LOOM_TOKEN", "LOOM_PROXY", "LOOM_C
 """Read by the client commands, never by the server."""
 
 
+FAULTS = {
+    "bool": "must be true or false",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a finite number",
+    "greater": "must be at least {ge}",
+    "less": "must be at most {le}",
+    "literal": "must be {expected}",
+    "too_long": "must have at most {max_length} characters",
+    "too_short": "must not be empty",
+    "string": "must be text",
+    "list": "must be a list",
+    "set": "must be a list",
+    "model": "must be text or a mapping",
+    "path": "must be a path",
+    "time": "must be a time with its offset from UTC, as 2026-12-31T12:00:00Z",
+    "date": "must be a time with its offset from UTC, as 2026-12-31T12:00:00Z",
+}
+"""By a part of the type of pydantic's error, the first that matches: what is wrong."""
+FORMS = {"sha256": "must be 64 hexadecimal digits", "url": "must be a URL such as https://example.com/hook"}
+PARTS: dict[str, type[TokenEntry | Webhook]] = {"tokens": TokenEntry, "webhooks": Webhook}
+"""Settings that are lists of mappings."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Given:
     value: object
-    origin: str
-    """Where the value was given, in the words of an error message."""
+    where: Callable[[Sequence[str | int]], str]
+    """Return where a part of the value was given, in the words of an error message."""
 
 
 def variable(name: str) -> str:
@@ -82,9 +104,11 @@ def load(files: Sequence[Path], environ: Mapping[str, str], flags: Mapping[str, 
     """
     given: dict[str, _Given] = {}
     for path in _expand(files):
-        given |= {name: _Given(value, f"in {path}") for name, value in _read(path).items()}
-    given |= {name: _Given(value, "in the environment") for name, value in _from_environment(environ)}
-    given |= {name: _Given(value, "on the command line") for name, value in flags.items()}
+        document = read_document(path, Settings.model_fields)
+        given |= {name: _Given(value, document.where) for name, value in document.values.items()}
+    variables = _from_environment(environ)
+    given |= {name: _Given(value, lambda _: "in the environment") for name, value in variables}
+    given |= {name: _Given(value, lambda _: "on the command line") for name, value in flags.items()}
     try:
         return Settings.model_validate({name: each.value for name, each in given.items()})
     except ValidationError as error:
@@ -94,38 +118,12 @@ def load(files: Sequence[Path], environ: Mapping[str, str], flags: Mapping[str, 
 def _expand(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            with _readable(path):
+            try:
                 yield from sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml"))
+            except OSError as error:
+                raise ConfigError(f"The directory {path} cannot be read: {error.strerror}.") from None
         else:
             yield path
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the keys and values of one YAML file."""
-    with _readable(path):
-        document = yaml.safe_load(path.read_bytes())
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f'The configuration file {path} does not have the form "setting: value".')
-    for key in document:
-        if key not in Settings.model_fields:
-            raise ConfigError(f"Unknown setting {key!r} in {path}{_hint(str(key), Settings.model_fields)}")
-    return document
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # Without the parser's own words: they quote the file, which may hold a token. A ValueError is of a
-        # date that does not exist, a RecursionError of deep nesting.
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise ConfigError(f"The configuration file {path} is not valid YAML{line}.") from None
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -134,7 +132,9 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if not key.startswith(PREFIX) or key in CLIENT_VARIABLES:
             continue
         if key not in names:
-            raise ConfigError(f"Unknown setting {key} in the environment{_hint(key, names)}")
+            raise ConfigError(
+                f"Unknown setting {key} in the environment{hint_at(key, [*names, *CLIENT_VARIABLES])}"
+            )
         if not value:
             # A secret that failed to be set must not turn authentication off.
             advice = " Unset it to run without authentication." if names[key] == "tokens" else ""
@@ -142,19 +142,31 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield names[key], value
 
 
-def _hint(wrong: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(wrong, known, n=1)
-    return f"; did you mean {near[0]}?" if near else "."
-
-
 def _explain(error: ErrorDetails, given: Mapping[str, _Given]) -> str:
     """Return one sentence: which setting, what value, where, what is wrong. Quotes no secret."""
-    wrong = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not error["loc"]:
-        return wrong  # about several settings
-    if error["type"] in NO_TEXT and isinstance(error["input"], bool | int | float | date):
-        wrong = "has a value that YAML reads as a number, a date or true; quote it"
+        return error["msg"].removeprefix("Value error, ")  # about several settings
     name = str(error["loc"][0])
-    value, origin = given[name].value, given[name].origin
-    quoted = "" if name in SECRET else f" {json.dumps(value, default=str)}"
-    return f"The setting {name} {origin} cannot be{quoted or ' used'}: it {wrong}."
+    keys = [key for key in error["loc"] if isinstance(key, int) or key.isidentifier()]
+    full = name + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys[1:])
+    where = given[name].where(keys)
+    if error["type"] == "extra_forbidden":
+        return f"Unknown setting {full} {where}{hint_at(str(keys[-1]), PARTS[name].model_fields)}"
+    quoted = "" if name in SECRET else f" {json.dumps(given[name].value, default=str)}"
+    return f"The setting {full} {where} cannot be{quoted or ' used'}: it {_fault(error, name)}."
+
+
+def _fault(error: ErrorDetails, name: str) -> str:
+    """Return what is wrong with a value, in our words: pydantic's are for programmers."""
+    kind, key = error["type"], error["loc"][-1]
+    if kind == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    if kind in NO_TEXT and isinstance(error["input"], bool | int | float | date):
+        return "has a value that YAML reads as a number, a date or true; quote it"
+    limits = error.get("ctx", {})
+    for mark, _, text in UNITS:
+        if mark in Settings.model_fields[name].metadata:
+            limits = {limit: text(value) for limit, value in limits.items()}
+    form = FORMS.get(str(key)) if kind in ("string_pattern_mismatch", "missing") else None
+    words = form or next((words for part, words in FAULTS.items() if part in kind), "is not valid")
+    return words.format(**limits)
