@@ -25,7 +25,7 @@ def url(tmp_path):
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), text=True
     ) as server:
         assert server.stdout
-        yield server.stdout.readline().split()[3]
+        yield server.stdout.readline().partition(" on ")[2].split()[0]
         server.terminate()
         server.wait()
 

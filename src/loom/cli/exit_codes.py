@@ -8,8 +8,8 @@ STORE_FAILED, SPOOLED, INTERRUPTED, BROKEN_PIPE = 70, 75, 130, 141
 
 MEANINGS = {
     OK: "Success. After `push` and `stream`: the server confirmed that everything is stored.",
-    REFUSED: "The server refused for a reason that has no code of its own. `doctor`, `verify`, `import`: a "
-    "problem was found and is reported.",
+    REFUSED: "The server refused for a reason that has no code of its own. `grep`: no line matches. "
+    "`doctor`, `verify`, `import`: a problem was found and is reported.",
     USAGE: "The arguments or settings are wrong. `serve`, `verify`, `import`: the data directory or the "
     "address cannot be used.",
     CONFLICT: "The stream exists already, was replaced, or has another producer.",
@@ -38,6 +38,7 @@ BY_CODE = {
     "invalid_request": USAGE,
 }
 BY_STATUS = {
+    400: USAGE,
     401: UNAUTHORIZED,
     403: UNAUTHORIZED,
     404: NOT_FOUND,

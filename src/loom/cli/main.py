@@ -11,7 +11,7 @@ from loom.cli.command import SETTINGS, epilog, launch, summary
 
 GROUPS = {
     "Send": {"run": "run", "push": "push"},
-    "Read": {"tail": "tail", "cat": "cat", "ls": "ls", "show": "show", "spy": "spy"},
+    "Read": {"tail": "tail", "cat": "cat", "grep": "grep", "ls": "ls", "show": "show", "spy": "spy"},
     "Share": {"share": "share", "token": "token"},
     "Operate": {
         "serve": "serve",

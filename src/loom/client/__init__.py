@@ -14,16 +14,28 @@ if TYPE_CHECKING:
     from loom.client.errors import ClientError
     from loom.client.logs import StreamHandler
     from loom.client.session import Timeouts
+    from loom.wire.matches import FoundLine, SearchEnd
 
-__all__ = ["AsyncClient", "Client", "ClientError", "StreamHandler", "Timeouts", "UnencryptedToken"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "FoundLine",
+    "SearchEnd",
+    "StreamHandler",
+    "Timeouts",
+    "UnencryptedToken",
+]
 
 _HOMES = {
-    "AsyncClient": "client",
-    "Client": "blocking",
-    "ClientError": "errors",
-    "StreamHandler": "logs",
-    "Timeouts": "session",
-    "UnencryptedToken": "address",
+    "AsyncClient": "loom.client.client",
+    "Client": "loom.client.blocking",
+    "ClientError": "loom.client.errors",
+    "FoundLine": "loom.wire.matches",
+    "SearchEnd": "loom.wire.matches",
+    "StreamHandler": "loom.client.logs",
+    "Timeouts": "loom.client.session",
+    "UnencryptedToken": "loom.client.address",
 }
 
 
@@ -32,4 +44,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -136,6 +136,7 @@ class Client:
     push = _call(AsyncClient.push)
     follow = _follow(AsyncClient.follow)
     download = _iterate(AsyncClient.download)
+    grep = _iterate(AsyncClient.grep)
     read = _call(AsyncClient.read)
     info = _call(AsyncClient.info)
     streams = _iterate(AsyncClient.streams)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -13,6 +14,7 @@ import aiohttp
 from loom.client.address import DEFAULT_SERVER
 from loom.client.errors import ClientError, InvalidRequest, Lost
 from loom.client.files import Source, chunks_of
+from loom.client.grep import search
 from loom.client.info import Change, StreamInfo
 from loom.client.producing import Keeping, push
 from loom.client.push import Pace
@@ -21,6 +23,7 @@ from loom.client.session import Backoff, Session, Timeouts, foreign, head_of
 from loom.client.uploads import Creation
 from loom.model import DEFAULT_CONTENT_TYPE
 from loom.wire.fields import tag_of
+from loom.wire.matches import FoundLine, SearchEnd
 from loom.wire.media import EVENTS
 from loom.wire.metadata import decode
 from loom.wire.sse import Decoder
@@ -112,10 +115,7 @@ class AsyncClient:
         too. With `verify`, compare the bytes with the digest of the stream. With `wait`, wait for a stream
         that does not exist yet and read it from its first byte.
         """
-        starts = {"offset": offset, "lines": lines, "line": line, "since": since}
-        query = {name: str(value) for name, value in starts.items() if value is not None}
-        if len(query) > 1:
-            raise InvalidRequest(f"Begin at one of {' and '.join(query)}.")
+        query = _start(offset=offset, lines=lines, line=line, since=since)
         return Reading(self.session, id, query, key=key, verify=verify, persistent=persistent, wait=wait)
 
     async def download(
@@ -145,6 +145,36 @@ class AsyncClient:
     ) -> bytes:
         """Return the bytes [start, stop) that are stored now, in memory."""
         return b"".join([piece async for piece in self.download(id, start, stop, key=key)])
+
+    async def grep(
+        self,
+        id: str,
+        pattern: str,
+        *,
+        ignore_case: bool = False,
+        before: int = 0,
+        after: int = 0,
+        limit: int | None = None,
+        follow: bool = True,
+        offset: int | None = None,
+        lines: int | None = None,
+        line: int | None = None,
+        since: str | None = None,
+        key: str | None = None,
+    ) -> AsyncGenerator[FoundLine | SearchEnd, None]:
+        """Search a stream on the server, and iterate over the lines that match; the last item is the end.
+
+        `pattern` has RE2's syntax. Lines `before` and `after` each match have `context` set. The search ends
+        after `limit` matches, or else at the end of the stream; without `follow`, at the end of what is
+        stored. It begins as `follow` does, and continues after a disconnect.
+        """
+        query = _start(offset=offset, lines=lines, line=line, since=since)
+        query |= {"grep": pattern, "before": str(before), "after": str(after)}
+        query |= {"ignore_case": "true"} if ignore_case else {}
+        query |= {} if follow else {"notail": ""}
+        async with aclosing(search(self.session, id, query, limit, key)) as items:
+            async for item in items:
+                yield item
 
     async def info(self, id: str) -> StreamInfo:
         """Return what the server knows about one stream."""
@@ -243,6 +273,14 @@ class AsyncClient:
     async def _delete(self, query: Mapping[str, str], member: str) -> int:
         async with self.session.request("DELETE", self.session.url("/streams", query)) as response:
             return _member(response, await response.read(), lambda reply: int(reply[member]))
+
+
+def _start(**starts: int | str | None) -> dict[str, str]:
+    """Return where to begin, as a query. Raises InvalidRequest for more than one place."""
+    query = {name: str(value) for name, value in starts.items() if value is not None}
+    if len(query) > 1:
+        raise InvalidRequest(f"Begin at one of {' and '.join(query)}.")
+    return query
 
 
 def _member(response: aiohttp.ClientResponse, text: bytes | str, read: Callable[[Any], T]) -> T:

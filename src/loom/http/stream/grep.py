@@ -9,6 +9,7 @@ from loom.errors import BadRequest
 from loom.http.exchange import Exchange, body_part
 from loom.http.heartbeat import INTERVAL, with_heartbeat
 from loom.http.searches import Searches
+from loom.http.stream.conditions import check_match
 from loom.http.stream.ranges import parse_start
 from loom.http.stream.response_headers import found_headers
 from loom.model import Info
@@ -35,6 +36,7 @@ class StreamGrep:
         tail = not exchange.given("notail")
 
         def choose(info: Info) -> Part | Lookup:
+            check_match(exchange, info)
             return start.select(info, tail)
 
         if exchange.head:

@@ -92,7 +92,7 @@ class Scanner:
         state = self.state
         if self._limited:
             return state.after_match
-        return state.offset + state.led if state.long is None else state.long.offset
+        return state.offset + state.led
 
     @property
     def _limited(self) -> bool:

@@ -123,9 +123,14 @@ class Search:
         self._origin = origin
         self._times, self._known = Times(), 0
         self._latest = Result(next=origin.start)
-        self._searched = 0
+        self._read = 0
         self._seconds = 0.0
         self._quiet_since = monotonic()
+
+    @property
+    def _searched(self) -> int:
+        """Bytes searched: without those that were only counted, from a place of the index to the start."""
+        return max(0, self._read - (self._origin.start - self._origin.offset))
 
     def progress(self) -> bytes:
         """Return how far the search has come, as a line of JSON."""
@@ -228,7 +233,7 @@ class Search:
         result = self._latest = await self._grep.workers.do(step, descriptor)
         if result.short:
             raise StreamDamaged("Stored bytes of the stream are missing.")
-        self._searched += result.consumed
+        self._read += result.consumed
         self._seconds += result.seconds
         self._grep.counts.searched += result.consumed
         self._grep.counts.seconds += result.seconds
@@ -247,7 +252,8 @@ class Search:
         bounds = self._grep.bounds
         if self._latest.done:
             return "limit"
-        if bounds.seconds and self._seconds >= bounds.seconds:
+        # A search that has not begun yet would continue where it is, for ever.
+        if bounds.seconds and self._searched and self._seconds >= bounds.seconds:
             return "time"
         if bounds.size and self._searched >= bounds.size:
             return "bytes"
