@@ -18,6 +18,10 @@ MAX_ID_CHARS = 255
 MAX_DIGITS = 4096
 """Digits of an integer in metadata. Python refuses to parse more than 4,300."""
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+COUNTED = 10_000
+"""How far streams are counted: this number stands for itself and for any that is greater."""
+FOLDERS = 500
+"""Folders that a store returns at most."""
 AMEND_WINDOW = 60.0
 """Seconds after a stream's end in which its metadata may change once, for example to add an exit code."""
 
@@ -156,13 +160,15 @@ class Query:
 
     Empty `states` mean any state, and empty `outcomes` any outcome or none.
 
-    `metadata` holds names of top-level members with the text that `members` returns for them.
+    `contains` is a part of the id. `metadata` holds names of top-level members with the text that `members`
+    returns for them.
     `created_after` is a time. `below` is a stream's number: the listing begins after that stream, which need
     not exist. `undigested` selects streams without a digest.
     """
 
     states: frozenset[State] = field(default_factory=frozenset)
     prefix: str = ""
+    contains: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
     outcomes: frozenset[Outcome] = field(default_factory=frozenset)
     created_after: float | None = None
@@ -179,12 +185,28 @@ class Query:
         return (
             (not self.states or info.state in self.states)
             and info.id.startswith(self.prefix)
+            and self.contains in info.id
             and (self.created_after is None or info.created > self.created_after)
             and (self.below is None or number_of(info.key) < self.below)
             and not (self.undigested and info.digest)
             and (not self.outcomes or info.outcome in self.outcomes)
             and (not self.metadata or set(self.metadata) <= members(info.metadata).items())
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The streams whose ids begin with `prefix`: their number, at most COUNTED, and the newest one."""
+
+    prefix: str
+    count: int
+    newest: Info
+
+
+def folder_of(id: str, prefix: str) -> str | None:
+    """Return the folder under `prefix` that has this id: up to the next slash. None if it is in no folder."""
+    end = id.find("/", len(prefix))
+    return id[: end + 1] if end >= 0 and id.startswith(prefix) else None
 
 
 def repeats(new: NewStream, info: Info) -> bool:

@@ -16,8 +16,9 @@ from tests.files.disks import until, written
 from loom.errors import Busy, ConfigError, StreamNotFound
 from loom.model import Info, NewStream, Outcome, Query, State, members, number_of
 from loom.store.files.catalog import Catalog
+from loom.store.files.folders import after_prefix
 from loom.store.files.members import MANY, MOST, code_of, code_of_outcome
-from loom.store.files.queries import PAGE, CatalogReader, after_prefix
+from loom.store.files.queries import PAGE, CatalogReader
 from loom.store.files.schema import COLUMNS, MIGRATIONS, SCHEMA, connect, values
 from loom.store.files.testing import Inside
 from loom.testing.tools import COMPLETE, ids, stored

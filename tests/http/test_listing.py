@@ -105,6 +105,30 @@ async def test_filters(loom: Loom):
         assert await listed(loom, query) == expected, query
 
 
+async def test_streams_are_found_by_a_part_of_their_id_and_counted(loom: Loom):
+    await fill(loom, [f"build/{number}" for number in range(30)])
+    await fill(loom, ["other"])
+    page = await read_json(await loom.get("/streams?contains=d/2&limit=3&count"))
+    assert [row["id"] for row in page["streams"]] == ["build/29", "build/28", "build/27"]
+    assert page["count"] == 11
+    page = await read_json(await loom.get(f"/streams?limit=3&count&cursor={page['cursor']}"))
+    assert page["count"] == 31
+    assert "count" not in await read_json(await loom.get("/streams?count=false"))
+
+
+async def test_folders_are_listed_with_their_counts_and_newest_streams(loom: Loom):
+    await fill(loom, ["top", "a/1/x", "b/1", "a/2", "a/1/y"])
+    found = await read_json(await loom.get("/folders"))
+    assert found["count"] == 5
+    newest = await read_json(await loom.get("/stream/a/1/y?info"))
+    assert found["folders"][0] == {"prefix": "a/", "count": 3, "newest": newest}
+    assert [each["prefix"] for each in found["folders"]] == ["a/", "b/"]
+    found = await read_json(await loom.get("/folders?prefix=a/"))
+    assert (found["count"], [each["prefix"] for each in found["folders"]]) == (3, ["a/1/"])
+    assert await read_json(await loom.get("/folders?prefix=none")) == {"folders": [], "count": 0}
+    assert (await loom.get("/folders?prefx=a")).head.status == 400
+
+
 async def test_streams_are_listed_with_their_outcome_and_found_by_it(loom: Loom):
     for id, metadata in {
         "ok": '{"exit_code": 0}',

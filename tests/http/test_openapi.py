@@ -21,7 +21,7 @@ from loom.http.service.openapi import document
 from loom.http.service.tokens import MAX_SECONDS
 from loom.http.stream.lifetime import MAX_TTL
 from loom.http.stream.request_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
-from loom.model import MAX_ID_CHARS, ChangeKind, Outcome, State
+from loom.model import COUNTED, FOLDERS, MAX_ID_CHARS, ChangeKind, Outcome, State
 
 SOURCE = Path(package.__file__).parent / "http"
 PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "content-type", "expect"}
@@ -120,6 +120,10 @@ def test_limits_and_values_are_those_of_the_code(tree: dict[str, Any]):
     for states in (parameters["state"]["items"], schemas["Stream"]["properties"]["state"], header):
         assert states["enum"] == list(State)
     words = tree["components"]["headers"]["X-Stream-Outcome"]["schema"]["enum"]
+    folders = schemas["Folders"]["properties"]
+    for counted in (folders["count"], folders["folders"]["items"]["properties"]["count"]):
+        assert counted["maximum"] == COUNTED
+    assert f"at most {FOLDERS}" in tree["paths"]["/folders"]["get"]["description"]
     assert parameters["outcome"]["items"]["enum"] == words == list(Outcome)
     assert schemas["Stream"]["properties"]["outcome"]["enum"] == [*Outcome, None]
     kinds = tree["paths"]["/stream/{id}"]["patch"]["requestBody"]["content"]

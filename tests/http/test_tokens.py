@@ -97,6 +97,23 @@ async def test_a_listing_has_only_streams_that_the_token_may_read(loom: Loom):
         assert [row["id"] for row in json.loads(await wire.body())["streams"]] == ids
 
 
+async def test_folders_and_counts_have_only_streams_that_the_token_may_read(loom: Loom):
+    for id in ("a/1/x", "a/10/x", "a/1/y"):
+        await loom.stored(f"/stream/{id}", b"", authorization="Bearer root")
+    _, signed = await sign(loom, "reads-a", scopes=["read"], prefix="a/1", expires_in=60)
+    for token, target, count, prefixes in [
+        ("reads-a", "/folders", 5, ["a/1/", "a/10/"]),
+        ("reads-a", "/folders?prefix=b", 0, []),
+        (signed["token"], "/folders", 3, ["a/1/"]),
+        (signed["token"], "/folders?prefix=a/1", 3, ["a/1/"]),
+    ]:
+        found = json.loads(await (await loom.get(target, authorization=f"Bearer {token}")).body())
+        assert (found["count"], [each["prefix"] for each in found["folders"]]) == (count, prefixes), target
+    wire = await loom.get("/streams?count", authorization=f"Bearer {signed['token']}")
+    assert json.loads(await wire.body())["count"] == 3
+    assert await status(loom, "writes-a", "GET", "/folders") == 403
+
+
 async def test_a_spy_gets_only_streams_that_the_token_may_read(loom: Loom):
     spy = await loom.get("/spy", authorization="Bearer reads-a")
     for id in ("b/2", "a/3"):

@@ -85,6 +85,7 @@ def build_app(
             ),
         ),
         Route("/streams", Resource(GET=lists.read, DELETE=lists.delete)),
+        Route("/folders", Resource(GET=lists.folders)),
         Route("/events", Resource(GET=ServiceEvents(service).read)),
         Route("/tokens", Resource(POST=tokens.sign)),
         Route("/tokens/{jti}", Resource(DELETE=tokens.revoke)),

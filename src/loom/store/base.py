@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from loom.errors import LoomError
-from loom.model import Change, Info, NewStream, Patch, Query, State
+from loom.model import Change, Folder, Info, NewStream, Patch, Query, State
 from loom.store.holdings import Holdings
 from loom.store.places import LinePlace, Moment
 
@@ -148,10 +148,7 @@ class Writer(ABC):
 
 
 class Content(ABC):
-    """The bytes of one key. They stay readable through replace and delete until this is closed.
-
-    An async context manager.
-    """
+    """The bytes of one key, readable through replace and delete until `close`. An async context manager."""
 
     key: str
 
@@ -251,6 +248,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def folders(self, prefix: str) -> tuple[int, list[Folder]]:
+        """Return how many streams have ids that begin with `prefix`, at most `COUNTED`, and their folders.
+
+        A folder ends at the first slash after `prefix`. There are at most `FOLDERS`, by their newest streams.
+        """
+
+    @abstractmethod
     async def due(self, now: float) -> list[Info]:
         """Return streams whose deadline is at or before `now`: the earliest `rules.AT_ONCE`, in order."""
 
@@ -334,10 +338,7 @@ class Store(ABC):
 
     @abstractmethod
     async def wait_stopped(self) -> LoomError:
-        """Wait until a failure has stopped the store, and return that failure.
-
-        Never returns after an ordinary `close`.
-        """
+        """Wait until a failure has stopped the store, and return it. Never returns after a `close`."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from loom.errors import StreamNotFound
-from loom.model import Info, Query, number_of
+from loom.model import COUNTED, Folder, Info, Query, number_of
 from loom.store.base import Store
 
 BATCH = 500
@@ -33,6 +33,21 @@ class Listing:
                 return found, number_of(found[-1].key)
             found.append(info)
         return found, None
+
+    async def total(self, query: Query, visible: Callable[[str], bool]) -> int:
+        """Return how many streams match and have a visible id, at most COUNTED."""
+        self._check()
+        total = 0
+        async for info in self._store.find(query):
+            total += visible(info.id)
+            if total == COUNTED:
+                break
+        return total
+
+    async def folders(self, prefix: str) -> tuple[int, list[Folder]]:
+        """Return how many streams are under a prefix, and their folders; see Store.folders."""
+        self._check()
+        return await self._store.folders(prefix)
 
     async def count(self, query: Query) -> tuple[int, int]:
         """Return how many streams match, and a `below` that excludes every stream created later."""

@@ -1,4 +1,7 @@
-"""GET and DELETE /streams: list streams, delete many. Owns the parameters of a query."""
+"""GET and DELETE /streams, GET /folders: list streams and folders, delete many.
+
+Owns the parameters of a query.
+"""
 
 import json
 import math
@@ -11,7 +14,7 @@ from loom.errors import BadRequest, Forbidden
 from loom.http.exchange import Exchange
 from loom.http.problem import problem
 from loom.http.searches import Searches
-from loom.model import Info, Outcome, Query, State
+from loom.model import Folder, Info, Outcome, Query, State
 from loom.streams.service import Service
 from loom.wire.rows import encode_row
 from loom.wire.times import parse_rfc3339
@@ -24,7 +27,7 @@ MAX_FILTERS = 16
 
 
 class Lists:
-    """The handlers of /streams."""
+    """The handlers of /streams and /folders."""
 
     def __init__(self, service: Service, searches: Searches) -> None:
         self._service = service
@@ -35,14 +38,35 @@ class Lists:
         visible = exchange.visible()
         query, limit = parse_query(exchange.query_params.multi_items())
         prefix = exchange.principal.ids.within(query.prefix)
+        counted = exchange.flag("count")
         infos: list[Info] = []
-        below = None
+        below, total = None, 0
         if prefix is not None:
+            query = replace(query, prefix=prefix)
             async with self._searches.turn(exchange):
-                infos, below = await self._service.listing.find(replace(query, prefix=prefix), limit)
+                infos, below = await self._service.listing.find(query, limit)
+                if counted:
+                    total = await self._service.listing.total(replace(query, below=None), visible)
         rows = ",\n".join(encode_row(info) for info in infos if visible(info.id))
         cursor = json.dumps(None if below is None else f"{below:x}")
-        await exchange.respond_json(f'{{"streams": [\n{rows}\n], "cursor": {cursor}}}')
+        count = f', "count": {total}' if counted else ""
+        await exchange.respond_json(f'{{"streams": [\n{rows}\n], "cursor": {cursor}{count}}}')
+
+    async def folders(self, exchange: Exchange) -> None:
+        """GET /folders?prefix=...: list the folders under a prefix, the one with the newest stream first."""
+        prefix = once(exchange.query_params.multi_items(), {"prefix"}).get("prefix", "")
+        visible, allowed = exchange.visible(), exchange.principal.ids
+        start = allowed.within(prefix)
+        count, folders = 0, list[Folder]()
+        if start is not None:
+            async with self._searches.turn(exchange):
+                count, folders = await self._service.listing.folders(start)
+                if not allowed.contains_all(start):
+                    count = await self._service.listing.total(Query(prefix=start), visible)
+        # A token covers all of a folder or none of it.
+        shown = [each for each in folders if visible(each.newest.id)]
+        rows = ",\n".join(map(_encode_folder, shown))
+        await exchange.respond_json(f'{{"folders": [\n{rows}\n], "count": {count}}}')
 
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /streams?prefix=...: delete all that match if `confirm` is their number.
@@ -72,6 +96,11 @@ class Lists:
             await exchange.respond_json(f'{{"deleted": {deleted}}}')
 
 
+def _encode_folder(folder: Folder) -> str:
+    members = {"prefix": folder.prefix, "count": folder.count}
+    return f'{json.dumps(members)[:-1]}, "newest": {encode_row(folder.newest)}}}'
+
+
 def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
     """Return the query and the limit that these parameters mean. Raises BadRequest.
 
@@ -92,12 +121,16 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> tuple[Query, int]:
                 raise BadRequest(f"A query may have at most {MAX_FILTERS} filters on metadata.")
         else:
             others.append((name, value))
-    given = once(others, {"prefix", "created_after", "limit", "cursor", "state", "outcome", "meta.<key>"})
+    given = once(
+        others,
+        {"prefix", "contains", "created_after", "limit", "cursor", "count", "state", "outcome", "meta.<key>"},
+    )
     limit = _number(given, "limit", least=1)
     query = Query(
         states=frozenset(states),
         outcomes=frozenset(outcomes),
         prefix=given.get("prefix", ""),
+        contains=given.get("contains", ""),
         metadata=tuple(metadata),
         created_after=parse_time(given["created_after"]) if "created_after" in given else None,
         below=_cursor(given["cursor"]) if given.get("cursor") else None,

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from loom.model import FINAL_STATES, Info, Query, State
+from loom.model import FINAL_STATES, Folder, Info, Query, State
 from loom.store import rules
 from loom.store.base import Usage
 from loom.store.files.disk import Disk
 from loom.store.files.queries import CatalogReader, Page, Total, readable
 from loom.store.files.schema import Row
 from loom.store.files.table import Table
+from loom.store.folders import Tallies
 
 T = TypeVar("T")
 TURN = 100
@@ -73,6 +74,22 @@ class Lists:
 
     async def _page(self, query: Query, below: int) -> Page:
         return await self._read_current(lambda: lambda reader: reader.page(query, below))
+
+    async def folders(self, prefix: str) -> tuple[int, list[Folder]]:
+        """Return Store.folders: what the catalog counts without the streams in memory, and those."""
+
+        infos: list[Info] = []
+
+        def prepare() -> Callable[[CatalogReader], dict[str, tuple[int, Info | None]]]:
+            nonlocal infos
+            loaded = self._table.loaded(Query(prefix=prefix), range(self._table.number + 1))
+            infos, known = [stream.view for stream in loaded.values()], self._table.known()
+            return lambda reader: reader.folders(prefix, known)
+
+        tallies = Tallies(prefix, await self._read_current(prepare))
+        for info in infos:
+            tallies.add(info)
+        return tallies.result()
 
     async def expired(self, now: float) -> list[Info]:
         """Return the final streams that have expired, the earliest first."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loom.errors import Busy
-from loom.model import Query, State
+from loom.model import Info, Query, State
+from loom.store.files import folders, members
 from loom.store.files import index as sparse
-from loom.store.files import members
 from loom.store.files.schema import SELECT, Row, connect, info_of
 from loom.store.places import LinePlace, Mark, Moment, arrivals, place_of, sample
 
@@ -114,6 +114,21 @@ class CatalogReader:
             [row for row in rows if query.matches(row[1])], rows[-1][0] if len(rows) == PAGE else least
         )
 
+    @readable()
+    def folders(self, prefix: str, but: Sequence[int]) -> dict[str, tuple[int, Info | None]]:
+        """Return the count and the newest stream of all under a prefix, and of each folder under it.
+
+        Rows with the numbers `but` are left out, so a folder may have none.
+        """
+        left_out = folders.hidden_ids(self._db, prefix, json.dumps(but))
+        found = {}
+        for name in [prefix, *folders.names(self._db, prefix)]:
+            hidden = (number for number, id in left_out.items() if id.startswith(name))
+            tally = folders.tally(self._db, name, hidden)
+            row = self.by_number(tally.newest)
+            found[name] = (tally.total, row[1] if row else None)
+        return found
+
     def totals(self, but: Sequence[int]) -> list[Total]:
         """Return the totals of all streams but those. Looks at every row: 0.2 s for a million."""
         query = (
@@ -135,7 +150,7 @@ class CatalogReader:
         if rare is not None:
             newest = f"number IN ({members.coded(rare.codes)} AND number < ? AND number >= ?)"
             return "", rare.least, Condition(newest, [below, rare.least])
-        all_match = not (within or query.states or query.undigested or query.parses)
+        all_match = not (within or query.states or query.contains or query.undigested or query.parses)
         least = 0 if all_match else self._window(below)
         return "", least, Condition("number < ? AND number >= ?", [below, least])
 
@@ -160,10 +175,8 @@ def ranges(query: Query) -> dict[str, Condition]:
     """Return the conditions that an index can answer, by the name of the index."""
     found = {}
     if query.prefix:
-        end = after_prefix(query.prefix)
-        found["sqlite_autoindex_streams_1"] = Condition(
-            "id >= ? AND id < ?" if end else "id >= ?", [query.prefix, end] if end else [query.prefix]
-        )
+        text, parameters = folders.within(query.prefix)
+        found[folders.INDEX] = Condition(text, [*parameters])
     if query.created_after is not None:
         found["created"] = Condition("created > ?", [query.created_after])
     return found
@@ -173,17 +186,10 @@ def filters(query: Query) -> Iterator[Condition]:
     """Yield the conditions that look at each row. Those of metadata let some rows pass that do not match."""
     if query.states:
         yield Condition(f"state IN ({', '.join('?' * len(query.states))})", [*sorted(query.states)])
+    if query.contains:
+        yield Condition("instr(id, ?)", [query.contains])
     if query.undigested:
         yield Condition("digest IS NULL", [])
     for codes in members.wanted(query):
         has = f"EXISTS ({members.coded(codes)} AND members.number = streams.number)"
         yield Condition(f"(number <= {members.UNINDEXED} OR {has})", [])
-
-
-def after_prefix(prefix: str) -> str:
-    """Return the least text that is greater than all with this prefix; empty if there is none."""
-    prefix = prefix.rstrip("\U0010ffff")
-    if not prefix:
-        return ""
-    following = ord(prefix[-1]) + 1
-    return prefix[:-1] + chr(0xE000 if following == 0xD800 else following)

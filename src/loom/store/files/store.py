@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from loom.errors import Busy, LoomError, StreamDamaged, StreamNotFound
-from loom.model import Change, Clock, Info, NewStream, Patch, Query
+from loom.model import Change, Clock, Folder, Info, NewStream, Patch, Query
 from loom.store import rules
 from loom.store.base import Admit, Health, Sink, Store, Subscription, Usage, admit_all
 from loom.store.files.changes import Changes
@@ -138,6 +138,10 @@ class FilesStore(Store):
     def find(self, query: Query) -> AsyncIterator[Info]:
         self._stop.check()
         return self._lists.find(query)
+
+    async def folders(self, prefix: str) -> tuple[int, list[Folder]]:
+        self._stop.check()
+        return await self._lists.folders(prefix)
 
     async def due(self, now: float) -> list[Info]:
         self._stop.check()

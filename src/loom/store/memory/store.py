@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 
 from loom.errors import LoomError, StoreStopped, StreamNotFound
-from loom.model import Change, ChangeKind, Clock, Info, NewStream, Patch, Query, State, new_key
+from loom.model import Change, ChangeKind, Clock, Folder, Info, NewStream, Patch, Query, State, new_key
 from loom.store import rules
 from loom.store.base import (
     Admit,
@@ -21,6 +21,7 @@ from loom.store.base import (
     admit_all,
 )
 from loom.store.common import Member, targets
+from loom.store.folders import Tallies
 from loom.store.holdings import Holdings
 from loom.store.memory.commit import Commits
 from loom.store.memory.stream import Follower, MemoryContent, MemoryWriter, Stream
@@ -73,6 +74,14 @@ class MemoryStore(Store):
                 await asyncio.sleep(0)
             if query.matches(stream.info):
                 yield stream.info
+
+    async def folders(self, prefix: str) -> tuple[int, list[Folder]]:
+        self._commits.check()
+        tallies = Tallies(prefix, {})
+        for stream in self._streams.values():
+            if stream.info.id.startswith(prefix):
+                tallies.add(stream.info)
+        return tallies.result()
 
     async def due(self, now: float) -> list[Info]:
         return self._earliest(rules.due_at, now)

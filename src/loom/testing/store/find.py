@@ -203,6 +203,44 @@ class FindTests:
         assert await ids(store, outcomes=frozenset(failure)) == ["many"]
         assert await ids(store, outcomes=frozenset(success)) == ["bad"]
 
+    async def test_streams_are_found_by_a_part_of_their_id(self, store: Store) -> None:
+        for id in ("build/42/log", "build/142", "a%b_c", "A%B"):
+            await stream(store, id, b"", None if id.endswith("2") else COMPLETE)
+        for part, expected in [
+            ("42", ["build/142", "build/42/log"]),
+            ("42/", ["build/42/log"]),
+            ("%b", ["a%b_c"]),
+            ("_", ["a%b_c"]),
+            ("none", []),
+        ]:
+            assert await ids(store, contains=part) == expected
+        assert await ids(store, contains="42", prefix="build/1") == ["build/142"]
+
+    async def test_folders_have_their_counts_and_their_newest_streams(self, store: Store) -> None:
+        for id in ("a/1/x", "a/1/y", "top", "b/1", "a/2", "b/2", "a/1/z", "ab/1"):
+            await stream(store, id, b"", None if id == "b/2" else COMPLETE)
+        for prefix, total, expected in [
+            ("", 8, [("ab/", 1, "ab/1"), ("a/", 4, "a/1/z"), ("b/", 2, "b/2")]),
+            ("a/", 4, [("a/1/", 3, "a/1/z")]),
+            ("a", 5, [("ab/", 1, "ab/1"), ("a/", 4, "a/1/z")]),
+            ("a/1/", 3, []),
+            ("none", 0, []),
+            ("b/1", 1, []),
+        ]:
+            count, folders = await store.folders(prefix)
+            assert count == total
+            assert [(each.prefix, each.count, each.newest.id) for each in folders] == expected
+            assert all([each.newest == await store.info(each.newest.id) for each in folders])
+        # A replaced stream is the newest one, and deleted streams are not counted.
+        await (await store.create(NewStream(id="a/2"), replace=True)).close(COMPLETE)
+        await store.delete((await store.info("ab/1")).key)
+        await store.delete((await store.info("a/1/z")).key)
+        count, folders = await store.folders("")
+        assert [(each.prefix, each.count, each.newest.id) for each in folders] == [
+            ("a/", 3, "a/2"), ("b/", 2, "b/2"),
+        ]  # fmt: skip
+        assert count == 6
+
     async def test_finding_can_be_left_early(self, store: Store) -> None:
         for number in range(5):
             await stream(store, f"s{number}")
