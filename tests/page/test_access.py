@@ -82,6 +82,16 @@ async def test_the_share_dialog(start: Start, faults, scheme):
     assert await faults(page) == []
 
 
+async def test_streams_of_a_folder_and_two_side_by_side(reader: Reader, faults, scheme):
+    for name in ("build", "test"):
+        await reader.stored(f"main/42/{name}", b"done\n", **{"X-Stream-Metadata": '{"exit_code": 1}'})
+    await reader.live("main/42/deploy", b"begins\n")
+    page = await reader.open("/ui/stream/main/42/test?beside=main/42/build", color_scheme=scheme)
+    await expect(page.locator("#siblings-list li")).to_have_count(3)
+    await expect(page.locator("#beside .row")).to_have_count(1)
+    assert await faults(page) == []
+
+
 async def test_a_stream_that_does_not_exist(reader: Reader, faults, scheme):
     page = await reader.open("/ui/stream/builds/7", color_scheme=scheme)
     await expect(page.locator("#absent pre")).to_be_visible()

@@ -20,13 +20,16 @@ const encoder = new TextEncoder();
  */
 export class Follower {
   state = "";
-  #stop = null;
+  #stop = null; // ends what is done while the page is visible
+  #over = new AbortController();
   #heard = 0;
+  onevent = () => {}; // called with each event of any stream
   #attending = false;
   #awaited = () => {}; // called with each event that may concern the stream
 
-  constructor(path, source, tell) {
-    [this.path, this.source, this.tell] = [path, source, tell];
+  /** Without `listens` the owner passes events to `hear`. */
+  constructor(path, source, tell, { listens = true } = {}) {
+    Object.assign(this, { path, source, tell, listens });
   }
 
   /** Follows while the page is visible. */
@@ -40,8 +43,14 @@ export class Follower {
       if (this.state === "gone") return;
       if (attended) this.#run(this.#stop.signal);
     };
-    document.addEventListener("visibilitychange", look);
+    document.addEventListener("visibilitychange", look, { signal: this.#over.signal });
     look();
+  }
+
+  /** Ends for good. */
+  stop() {
+    this.#over.abort();
+    this.#stop?.abort();
   }
 
   /**
@@ -49,12 +58,15 @@ export class Follower {
    * the end, and to a hidden page the end.
    */
   #attend() {
-    if (this.#attending) return;
+    if (this.#attending || !this.listens) return;
     this.#attending = true;
-    listen((event) => this.#hear(event), { hidden: true });
+    listen((event) => this.hear(event), { hidden: true });
   }
 
-  #hear({ row }) {
+  /** Takes an event of any stream. */
+  hear(event) {
+    const { row } = event;
+    this.onevent(event);
     if (row && row.id !== idOf(this.path)) return;
     this.#awaited();
     if (row && row.key === this.source.key && row.state === this.state) this.tell(newsOf(row));

@@ -2,6 +2,7 @@
  * The page of one stream: connects its lines, the follower, the header, the output and the selection.
  */
 
+import { Beside } from "./beside.js";
 import { $, announce } from "./dom.js";
 import { Follower } from "./follow.js";
 import { idOf, pathOf } from "./format.js";
@@ -11,6 +12,7 @@ import { Selection } from "./selection.js";
 import { adoptLink } from "./session.js";
 import { Share } from "./share.js";
 import { begin } from "./shell.js";
+import { Siblings } from "./siblings.js";
 import { Source } from "./source.js";
 
 adoptLink();
@@ -24,6 +26,8 @@ const { view, finder } = output;
 const selection = new Selection(path, source, output, go);
 const share = new Share(id, source, () => output.picked);
 const follower = new Follower(path, source, tell);
+const beside = new Beside();
+const siblings = new Siblings(id, (other) => beside.open(other));
 let target = null; // the line to show as soon as it exists
 let placed = false; // whether the first line to show is known
 
@@ -45,6 +49,9 @@ begin([
   ["c", "copy the selected lines, or the visible ones", () => $("copy").click()],
   ["y", "copy the link to this stream, or to the selected lines", () => share.copyLink()],
   ["s", "share: read-only links, addresses", () => share.open()],
+  ["J", "next stream of this folder", () => siblings.step(1)],
+  ["K", "previous stream of this folder", () => siblings.step(-1)],
+  ["l", "show or hide the streams of this folder", () => siblings.toggle()],
   ["Escape", "clear the selection", () => selection.pick(null)],
 ]);
 document.addEventListener("keydown", (event) => {
@@ -55,15 +62,18 @@ document.addEventListener("keydown", (event) => {
   }
 });
 $("download").addEventListener("click", () => share.save());
+follower.onevent = (event) => [siblings, beside].forEach((each) => each.hear(event));
 selection.onpick = (lines) => share.offer(lines);
 selection.fromAddress();
 finder.fromAddress();
+beside.fromAddress();
 follower.start();
 
 /** Shows what the follower reports of the stream. */
 function tell(news) {
   Object.assign(known, news);
   header.tell(news);
+  if (news.caught || news.state === "absent") siblings.start();
   if (FINAL.includes(news.state)) grown();
   if (news.state) output.showFollowing();
   if (news.caught) decide();
