@@ -51,7 +51,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with log.open("wb") as err:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True) as process:
             assert process.stdout
-            yield process.stdout.readline().split()[3]
+            yield process.stdout.readline().partition(" on ")[2].split()[0]
             process.terminate()
     assert process.returncode == 0
     assert "a request failed" not in log.read_text()

@@ -53,6 +53,8 @@ FORBIDDEN = [
     ("loom.client.client", "anyio", "Only the client without asyncio imports anyio"),
     ("loom.client.session", "loom.client.push", "Within the client imports go downwards"),
     ("loom.client", "rich", "Only the command line imports click"),
+    ("loom.client.grep", "mcp", "Only the tools for agents import the SDK of MCP"),
+    ("loom.http.stream.grep", "re2", "Only the tools for agents import the SDK of MCP"),
 ]
 
 

@@ -11,7 +11,15 @@ from loom.cli.command import SETTINGS, epilog, launch, summary
 
 GROUPS = {
     "Send": {"run": "run", "push": "push"},
-    "Read": {"tail": "tail", "cat": "cat", "grep": "grep", "ls": "ls", "show": "show", "spy": "spy"},
+    "Read": {
+        "tail": "tail",
+        "cat": "cat",
+        "grep": "grep",
+        "ls": "ls",
+        "show": "show",
+        "spy": "spy",
+        "mcp": "mcp",
+    },
     "Share": {"share": "share", "token": "token"},
     "Operate": {
         "serve": "serve",
