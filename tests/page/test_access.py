@@ -60,6 +60,21 @@ async def test_a_stream_with_everything_shown(reader: Reader, faults, scheme):
     assert await faults(page) == []
 
 
+async def test_sections_and_errors(reader: Reader, faults, scheme):
+    text = (
+        b"::group::Good\na\n::endgroup::\n::group::Bad\nb\n::error file=a.c::no\nerror: plain\n::endgroup::\n"
+        b"::group::Late\n::warning::odd\n::notice::so\n::endgroup::\n::warning::outside\n::notice::outside\n"
+    )
+    await reader.stored("build", text, **{"X-Stream-Metadata": '{"exit_code": 1}'})
+    page = await reader.open("/ui/stream/build", color_scheme=scheme)
+    await expect(page.locator(".row.error.picked")).to_be_visible()
+    assert await faults(page) == []
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("X")
+    await expect(page.locator(".row.notice")).to_have_count(2)
+    assert await faults(page) == []
+
+
 async def test_an_aborted_stream(start: Start, faults, scheme):
     reader = await start(resume_window=0)
     producer = await reader.live("cut", b"half\n")

@@ -6,10 +6,13 @@
 import { getBytes } from "./api.js";
 import { isBinary } from "./binary.js";
 import { showBytes } from "./bytes.js";
-import { $ } from "./dom.js";
+import { $, announce } from "./dom.js";
+import { Errors } from "./errors.js";
 import { Finder } from "./finder.js";
 import { FINAL } from "./header.js";
+import { headingOf } from "./heading.js";
 import { rowOf } from "./row.js";
+import { Sections } from "./sections.js";
 import { Stamps } from "./stamps.js";
 import { View } from "./view.js";
 
@@ -18,6 +21,7 @@ export class Output {
   #raw = false;
   #kind = ""; // text or binary
   #edition = 0; // rises when all rows must be created again
+  onoutline = () => {}; // called when more of the outline is known
 
   constructor(path, source, known) {
     Object.assign(this, { path, source, known });
@@ -26,14 +30,22 @@ export class Output {
     this.view.onmove = (first, last) => this.#moved(first, last);
     this.finder = new Finder({
       stream: () => ({ path, size: source.size, final: FINAL.includes(known.state) }),
-      show: (line) => this.view.goTo(line, { always: false }),
-      top: () => this.view.seen[0],
+      show: (line) => this.show(line, { always: false }),
+      top: () => this.#top,
       redraw: () => this.#restyle(),
     });
     $("search").addEventListener("click", () => this.finder.open());
     $("follow").addEventListener("click", () => this.view.follow(true));
     this.stamps = new Stamps(source, () => this.view.update());
-    toggle("raw", (on) => ((this.#raw = on), this.#restyle()));
+    this.sections = new Sections(source, known, () => (this.view.touched && !this.view.following ? this.#top : 0));
+    this.errors = new Errors(this.sections.outline, () => this.seen);
+    this.sections.onchange = (folds) => this.#refolded(folds);
+    $("layer").addEventListener("click", (event) => this.#clicked(event));
+    toggle("raw", (on) => {
+      this.#raw = on;
+      this.#edition += 1;
+      this.sections.refold({ plain: on });
+    });
     toggle("wrap", (on) => {
       this.view.wrap = on;
       $("log").classList.toggle("wraps", on);
@@ -43,10 +55,60 @@ export class Output {
 
   /** Shows the lines that the source has now. */
   grow() {
-    this.view.total = this.source.lines;
+    this.view.total = this.sections.folds.rows(this.source.lines);
     this.view.update();
     if (!this.#kind && this.source.size) this.#look();
     this.finder.grow();
+  }
+
+  /** The visible lines [first, last]. */
+  get seen() {
+    return this.view.seen.map((row) => this.sections.folds.lineAt(row));
+  }
+
+  /** Scrolls to a line, and opens the sections around it. */
+  show(line, options) {
+    this.sections.reveal(line);
+    this.view.goTo(this.sections.folds.rowOf(line), options);
+    this.view.touched = true;
+    this.view.update();
+  }
+
+  /** Opens or closes the section with the focus, of the selected lines or at the top. */
+  fold() {
+    const focused = document.activeElement.closest(".section")?.dataset.line;
+    const [first, last] = this.seen;
+    const picked = this.picked && this.picked[0] >= first && this.picked[0] <= last ? this.picked[0] : first;
+    const section = this.sections.toggle(Number(focused ?? picked));
+    if (!section) return announce("No section here");
+    this.#focus(section.line);
+  }
+
+  /** Moves to the next or the previous section. */
+  stepSection(by) {
+    const { sections } = this.sections.outline;
+    const shown = sections.filter(({ line }) => !this.sections.folds.hides(line));
+    const from = Number(document.activeElement.closest(".section")?.dataset.line ?? this.#top);
+    const found = by > 0 ? shown.find(({ line }) => line > from) : shown.findLast(({ line }) => line < from);
+    if (!found) return announce(by > 0 ? "No section below" : "No section above");
+    this.view.touched = true;
+    this.view.goToTop(this.sections.folds.rowOf(found.line));
+    this.#focus(found.line);
+  }
+
+  #clicked({ target }) {
+    const button = target.closest(".fold");
+    if (!button) return;
+    const line = Number(button.closest(".row").dataset.line);
+    this.view.touched = true;
+    this.sections.toggle(line);
+    this.#focus(line);
+  }
+
+  /** Moves the focus to the title of a section, whose element is made again with the next frame. */
+  #focus(line) {
+    this.view.update();
+    requestAnimationFrame(() => $("layer").querySelector(`[data-line="${line}"] .fold`)?.focus({ preventScroll: true }));
   }
 
   showFollowing() {
@@ -71,14 +133,25 @@ export class Output {
   }
 
   /** Returns a row of the view. */
-  #row(number) {
-    const { source, picked } = this;
+  #row(row) {
+    const { source, picked, sections } = this;
+    const { folds, outline } = sections;
+    const number = folds.lineAt(row);
     const line = source.line(number);
     const time = this.stamps.of(number);
-    const chosen = picked !== null && number >= picked[0] && number <= picked[1];
-    const marks = this.finder.marks(number);
-    const key = `${this.#edition} ${line ? line.text.length + line.hidden : "-"} ${time && time.text} ${chosen} ${marks.current}`;
-    return { key, make: () => rowOf(number, line, { raw: this.#raw, time, picked: chosen, ...marks }) };
+    const section = this.#raw ? undefined : outline.at(number);
+    const options = {
+      raw: this.#raw, time, ...this.finder.marks(number), depth: this.#raw ? 0 : outline.around(number).length,
+      picked: picked !== null && number >= picked[0] && number <= picked[1], kind: outline.kindOf(number),
+    };
+    const open = section && sections.isOpen(section);
+    const took = section && sections.took(section);
+    const { kind, depth, current } = options;
+    const state = section ? `${open} ${took} ${section.errors} ${section.warnings} ${section.last}` : kind;
+    const size = line ? line.text.length + line.hidden : "-";
+    const key = `${this.#edition} ${number} ${size} ${time && time.text} ${options.picked} ${current} ${depth} ${state}`;
+    if (section) return { key, make: () => headingOf(section, { ...options, open, took, lines: source.lines }) };
+    return { key, make: () => rowOf(number, line, options) };
   }
 
   #restyle() {
@@ -86,10 +159,37 @@ export class Output {
     this.view.update();
   }
 
+  /** The line at the top. */
+  get #top() {
+    return this.seen[0];
+  }
+
+  /** Shows other lines, with the same one at the top, which it is by the folds `before`. */
+  #refolded(before) {
+    const { folds } = this.sections;
+    const top = before.lineAt(this.view.seen[0]);
+    this.view.renumber(folds.rows(this.source.lines), folds.rowOf(top));
+    this.errors.report();
+    this.onoutline();
+  }
+
   #moved(first, last) {
-    this.source.want(Math.max(1, first - 20), last + 20);
+    const { outline } = this.sections;
+    this.#wanted(Math.max(1, first - 20), last + 20);
     $("layer").style.setProperty("--digits", String(this.source.lines).length);
-    this.stamps.learn();
+    this.stamps.learn({ needed: outline.sections.length > 0 });
+  }
+
+  /** Fetches the lines that rows [first, last] show, but those of titles, which are known. */
+  #wanted(first, last) {
+    const { folds, outline } = this.sections;
+    for (let row = first; row <= last; row += 1) {
+      const from = folds.lineAt(row);
+      if (!this.#raw && outline.at(from)) continue;
+      let to = from;
+      while (row < last && folds.lineAt(row + 1) === to + 1) [row, to] = [row + 1, to + 1];
+      this.source.want(from, to);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 import { asSent, render } from "./ansi.js";
 import { h } from "./dom.js";
 import { bytes } from "./format.js";
+import { marksOf } from "./markers.js";
 
 const LINK = /\bhttps?:\/\/[^\s<>"'`^\u0000-\u001f]+/g;
 const TRAILING = /[.,;:!?)\]}>]+$/;
@@ -20,18 +21,38 @@ export function runsOf({ text, style }, raw) {
 }
 
 /** Creates the element of a line. `line` is that of Source.line, null while it is being fetched; `time` that of Stamps. */
-export function rowOf(number, line, { raw, time, find, current, picked }) {
-  const row = h(
+export function rowOf(number, line, options) {
+  const row = frameOf(number, options);
+  const note = line && !options.raw && options.kind ? marksOf(line.text).find((mark) => mark.note) : null;
+  if (options.kind) row.classList.add(options.kind);
+  if (note) {
+    const content = contentOf({ ...line, text: note.text }, options);
+    content.prepend(h("b", { class: `note ${note.kind}` }, note.kind));
+    row.append(content);
+  } else if (line) row.append(contentOf(line, options));
+  else {
+    row.classList.add("coming");
+    row.append(h("span", { class: "x" }));
+  }
+  return row;
+}
+
+/** Creates a row without its text: with its number, its time, and how deep it is in sections. */
+export function frameOf(number, { time, picked, depth = 0 }) {
+  const indent = depth ? ` in d${Math.min(depth, 4)}` : "";
+  return h(
     "div",
-    { class: picked ? "row picked" : "row", "data-line": number },
+    { class: `row${picked ? " picked" : ""}${indent}`, "data-line": number },
     h("a", { class: "n", href: `#L${number}`, tabindex: -1, "aria-label": `Line ${number}` }, String(number)),
     time === undefined ? null : h("span", { class: "t", title: time?.title }, time?.text ?? ""),
   );
-  const content = h("span", { class: "x" });
-  if (line) fill(content, line, { raw, find, current });
-  else row.classList.add("coming");
-  row.append(content);
-  return row;
+}
+
+/** Creates the element with the text of a line. */
+export function contentOf(line, { raw, find, current }, name = "x") {
+  const content = h("span", { class: name });
+  fill(content, line, { raw, find, current });
+  return content;
 }
 
 function fill(content, line, { raw, find, current }) {

@@ -75,7 +75,7 @@ export class Selection {
   }
 
   async #copy() {
-    const [first, last] = this.output.picked ?? this.output.view.seen;
+    const [first, last] = this.output.picked ?? this.output.seen;
     const [start, stop] = await this.source.span(first, Math.min(last, this.source.lines));
     if (stop - start > MOST_COPIED) throw new Error(`The lines have ${bytes(stop - start)}: download the stream.`);
     const text = new TextDecoder().decode(await getBytes(this.path, start, stop));

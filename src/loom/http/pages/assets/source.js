@@ -18,6 +18,8 @@ export class Source {
   places = new Places();
   tail = new Tail(1, 0);
   changed = () => {};
+  onbytes = () => {}; // called with the bytes that are appended
+  onskip = () => {}; // called with the place at which lines continue after a part that is not read
   #blocks = new Map(); // by first line, least recently used first
   #loading = new Map(); // by place
   #asked = new Set(); // places after which the index has no closer ones
@@ -50,6 +52,7 @@ export class Source {
 
   /** Appends bytes. */
   feed(bytes) {
+    this.onbytes(bytes);
     for (const block of this.tail.feed(bytes)) {
       this.#keep(block);
       this.places.append(block.first + block.ends.length, block.stop);
@@ -82,7 +85,11 @@ export class Source {
 
   /** Returns when a line in memory began to arrive, as Times.at; null if that is unknown. */
   arrival(line) {
-    const offset = this.#at(line)?.span(line)[0] ?? Infinity;
+    return this.arrivalAt(this.#at(line)?.span(line)[0] ?? Infinity);
+  }
+
+  /** Returns when a byte arrived, as Times.at; null if that is unknown. */
+  arrivalAt(offset) {
     return offset < this.#dated ? this.#times.at(offset) : null;
   }
 
@@ -106,6 +113,7 @@ export class Source {
     const place = this.places.last;
     if (place.offset > this.size) {
       this.tail = new Tail(place.line, place.offset);
+      this.onskip(place);
       this.changed();
     }
   }

@@ -38,9 +38,9 @@ export class Stamps {
     return { text, title: arrival.grain > SECOND ? `Between ${from} and ${to}` : from };
   }
 
-  /** Gets the times that are missing. */
-  learn() {
-    if (!this.shown || this.#learning) return;
+  /** Gets the times that are missing, if they are `needed` elsewhere also without the column. */
+  learn({ needed = false } = {}) {
+    if (!(this.shown || needed) || this.#learning) return;
     this.#learning = true;
     const learned = (news) => {
       this.#learning = false;

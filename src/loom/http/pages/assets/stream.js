@@ -3,10 +3,11 @@
  */
 
 import { Beside } from "./beside.js";
-import { $, announce } from "./dom.js";
+import { $ } from "./dom.js";
 import { Follower } from "./follow.js";
 import { idOf, pathOf } from "./format.js";
 import { FINAL, Header } from "./header.js";
+import { Opening } from "./opening.js";
 import { Output } from "./output.js";
 import { Selection } from "./selection.js";
 import { adoptLink } from "./session.js";
@@ -23,15 +24,16 @@ const known = { state: "", size: 0, connected: true };
 const header = new Header(id, source, known);
 const output = new Output(path, source, known);
 const { view, finder } = output;
-const selection = new Selection(path, source, output, go);
+const opening = new Opening(source, output, known);
+const selection = new Selection(path, source, output, (line) => opening.go(line));
 const share = new Share(id, source, () => output.picked);
 const follower = new Follower(path, source, tell);
 const beside = new Beside();
 const siblings = new Siblings(id, (other) => beside.open(other));
-let target = null; // the line to show as soon as it exists
-let placed = false; // whether the first line to show is known
 
 source.changed = grown;
+output.errors.show = (line) => selection.pick([line, line], { go: true });
+output.onoutline = () => opening.decide();
 begin([
   ["f G End", "follow the end", () => (view.follow(true), view.page(Infinity))],
   ["g Home", "go to the beginning", () => view.page(-Infinity)],
@@ -39,6 +41,12 @@ begin([
   ["k ArrowUp", "a line up", () => scrollBy(-1)],
   ["Space PageDown", "a page down", ({ shiftKey }) => view.page(shiftKey ? -1 : 1)],
   ["b PageUp", "a page up", () => view.page(-1)],
+  ["e", "next error", () => output.errors.step(1)],
+  ["E", "previous error", () => output.errors.step(-1)],
+  ["]", "next section", () => output.stepSection(1)],
+  ["[", "previous section", () => output.stepSection(-1)],
+  ["x", "open or close this section", () => output.fold()],
+  ["X", "open or close all sections", () => output.sections.toggleAll()],
   ["/", "search", () => finder.open()],
   ["n", "next match", () => finder.step(1)],
   ["N", "previous match", () => finder.step(-1)],
@@ -74,37 +82,22 @@ function tell(news) {
   Object.assign(known, news);
   header.tell(news);
   if (news.caught || news.state === "absent") siblings.start();
-  if (FINAL.includes(news.state)) grown();
-  if (news.state) output.showFollowing();
-  if (news.caught) decide();
-}
-
-/** Decides where to begin, once the stream is known. */
-function decide() {
-  grown();
-  if (placed) return;
-  placed = true;
-  if (!target && known.state !== "complete") view.follow(true);
+  if (FINAL.includes(known.state) && known.caught) output.sections.scanner.finish();
+  if (FINAL.includes(news.state) || news.caught) grown();
+  if (news.state) {
+    output.sections.refold();
+    output.showFollowing();
+  }
+  opening.decide();
 }
 
 function grown() {
   output.grow();
-  if (target && source.lines >= target) {
-    const line = target;
-    target = null;
-    placed = true;
-    view.goTo(line);
-  }
+  opening.grow();
   header.facts();
 }
 
-/** Shows a line as soon as it exists. */
-function go(line) {
-  target = line;
-  if (source.lines >= line) grown();
-  else if (placed) announce(`Line ${line} does not exist yet`);
-}
-
 function scrollBy(lines) {
+  view.touched = true;
   $("log").scrollTop += lines * 20;
 }

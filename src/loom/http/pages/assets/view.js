@@ -12,6 +12,7 @@ const SETTLE = 150; // milliseconds without a step after which the scroll bar is
 
 export class View {
   following = false;
+  touched = false; // whether the reader has moved
   wrap = false;
   onfollow = () => {};
   onmove = () => {};
@@ -26,6 +27,7 @@ export class View {
   #last = 0; // the last position of the scroller
   #frame = 0;
   #settling = 0;
+  #unsettled = false; // whether the scroll bar has to be corrected with the next frame
   #rows = new Map();
 
   /** `row(number)` returns `{key, make}` of a line; its element is made again when the key changes. */
@@ -48,6 +50,14 @@ export class View {
   set total(total) {
     if (total === this.#total) return;
     this.#total = total;
+    this.update();
+  }
+
+  /** Shows so many rows from now on, with row `top` at the top: rows before it have come or gone. */
+  renumber(total, top) {
+    this.#total = total;
+    this.#anchor = top - 1;
+    this.#unsettled = true;
     this.update();
   }
 
@@ -82,8 +92,17 @@ export class View {
     this.update();
   }
 
+  /** Scrolls until a row is at the top. */
+  goToTop(row) {
+    this.follow(false);
+    this.#place(row - 1, 0);
+    this.#settle();
+    this.update();
+  }
+
   /** Scrolls by so many pages, or to an end. */
   page(by) {
+    this.touched = true;
     if (by < 0) this.follow(false);
     if (Math.abs(by) === Infinity) this.#place(by < 0 ? 0 : this.#total, 0);
     else this.#move(by * (this.#scroller.clientHeight - 2 * this.#height));
@@ -132,6 +151,7 @@ export class View {
     if (Math.abs(step) < 1) return this.update(); // a sideways step, or one by this class
     const most = scroller.scrollHeight - scroller.clientHeight;
     const exact = this.wrap || this.#whole > HIGHEST;
+    this.touched = true;
     if (step < 0) this.follow(false);
     if (scroller.scrollTop >= most - 1) this.#place(this.#total, 0);
     else if (scroller.scrollTop <= 0) this.#place(0, 0);
@@ -167,7 +187,8 @@ export class View {
     const last = Math.min(this.#total, this.#anchor + this.#fitting + AROUND);
     this.#fill(first, last);
     this.#shiftTo(first, last);
-    if (this.following) this.#settle();
+    if (this.following || this.#unsettled) this.#settle();
+    this.#unsettled = false;
     this.onmove(...this.seen);
   }
 
