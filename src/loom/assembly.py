@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp
 
 from loom.access.auth import Auth
+from loom.access.ids import Ids
 from loom.access.keys import open_auth
 from loom.config import Settings
 from loom.errors import ConfigError
@@ -37,11 +38,13 @@ from loom.jobs.scrub import Scrub
 from loom.jobs.sweeper import Sweeper
 from loom.metrics import Metrics
 from loom.model import Clock, steady_clock
+from loom.patterns import InvalidPattern
 from loom.store.base import Store
 from loom.streams.grep.search import Bounds, Grep
 from loom.streams.grep.workers import Workers
 from loom.streams.hub import Hub
 from loom.streams.limits import Limits
+from loom.streams.redaction import Redactions, Rule
 from loom.streams.service import Service
 from loom.streams.spy import Spy
 
@@ -164,6 +167,7 @@ def _service(
         resume_window=settings.resume_window,
         open_window=settings.open_window,
         retention=settings.retention,
+        redactions=_redactions(settings),
         limits=Limits(
             stream_bytes=settings.max_stream_bytes,
             store_bytes=settings.max_store_bytes,
@@ -177,6 +181,17 @@ def _service(
 def _grep(settings: Settings, service: Service) -> Grep:
     bounds = Bounds(settings.max_search_time, settings.max_search_bytes)
     return Grep(service, Workers(settings.search_workers), bounds)
+
+
+def _redactions(settings: Settings) -> Redactions:
+    rules = [
+        Rule(Ids.of_prefix(each.prefix).__contains__, each.literals, each.patterns)
+        for each in settings.redact
+    ]
+    try:
+        return Redactions(rules)
+    except InvalidPattern:
+        raise ConfigError("The rules of the setting redact are too large together; use fewer.") from None
 
 
 def _jobs(

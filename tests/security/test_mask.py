@@ -12,7 +12,8 @@ import pytest
 from tests.cli.test_serve import served
 from tests.support.program import run
 
-from loom.client.mask import HIDDEN, Mask, secrets_in
+from loom.client.mask import HIDDEN, Mask
+from loom.wire.masking import secrets_in
 
 VALUES = [
     " it's secret \n",

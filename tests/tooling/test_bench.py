@@ -11,6 +11,7 @@ SMALLEST = {
     "commit": ["--streams", "2", "--rounds", "2", "--acks", "2"],
     "followers": ["--followers", "2", "--lines", "2"],
     "producers": ["--producers", "2", "--rounds", "1"],
+    "redact": ["--mib", "1", "--rounds", "1"],
     "replay": ["--mib", "1", "--rounds", "1"],
     "startup": ["--streams", "10", "--rounds", "1"],
     "upload": ["--mib", "1", "--rounds", "1"],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loom.streams.grep.pattern import InvalidPattern, compile_pattern
+from loom.patterns import InvalidPattern, compile_pattern
 from loom.streams.grep.query import MAX_CONTEXT, Query
 from loom.streams.grep.scanner import FULL, LONG, OVERLAP, SHOWN, Scanner, State
 from loom.streams.ranges import MAX

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom.client.mask import HIDDEN, MIN_CUT, Mask, secrets_in
+from loom.client.mask import HIDDEN, Mask
+from loom.wire.masking import MIN_CUT, secrets_in
 
 BYTES = st.text("ab\n", min_size=0, max_size=30).map(str.encode)
 SECRETS = st.sets(st.text("ab\n", max_size=8).map(str.encode), max_size=4)

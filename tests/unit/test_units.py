@@ -3,7 +3,7 @@
 import pytest
 
 from loom.config import Settings, default
-from loom.config.settings import DURATION, SIZE
+from loom.config.entries import DURATION, SIZE
 from loom.units import duration_text, parse_duration, parse_size, rough_text, size_text
 
 

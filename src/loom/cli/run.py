@@ -110,7 +110,7 @@ def command(child: list[str], id: str, mask: tuple[str, ...], no_pty: bool, argu
     if not child:
         raise click.UsageError("Give the command to run, after --.")
     target = resolve(arguments.server, arguments.token)
-    from loom.client.mask import secrets_in
+    from loom.wire.masking import secrets_in
 
     secrets: set[bytes] = set()
     for name in mask:

@@ -5,7 +5,8 @@ do. Uses pydantic rather than pydantic-settings, which forgets where a value cam
 variables and reads lists from the environment as JSON only.
 """
 
-from loom.config.settings import Settings, TokenEntry
+from loom.config.entries import TokenEntry
+from loom.config.settings import Settings
 from loom.config.sources import default, description, flag, load, metavar, variable
 
 __all__ = ["Settings", "TokenEntry", "default", "description", "flag", "load", "metavar", "variable"]

@@ -1,38 +1,18 @@
 """The settings, each declared once, with the rules that a value must keep."""
 
-import base64
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from loom.units import parse_duration, parse_size
+from loom.config.entries import DURATION, Bytes, Model, Redact, Seconds, TokenEntry, Webhook
 
-SECRET = frozenset({"tokens", "signing_key", "webhooks"})
+SECRET = frozenset({"tokens", "signing_key", "webhooks", "redact"})
 """Settings whose values appear in no message."""
-
-BASE64_MARK = "whsec_"
-"""Precedes a secret in Base64, as in Standard Webhooks."""
-
-TOKEN = re.compile(r"[!-~]+")
-"""What a header can carry; RFC 6750 section 2.1 allows a little less."""
-
-MIN_TOKEN_CHARS = 16
-"""The least characters of a token. Of one given by its SHA-256 the length is unknown."""
 
 STORE_URL = re.compile(r"[a-z][a-z0-9+.-]*:.*")
 SHORT_STORES = {"files": "file:", "memory": "memory:"}
@@ -49,29 +29,6 @@ def _split(value: object) -> object:
         except ValueError:
             raise ValueError("is not a JSON list") from None
     return [item.strip() for item in value.split(",")]
-
-
-def _text_with(parse: Callable[[str], float]) -> BeforeValidator:
-    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
-
-
-DURATION, SIZE = _text_with(parse_duration), _text_with(parse_size)
-"""Mark settings in seconds and in bytes, which may be written with a unit."""
-
-
-def _check_token(token: str) -> str:
-    if not TOKEN.fullmatch(token):
-        raise ValueError("has a token that is empty or has spaces or characters outside ASCII")
-    if len(token) < MIN_TOKEN_CHARS:
-        # A signed token shows the start of its owner's SHA-256, with which short ones can be guessed.
-        raise ValueError(
-            f"has a token of fewer than {MIN_TOKEN_CHARS} characters, which can be guessed; use a longer one"
-        )
-    return token
-
-
-Bytes = Annotated[int, SIZE]
-Seconds = Annotated[float, DURATION, Field(ge=0, le=366 * 86400, allow_inf_nan=False)]
 
 
 def _check_tokens(tokens: "list[TokenEntry]") -> "list[TokenEntry]":
@@ -98,92 +55,14 @@ def _check_store(value: str) -> str:
     return url
 
 
-class _Model(BaseModel):
-    """A model whose fields are described by the text after each."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class TokenEntry(_Model):
-    """A token and what it allows. In the list `tokens` a plain string is a token that allows everything."""
-
-    name: str = Field("", max_length=100)
-    """The holder, as the log names it."""
-    token: Annotated[str, AfterValidator(_check_token)] | None = Field(None, repr=False)
-    """The token itself, at least 16 characters."""
-    sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$")
-    """Its SHA-256 in hex, instead of the token."""
-    scopes: frozenset[Literal["read", "write", "replace", "admin"]] = Field(
-        frozenset({"read", "write"}), min_length=1
-    )
-    """read; write: create and append; replace: overwrite and delete; admin: everything."""
-    prefix: str = ""
-    """Prefix of the ids that the token covers."""
-    expires: AwareDatetime | None = None
-    """When it expires, as 2026-12-31T12:00:00Z."""
-    max_streams: int = Field(0, ge=0)
-    """Streams it may keep: those it created that are not deleted; 0: no limit."""
-    max_streams_live: int = Field(0, ge=0)
-    """Streams it may write or leave open at once; 0: no limit."""
-    max_creations_per_minute: int = Field(0, ge=0)
-    """Streams it may create a minute; 0: no limit."""
-    max_bytes_per_day: Bytes = Field(0, ge=0)
-    """Bytes it may send a day, such as 10GiB, with metadata and 1 KiB for each stream; 0: no limit."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, value: object) -> object:
-        return {"token": value, "scopes": ["admin"]} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.token is None) == (self.sha256 is None):
-            raise ValueError("has an entry without exactly one of token and sha256")
-        return self
-
-    @property
-    def digest(self) -> bytes:
-        """The SHA-256 of the token."""
-        if self.sha256 is not None:
-            return bytes.fromhex(self.sha256)
-        return hashlib.sha256((self.token or "").encode()).digest()
-
-
-class Webhook(_Model):
-    """A URL that is notified of the end of streams."""
-
-    url: str = Field(pattern="^https?://[^/]", repr=False)
-    """Where to POST."""
-    prefix: str = ""
-    """Prefix of the ids whose ends are sent."""
-    secret: str = Field("", repr=False)
-    """Signs what is sent: whsec_ and Base64, or any text."""
-
-    @field_validator("secret")
-    @classmethod
-    def _base64(cls, value: str) -> str:
-        if value.startswith(BASE64_MARK):
-            try:
-                base64.b64decode(value.removeprefix(BASE64_MARK), validate=True)
-            except ValueError:
-                raise ValueError("has a secret that is not Base64 after whsec_") from None
-        return value
-
-    @property
-    def key(self) -> bytes:
-        """The bytes of the secret."""
-        if self.secret.startswith(BASE64_MARK):
-            return base64.b64decode(self.secret.removeprefix(BASE64_MARK))
-        return self.secret.encode()
-
-
 Strings = Annotated[list[str], BeforeValidator(_split)]
 Networks = Annotated[list[str], BeforeValidator(_split), AfterValidator(_check_networks)]
 Tokens = Annotated[list[TokenEntry], BeforeValidator(_split), AfterValidator(_check_tokens)]
 Webhooks = Annotated[list[Webhook], BeforeValidator(_split)]
+Redacts = Annotated[list[Redact], BeforeValidator(_split)]
 
 
-class FilesSettings(_Model):
+class FilesSettings(Model):
     """What only the store `file:` uses.
 
     Each store with settings has such a model, and `Settings` inherits from it. The names stay flat, because a
@@ -198,7 +77,7 @@ class FilesSettings(_Model):
     """Inodes to leave free; with fewer, writes are refused."""
 
 
-class ServerSettings(_Model):
+class ServerSettings(Model):
     """Settings that do not depend on the store."""
 
     host: str = Field("127.0.0.1", min_length=1)
@@ -239,12 +118,12 @@ class ServerSettings(_Model):
     early_response: Literal["direct", "always", "never"] = "direct"
     """Whether to answer a producer before its request ends: on direct connections, always or never. Many
     proxies lose data after an early response."""
-    allowed_hosts: Strings = []
+    allowed_hosts: Strings = Field([])
     """Host names to accept besides loopback names; none: any if there are tokens, else IP addresses, and not
     even those if the server listens on a loopback address."""
-    cors_origins: Strings = []
+    cors_origins: Strings = Field([])
     """Origins whose web pages may use this server; none: no CORS."""
-    trusted_proxies: Networks = []
+    trusted_proxies: Networks = Field([])
     """Addresses and networks of the reverse proxies whose X-Forwarded-For names the client, for the log and
     for limits on clients; none: the address that connects is the client's."""
     rate_limit: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
@@ -281,6 +160,9 @@ class ServerSettings(_Model):
     """Time that connections have to end when the server stops."""
     webhooks: Webhooks = Field([], repr=False)
     """URLs to notify when a stream ends: a list of mappings with url, prefix and secret."""
+    redact: Redacts = Field([], repr=False)
+    """What to replace by `*` before it is stored: a list of mappings with prefix, literals (texts) and
+    patterns (RE2 expressions)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level to log."""
     log_format: Literal["auto", "human", "json"] = "auto"
@@ -330,3 +212,4 @@ class Settings(FilesSettings, ServerSettings):
         yield from (entry.token for entry in self.tokens if entry.token)
         yield from self.signing_key
         yield from (hook.secret for hook in self.webhooks)
+        yield from (text for each in self.redact for text in each.literals)

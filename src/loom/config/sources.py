@@ -10,7 +10,8 @@ from typing import Literal, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from loom.config.settings import DURATION, SECRET, SIZE, Settings, TokenEntry, Webhook
+from loom.config.entries import DURATION, SIZE, Redact, TokenEntry, Webhook
+from loom.config.settings import SECRET, Settings
 from loom.documents import hint_at, read_document
 from loom.errors import ConfigError
 from loom.units import duration_text, size_text
@@ -43,7 +44,11 @@ FAULTS = {
 }
 """By a part of the type of pydantic's error, the first that matches: what is wrong."""
 FORMS = {"sha256": "must be 64 hexadecimal digits", "url": "must be a URL such as https://example.com/hook"}
-PARTS: dict[str, type[TokenEntry | Webhook]] = {"tokens": TokenEntry, "webhooks": Webhook}
+PARTS: dict[str, type[TokenEntry | Webhook | Redact]] = {
+    "tokens": TokenEntry,
+    "webhooks": Webhook,
+    "redact": Redact,
+}
 """Settings that are lists of mappings."""
 
 

@@ -31,6 +31,7 @@ from loom.streams.listing import Listing
 from loom.streams.producer import Producer
 from loom.streams.ranges import WHOLE, Lookup, Part
 from loom.streams.reading import Load, Reading
+from loom.streams.redaction import Redactions
 from loom.streams.search import Finder
 
 Choose = Callable[[Info], Part | Lookup]
@@ -61,6 +62,7 @@ class Service:
         open_window: float = 86400.0,
         retention: float = 0.0,
         limits: Limits = NO_LIMITS,
+        redactions: Redactions | None = None,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -71,6 +73,7 @@ class Service:
         self._open_window = open_window
         self._retention = retention
         self.limits = limits
+        self._redactions = redactions or Redactions()
         self.room = Room(store, limits)
         self.holdings = store.holdings
         self._producer_slots = Slots(limits.streams_live, "live streams")
@@ -101,7 +104,9 @@ class Service:
         """
         self._check()
         self.room.check_length(new.length)
-        new = updated(new, resume_window=self._resume_window if resume_window is None else resume_window)
+        window = self._resume_window if resume_window is None else resume_window
+        metadata = self._redactions.metadata(new.id, new.metadata)
+        new = updated(new, resume_window=window, metadata=metadata)
         if new.ttl is None and new.expires is None:
             new = updated(new, ttl=self._retention)
 
@@ -162,6 +167,7 @@ class Service:
             self._producers.discard,
             self.digests,
             room=self.room,
+            redactions=self._redactions,
             open_window=self._open_window,
         )
         # Nothing was awaited since the slot was released, so producers never exceed their limit.
@@ -223,7 +229,7 @@ class Service:
         """
 
         async def amended(info: Info) -> Info:
-            patch = Patch(metadata=metadata(info))
+            patch = Patch(metadata=self._redactions.metadata(info.id, metadata(info)))
             if patch.metadata == info.metadata:
                 return info
             if not rules.takes(info, patch, self._clock()):

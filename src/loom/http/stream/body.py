@@ -75,7 +75,9 @@ class Body:
             if not isinstance(error, WriterLost):
                 exchange.record.state = State.INTERRUPTED
             # What was received is stored, and the state recorded, even if this task is cancelled.
-            if (left := await asyncio.shield(producer.lose(_reason(error)))) is not None:
+            resumes = upload.complete is not None
+            left = await asyncio.shield(producer.lose(_reason(error), resumes=resumes))
+            if left is not None:
                 exchange.record.state = left.state
             raise
         exchange.record.state = info.state

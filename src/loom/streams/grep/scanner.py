@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as updated
 from itertools import islice
 
-from loom.streams.grep.pattern import compile_pattern
+from loom.patterns import compile_pattern
 from loom.streams.grep.query import Query
 from loom.streams.grep.times import Times
 from loom.streams.lines import skip_lines

@@ -10,7 +10,7 @@ import resource
 import socket
 import time
 
-from loom.streams.grep.pattern import InvalidPattern
+from loom.patterns import InvalidPattern
 from loom.streams.grep.scanner import Scanner, State
 from loom.streams.grep.steps import HEAD, Result, Step, length, split
 

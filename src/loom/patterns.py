@@ -1,9 +1,12 @@
-"""Compile patterns with RE2, and explain those that it refuses. Loaded by workers only."""
+"""Compile expressions with RE2 to search lines with, and explain those that it refuses. Pure.
 
+RE2 takes a time linear in the text, whatever the expression is.
+"""
+
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
-
-import re2
 
 MAX_MEMORY = 32 << 20
 """Bytes of one compiled pattern with the states that a search adds. With less, RE2 falls back more often to
@@ -29,6 +32,9 @@ _ADVICE = {
 }
 """What is wrong with a pattern, by the beginning of RE2's error."""
 
+_WHOLE_TEXT = re.compile(r"(?<!\\)(?:\\\\)*(\\[Az]|\(\?[a-zA-Z]*-[a-zA-Z]*m)")
+"""What means the beginning or the end of all bytes, which a line does not have."""
+
 
 class InvalidPattern(ValueError):
     """RE2 cannot search for the pattern; the text says why."""
@@ -36,25 +42,47 @@ class InvalidPattern(ValueError):
 
 @lru_cache(4)
 def compile_pattern(pattern: str, ignore_case: bool) -> Any:
-    """Compile a pattern to search lines with. Raises InvalidPattern."""
+    """Compile a pattern to search text with. Raises InvalidPattern."""
+    compiled = _compile(pattern, ignore_case=ignore_case)
+    if compiled.programsize > MAX_PROGRAM:
+        raise InvalidPattern("it is too large")
+    return compiled
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise InvalidPattern for a pattern that cannot be used in `compile_all`."""
+    if _WHOLE_TEXT.search(pattern):
+        raise InvalidPattern("it has the beginning or end of the whole text; ^ and $ mean those of a line")
+    if compile_pattern(pattern, ignore_case=False).search("") is not None:
+        raise InvalidPattern("it matches an empty text")
+
+
+def compile_all(patterns: Sequence[str]) -> Any:
+    """Compile checked patterns into one for bytes, whose matches are the longest. Raises InvalidPattern."""
+    return _compile("|".join(f"(?:{pattern})" for pattern in patterns).encode(), longest=True)
+
+
+def _compile(pattern: str | bytes, *, ignore_case: bool = False, longest: bool = False) -> Any:
+    # Loaded where it is used: a server without patterns starts sooner.
+    import re2
+
     options = re2.Options()
     options.max_mem = MAX_MEMORY
     options.case_sensitive = not ignore_case
     options.never_nl = True  # no match spans lines
+    options.longest_match = longest
     options.log_errors = False
+    group = "(?m)(?:%s)" if isinstance(pattern, str) else b"(?m)(?:%s)"
     try:
         # Compiled by itself, so that an unbalanced parenthesis is not closed by the group below.
         re2.compile(pattern, options)
-        compiled = re2.compile(f"(?m)(?:{pattern})", options)
+        return re2.compile(group % pattern, options)
     except UnicodeEncodeError:
         raise InvalidPattern(_ADVICE["invalid UTF-8"]) from None
     except re2.error as error:
         raise InvalidPattern(_explained(error.args[0].decode(errors="replace"))) from None
     finally:
         re2.purge()  # its cache would keep a hundred patterns in memory
-    if compiled.programsize > MAX_PROGRAM:
-        raise InvalidPattern("it is too large")
-    return compiled
 
 
 def _explained(error: str) -> str:
