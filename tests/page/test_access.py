@@ -36,8 +36,17 @@ async def test_the_list(reader: Reader, faults, scheme):
     await expect(page.locator("#empty")).to_be_visible()
     assert await faults(page) == []
     await reader.stored("build/1", b"done\n", **{"X-Stream-Metadata": '{"commit": "3f2a91c"}'})
+    await reader.stored("build/3", b"done\n", **{"X-Stream-Metadata": '{"exit_code": 3}'})
+    await reader.stored("build/4", b"done\n", **{"X-Stream-Metadata": '{"exit_code": 0}'})
+    await reader.stored("build/5", b"done\n", **{"X-Stream-Metadata": '{"outcome": "skipped"}'})
+    await (await reader.live("build/6")).close()
     await reader.live("build/2")
-    await expect(page.locator("tbody tr")).to_have_count(2)
+    await expect(page.locator("tbody tr")).to_have_count(6)
+    await expect(page.locator("tbody .state.interrupted")).to_have_count(1)
+    await expect(page.locator(".folder")).to_have_count(1)
+    assert await faults(page) == []
+    await page.set_viewport_size({"width": 390, "height": 844})
+    assert await faults(page) == []
     await page.locator("#states button[value=live]").click()
     await expect(page.locator("tbody tr")).to_have_count(1)
     assert await faults(page) == []

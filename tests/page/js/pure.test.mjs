@@ -8,9 +8,10 @@ const { PLAIN, asSent, plain, render, styleAfter } = await from("ansi");
 const { Block, SHOWN, SIZE, Tail } = await from("blocks");
 const { Places } = await from("places");
 const { Decoder } = await from("sse");
-const { parseFilter, queryOf, matches, ACTIVE } = await from("filter");
+const { parseFilter, queryOf, matches, completions, narrows, ACTIVE } = await from("filter");
 const { parseFragment, formatLines } = await from("fragment");
 const { isBinary, hexRows } = await from("binary");
+const { wordOf, detailOf } = await from("outcome");
 const format = await from("format");
 
 const bytes = (text) => new TextEncoder().encode(text);
@@ -111,15 +112,49 @@ test("events survive being cut anywhere", () => {
 });
 
 test("a filter is parsed", () => {
-  const filter = parseFilter('build/ state:live,odd commit=3f2 meta.t="a b" extra');
+  const filter = parseFilter('42 state:live commit=3f2 meta.t="a b"', "build/");
   assert.deepEqual(filter, {
-    prefix: "build/", states: ["live"], metadata: [["commit", "3f2"], ["t", "a b"]], unknown: ["odd", "extra"],
+    prefix: "build/", contains: "42", states: ["live"], outcomes: [], metadata: [["commit", "3f2"], ["t", "a b"]], errors: [],
   });
-  assert.equal(String(queryOf(filter, ACTIVE, { limit: 5 })), "state=live&prefix=build%2F&meta.commit=3f2&meta.t=a+b&limit=5");
+  assert.equal(
+    String(queryOf(filter, ACTIVE, { limit: 5 })),
+    "state=live&prefix=build%2F&contains=42&meta.commit=3f2&meta.t=a+b&limit=5",
+  );
   assert.equal(queryOf(filter, ["complete"]), null);
-  const row = { id: "build/1", state: "live", metadata: { commit: "3f2", t: "a b" } };
-  assert.ok(matches(filter, row));
-  assert.ok(!matches(filter, { ...row, metadata: null }));
+  const row = { id: "build/142", state: "live", metadata: { commit: "3f2", t: "a b" } };
+  assert.ok(matches(filter, row) && narrows(filter));
+  assert.ok(!matches(filter, { ...row, metadata: null }) && !matches(filter, { ...row, id: "build/1" }));
+});
+
+test("an outcome is a filter of complete streams, and an unknown word is a mistake", () => {
+  const failed = parseFilter("outcome:failure");
+  assert.equal(String(queryOf(failed)), "state=complete&outcome=failure");
+  assert.equal(queryOf(failed, ACTIVE), null);
+  assert.ok(matches(failed, { id: "a", state: "complete", outcome: "failure" }) && !matches(failed, { id: "a", state: "complete" }));
+  assert.deepEqual(parseFilter("is:failure,live"), { ...parseFilter(""), states: ["live"], outcomes: ["failure"] });
+  for (const text of ["state:bogus", "state:", "one two"]) {
+    assert.equal(parseFilter(text).errors.length, 1, text);
+    assert.equal(queryOf(parseFilter(text)), null);
+  }
+  assert.ok(!narrows(parseFilter("", "build/")));
+});
+
+test("words are completed from the keys and values in view", () => {
+  const rows = [{ metadata: { commit: "3f2a", title: "a b" } }, { metadata: [1] }, { metadata: null }];
+  assert.deepEqual(completions("x co", rows), ["x commit="]);
+  assert.deepEqual(completions("commit=3", rows), ["commit=3f2a"]);
+  assert.deepEqual(completions("title=", rows), ['title="a b"']);
+  assert.deepEqual(completions("outcome:f", rows), ["outcome:failure"]);
+});
+
+test("a stream's standing is its outcome, else its state", () => {
+  const now = Date.parse("2026-11-28T14:48:00");
+  assert.equal(wordOf({ state: "complete", outcome: "failure" }), "failure");
+  assert.equal(wordOf({ state: "gone", outcome: "success" }), "gone");
+  assert.equal(detailOf({ state: "complete", outcome: "failure", metadata: { exit_code: 2 } }), "exit code 2");
+  const deadline = new Date(now + 10_000).toISOString();
+  assert.equal(detailOf({ state: "interrupted", deadline }, now), "waits for its producer until 14:48:10");
+  assert.equal(detailOf({ state: "aborted", reason: "no room" }), "no room");
 });
 
 test("fragments have lines and a token", () => {

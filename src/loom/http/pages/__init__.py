@@ -77,7 +77,7 @@ class Pages:
         """Build a page with its scripts and its style in the head, and the policy that admits only these."""
         entry = f"{name}.js"
         hashes = {module: _hash(texts[module]) for module in modules_of(entry, texts)}
-        style = texts["page.css"]
+        style = texts["page.css"] + texts.get(f"{name}.css", "")
         head = [f"<style>{style}</style>"]
         for module, digest in reversed(hashes.items()):
             # The script of the page comes last, after all modules that it imports.

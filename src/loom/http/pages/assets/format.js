@@ -46,6 +46,9 @@ export function age(then, now) {
   return seconds < 1.5 ? "now" : `${span(seconds).split(" ")[0]} ago`;
 }
 
+/** Returns the attributes of an element whose text is an age that grows. */
+export const since = (milliseconds) => ({ "data-since": milliseconds });
+
 const two = (part) => String(part).padStart(2, "0");
 
 /** Formats the time of day, in the browser's time zone: 09:05:59. */

@@ -44,6 +44,12 @@ export class Pager {
     return rows;
   }
 
+  /** Requests how many streams match. */
+  async total(signal) {
+    const query = queryOf(this.filter, STATES, { limit: 1, count: true });
+    return query ? (await getJson(`/streams?${query}`, { signal })).count : 0;
+  }
+
   forward() {
     if (this.#next) this.#places.push(this.#next);
     this.#next = null;

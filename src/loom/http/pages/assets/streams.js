@@ -1,12 +1,15 @@
 /**
- * The page that lists streams: connects the filter box, the pages of the list and the events.
+ * The page that lists streams: connects the filter box, the folders, the pages of the list and the events.
  */
 
+import { chooseColumns, columnsOf } from "./columns.js";
 import { $, announce, h, setText } from "./dom.js";
+import { showEmpty } from "./empty.js";
+import { grow, showEntries } from "./entries.js";
 import { listen } from "./events.js";
-import { ACTIVE, matches, parseFilter } from "./filter.js";
-import { age, bytes, count, member, members, pathOf, span } from "./format.js";
-import { pill } from "./outcome.js";
+import { ACTIVE, OUTCOMES, completions, matches, narrows, parseFilter } from "./filter.js";
+import { COUNTED, Folders, hrefOf, total } from "./folders.js";
+import { amount, count } from "./format.js";
 import { Pager } from "./pager.js";
 import { adoptLink } from "./session.js";
 import { begin } from "./shell.js";
@@ -15,9 +18,11 @@ const SIZE = 100; // rows per page
 const SETTLE = 150; // milliseconds for which changes and key presses are gathered
 const REFRESH = 5000; // milliseconds between two requests for the sizes of live streams
 
-const table = $("rows");
+const address = new URLSearchParams(location.search);
+const prefix = address.get("in") ?? "";
 let pager;
 let rows = [];
+let matching = 0; // how many streams match, as far as they are counted
 let loading = null;
 let settling = null;
 
@@ -27,43 +32,47 @@ begin([
   ["j ArrowDown", "next stream", () => step(1)],
   ["k ArrowUp", "previous stream", () => step(-1)],
   ["Enter", "open the stream"],
+  ["u", "up to the folder above", up],
   ["n", "next page", () => turn("forward")],
   ["p", "previous page", () => turn("back")],
 ]);
-$("filter").value = new URLSearchParams(location.search).get("filter") ?? "";
-$("filter").addEventListener("input", () => later(restart));
+const folders = new Folders(prefix);
+$("filter").value = address.get("filter") ?? "";
+$("filter").addEventListener("input", () => (complete(), later(restart)));
 $("filter").addEventListener("keydown", (event) => event.key === "Escape" && $("filter").blur());
 $("filters").addEventListener("submit", (event) => event.preventDefault());
-for (const button of $("states").children) button.addEventListener("click", () => toggleState(button.value));
+for (const button of $("states").children) button.addEventListener("click", () => toggle(button.value));
+$("columns").addEventListener("click", () => chooseColumns(rows, show));
 $("next").addEventListener("click", () => turn("forward"));
 $("previous").addEventListener("click", () => turn("back"));
-document.addEventListener("visibilitychange", () => document.hidden || load());
+document.addEventListener("visibilitychange", () => document.hidden || load({ counted: true }));
 setInterval(refresh, REFRESH);
+setInterval(() => document.hidden || grow(), 1000);
 await restart();
 listen(hear);
 
 /** Shows the first page for the filter in the box. */
 async function restart() {
   const text = $("filter").value.trim();
-  const filter = parseFilter(text);
-  history.replaceState(null, "", text ? `?${new URLSearchParams({ filter: text })}` : location.pathname);
-  for (const button of $("states").children) {
-    button.setAttribute("aria-pressed", String(filter.states.includes(button.value)));
-  }
-  setText($("note"), filter.unknown.length ? `Not understood: ${filter.unknown.join(" ")}` : "");
+  const filter = parseFilter(text, prefix);
+  const query = new URLSearchParams({ ...(prefix && { in: prefix }), ...(text && { filter: text }) });
+  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+  const named = [...filter.states, ...filter.outcomes];
+  for (const button of $("states").children) button.setAttribute("aria-pressed", String(named.includes(button.value)));
   pager = new Pager(filter, SIZE);
-  await load({ announced: true });
+  await load({ announced: true, counted: true });
 }
 
-async function load({ announced = false } = {}) {
+async function load({ announced = false, counted = false } = {}) {
   loading?.abort();
   const mine = (loading = new AbortController());
+  const { filter } = pager;
   try {
-    const found = await pager.rows(mine.signal);
+    const [found] = await Promise.all([pager.rows(mine.signal), counted && countAll(filter, mine.signal)]);
     if (mine !== loading) return;
     rows = found;
     show();
-    if (announced) announce(`${rows.length} streams on page ${pager.number + 1}`, { quiet: true });
+    if (announced) announce(`${amount(rows.length, "stream")} on page ${pager.number + 1}`, { quiet: true });
     setText($("connection"), "");
   } catch (error) {
     if (!mine.signal.aborted) setText($("connection"), error.status ? error.message : "Not connected; reconnecting …");
@@ -72,51 +81,56 @@ async function load({ announced = false } = {}) {
   }
 }
 
+async function countAll(filter, signal) {
+  if (narrows(filter) || filter.errors.length) matching = await pager.total(signal);
+  else {
+    await folders.load(signal);
+    matching = folders.count;
+  }
+}
+
 function show() {
-  const focused = document.activeElement?.closest?.("tr")?.dataset.key;
-  table.replaceChildren(...rows.map(rowOf));
-  if (focused) table.querySelector(`tr[data-key="${CSS.escape(focused)}"] a`)?.focus();
-  $("empty").hidden = rows.length > 0;
+  const { filter } = pager;
+  showEmpty(rows.length === 0, filter, () => (($("filter").value = ""), restart()));
+  showEntries(rows, columnsOf(rows), prefix);
+  folders.hide(narrows(filter) || filter.errors.length > 0);
   $("previous").disabled = pager.number === 0;
   $("next").disabled = !pager.hasNext;
   const from = pager.number * SIZE;
-  setText($("place"), rows.length ? `${count(from + 1)} – ${count(from + rows.length)}` : "");
-}
-
-function rowOf(row) {
-  const created = new Date(row.created);
-  const lasted = row.ended ? span((new Date(row.ended) - created) / 1000) : "";
-  const shown = members(row.metadata).map(([name, value]) =>
-    h("span", { class: "member", title: `${name}: ${member(value)}` }, h("b", {}, name), member(value)),
-  );
-  return h(
-    "tr",
-    { "data-key": row.key, class: row.state },
-    h("td", {}, pill(row)),
-    h("td", { class: "id" }, h("a", { href: pathOf(row.id) }, row.id)),
-    h("td", { class: "number" }, bytes(row.size)),
-    h("td", { class: "number" }, h("time", { datetime: row.created, title: created.toLocaleString() }, age(created, Date.now()))),
-    h("td", { class: "number" }, lasted),
-    h("td", { class: "members" }, ...shown),
-  );
+  // Streams that are created meanwhile are seen before they are counted.
+  const all = Math.max(matching, from + rows.length);
+  const one = pager.number === 0 && !pager.hasNext;
+  setText($("place"), rows.length && !one ? `${count(from + 1)}–${count(from + rows.length)} of ${total(all)}` : "");
+  setText($("total"), rows.length ? `${total(all)} ${all === 1 ? "stream" : "streams"}` : "");
+  document.querySelector(".foot").hidden = one;
 }
 
 /** Handles an event. The first page follows; later pages do not move. */
 function hear({ name, row }) {
-  if (name === "reset") return later(load);
+  if (name === "reset") return later(recount);
+  const fits = matches(pager.filter, row);
   const at = rows.findIndex((known) => known.key === row.key);
+  if (fits && name === "created" && matching < COUNTED) matching += 1;
   if (name === "deleted" && at >= 0) rows.splice(at, 1);
   else if (name === "changed" && at >= 0) rows[at] = row;
   else if (name === "closed" && at >= 0) {
     // It moves after the active ones, or disappears where the filter admits only those.
     rows.splice(at, 1);
-    if (matches(pager.filter, row)) place(row);
-  } else if (name === "created" && at < 0 && pager.number === 0 && matches(pager.filter, row)) {
+    if (fits) place(row);
+  } else if ((name === "created" || name === "closed" || name === "changed") && at < 0 && pager.number === 0 && fits) {
     place(row);
     rows.length = Math.min(rows.length, SIZE);
-  } else return;
-  later(show);
+  } else if (!row.id.startsWith(prefix)) return;
+  later(name === "changed" ? show : recent);
 }
+
+/** Shows the changes at once, and soon the folders and the counts. */
+function recent() {
+  show();
+  later(recount, REFRESH / 2);
+}
+
+const recount = () => load({ counted: true });
 
 function place(row) {
   const first = (known) =>
@@ -125,18 +139,18 @@ function place(row) {
   rows.splice(at < 0 ? rows.length : at, 0, row);
 }
 
-/** Updates sizes and ages. A hidden page sends no requests. */
+/** Updates the sizes of live streams. A hidden page sends no requests. */
 function refresh() {
-  if (document.hidden || loading) return;
+  if (document.hidden || loading || settling) return;
   if (rows.some((row) => ACTIVE.includes(row.state)) || $("connection").textContent) load();
-  else show();
 }
 
-/** Loads or shows once changes pause; loading includes showing. */
-function later(what) {
-  if (settling && settling.what !== show && what === show) return;
+/** Does something once changes pause; of two the one that loads more. */
+function later(what, wait = SETTLE) {
+  const order = [show, recent, recount, restart];
+  if (settling && order.indexOf(settling.what) > order.indexOf(what) && settling.what !== recount) return;
   clearTimeout(settling?.timer);
-  settling = { what, timer: setTimeout(() => ((settling = null), what()), SETTLE) };
+  settling = { what, timer: setTimeout(() => ((settling = null), what()), wait) };
 }
 
 async function turn(way) {
@@ -147,15 +161,25 @@ async function turn(way) {
 }
 
 function step(by) {
-  const links = [...table.querySelectorAll("a")];
+  const links = [...$("rows").querySelectorAll("a")];
   const at = links.indexOf(document.activeElement);
   links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by]?.focus();
 }
 
-function toggleState(state) {
-  const text = $("filter").value.replace(/(?:^|\s)(?:state|is)[:=]\S*/g, "").trim();
-  const { states } = parseFilter($("filter").value);
-  const chosen = states.includes(state) ? states.filter((name) => name !== state) : [...states, state];
-  $("filter").value = [text, chosen.length ? `state:${chosen.join(",")}` : ""].filter(Boolean).join(" ");
+function up() {
+  if (prefix) location.assign(hrefOf(prefix.slice(0, prefix.lastIndexOf("/", prefix.length - 2) + 1)));
+}
+
+/** Filters by one state or outcome, or no longer. */
+function toggle(word) {
+  const text = $("filter").value;
+  const { states, outcomes } = parseFilter(text);
+  const rest = text.replace(/(?:^|\s)(?:state|outcome|is)[:=]\S*/g, "").trim();
+  const chosen = [...states, ...outcomes].includes(word) ? "" : `${OUTCOMES.includes(word) ? "outcome" : "state"}:${word}`;
+  $("filter").value = [rest, chosen].filter(Boolean).join(" ");
   restart();
+}
+
+function complete() {
+  $("words").replaceChildren(...completions($("filter").value, rows).map((value) => h("option", { value })));
 }
