@@ -85,19 +85,26 @@ async def proxied(
     for old, new in (changes or {}).items():
         assert old in config
         config = config.replace(old, new)
+    _, *rest = command(port, home, config)
+    async with running([path, *rest], port, home):
+        yield port
+
+
+@asynccontextmanager
+async def running(command: list[str], port: int, home: Path) -> AsyncIterator[None]:
+    """Run a proxy, from the moment at which Loom answers through its port."""
     log = home / "proxy.log"
     env = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)}
     with log.open("wb") as out:
-        _, *rest = command(port, home, config)
         process = await asyncio.create_subprocess_exec(
-            path, *rest, stdin=DEVNULL, stdout=out, stderr=STDOUT, env=env
+            *command, stdin=DEVNULL, stdout=out, stderr=STDOUT, env=env
         )
     try:
         # In a thread: this loop may run the relay between the proxy and Loom.
         while process.returncode is None and not await asyncio.to_thread(answers, port):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         assert process.returncode is None, log.read_text()
-        yield port
+        yield
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
@@ -220,27 +227,6 @@ async def test_nginx_refuses_more_connections_of_one_address_than_its_example_al
             assert (await reader.answer()).status == status
         for reader in readers:
             await reader.close()
-
-
-@pytest.mark.parametrize("run", range(5))
-async def test_curl_through_a_haproxy_that_says_nothing_of_itself_loses_no_byte(
-    run: int, server: Server, tool, tmp_path: Path
-):
-    """HAProxy drops a body whose 100 and final response it reads together."""
-    (tmp_path / "body").write_bytes(data := os.urandom(30 * MIB))
-    way = ("haproxy", tool("haproxy"))
-    stock = {"    option forwardfor\n": ""}
-    async with slow_way(server.port) as slow, proxied(way, slow, tmp_path, stock) as port:
-        url = f"http://127.0.0.1:{port}/stream/large"
-        flags = ["-sS", "-f", "-X", "POST", "-H", "Expect: 100-continue", "-T", str(tmp_path / "body"), url]
-        curl = await asyncio.create_subprocess_exec(tool("curl"), *flags, stdout=DEVNULL)
-        assert await curl.wait() == 0
-    reader = await Wire.open("127.0.0.1", server.port)
-    await reader.request("GET", "/stream/large?notail")
-    await reader.answer()
-    assert reader.head["x-stream-state"] == "complete"
-    assert await reader.body() == data
-    await reader.close()
 
 
 async def some(wire: Wire) -> bytes:

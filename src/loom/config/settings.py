@@ -116,8 +116,8 @@ class ServerSettings(Model):
     max_metadata_bytes: int = Field(4096, ge=2, le=32768)
     """Maximum bytes of a stream's metadata, as a header has it."""
     early_response: Literal["direct", "always", "never"] = "direct"
-    """Whether to answer a producer before its request ends: on direct connections, always or never. Many
-    proxies lose data after an early response."""
+    """Whether to answer a producer before its request ends: always, never, or if it sends a live body
+    (without a Content-Length) on a direct connection. Many proxies lose data after an early response."""
     allowed_hosts: Strings = Field([])
     """Host names to accept besides loopback names; none: any if there are tokens, else IP addresses, and not
     even those if the server listens on a loopback address."""

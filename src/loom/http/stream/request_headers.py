@@ -129,12 +129,13 @@ def check_encoding(values: Iterable[bytes]) -> None:
             raise UnsupportedEncoding("Loom stores bytes unchanged: send them without Content-Encoding.")
 
 
-def answers_early(policy: str, http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def answers_early(policy: str, http_version: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Return True if a POST is answered as soon as the stream exists, False if at the end of its body.
 
     `policy` is direct, always or never. A proxy that receives an early response may stop forwarding the body,
-    or lose some of it, so `direct` looks for the headers that proxies add. A resumable upload expects its
-    response at the end (draft-ietf-httpbis-resumable-upload).
+    or lose some of it. So `direct` means a live body, which has no Content-Length, over HTTP/1.1, without any
+    header that proxies add; nginx adds at least `Connection: close`. A resumable upload expects its response
+    at the end (draft-ietf-httpbis-resumable-upload).
     """
     names = {name for name, _ in headers}
     if policy == "never" or b"upload-complete" in names:
@@ -142,4 +143,5 @@ def answers_early(policy: str, http_version: str, headers: Iterable[tuple[bytes,
     if policy == "always":
         return True
     forwarded = any(name in _FORWARDED or name.startswith(b"x-forwarded-") for name in names)
-    return http_version != "1.0" and not forwarded
+    closing = any(name == b"connection" and b"close" in value.lower() for name, value in headers)
+    return http_version != "1.0" and not (forwarded or closing or b"content-length" in names)
