@@ -39,6 +39,10 @@ async def test_only_the_visible_part_of_a_large_stream_is_fetched_and_in_the_pag
     await expect(page.locator('.row[data-line="123476"] .x')).to_contain_text("000123476 ")
     await page.evaluate("document.querySelector('#log').scrollTop = 1e9")
     await expect(page.locator(f'.row[data-line="{COUNT}"]')).to_be_in_viewport()
+    await page.keyboard.press("/")
+    await page.locator("#find").fill("011500000 ")
+    await expect(page.locator("#found")).to_have_text("1 / 1", timeout=60_000)
+    await expect(page.locator('.row[data-line="11500000"] .hit')).to_be_visible()
     assert await page.locator(".row").count() < 100
     assert await page.evaluate("document.querySelectorAll('*').length") < 1000
     assert fetched < 8 * MIB, fetched

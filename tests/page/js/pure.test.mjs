@@ -12,6 +12,8 @@ const { parseFilter, queryOf, matches, completions, narrows, ACTIVE } = await fr
 const { parseFragment, formatLines } = await from("fragment");
 const { isBinary, hexRows } = await from("binary");
 const { wordOf, detailOf } = await from("outcome");
+const { expressionOf, findIn, markerOf } = await from("pattern");
+const { objectsOf } = await from("ndjson");
 const format = await from("format");
 
 const bytes = (text) => new TextEncoder().encode(text);
@@ -162,6 +164,24 @@ test("fragments have lines and a token", () => {
   assert.deepEqual(parseFragment("#token=a%2Eb&L3"), { lines: [3, 3], token: "a.b" });
   assert.deepEqual(parseFragment("#L0"), { lines: null, token: "" });
   assert.equal(formatLines([3, 3]) + formatLines([1, 2]) + formatLines(null), "#L3#L1-L2");
+});
+
+test("a text is searched whatever its colours, and its characters are no syntax", () => {
+  assert.equal(expressionOf("a.(b|c)", true), "a.(b|c)");
+  const [first, ...rest] = expressionOf("x.y", false).split(String.raw`(?:\x1b\[[0-9;:]*m)*`);
+  assert.deepEqual([first, ...rest], ["x", "\\.", "y"]);
+  assert.deepEqual(findIn(markerOf("x.y", {}), "xay X.Y"), [{ start: 4, stop: 7 }]);
+  assert.deepEqual(findIn(markerOf("(?i)x", { regex: true }), "x").length <= 1, true);
+});
+
+test("JSON lines are read however they are cut", async () => {
+  const text = bytes('{"line":1,"text":"é"}\n{"line":2}\n');
+  const body = new ReadableStream({
+    start: (out) => ([...text].forEach((byte) => out.enqueue(new Uint8Array([byte]))), out.close()),
+  });
+  const found = [];
+  for await (const object of objectsOf(body)) found.push(object);
+  assert.deepEqual(found, [{ line: 1, text: "é" }, { line: 2 }]);
 });
 
 test("bytes decide what is text", () => {

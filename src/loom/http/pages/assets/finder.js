@@ -1,15 +1,17 @@
 /**
- * The search bar: the pattern, n of N, next and previous. Owns the bar, and the search in the page's address; Search does
- * the searching.
+ * The search bar: the pattern, n of N, next and previous. Owns the bar, and the search in the page's address; Search has
+ * the server search.
  */
 
 import { $, announce, setText } from "./dom.js";
 import { bytes, count } from "./format.js";
 import { parseFragment } from "./fragment.js";
-import { Search, findIn, patternOf } from "./search.js";
+import { findIn } from "./pattern.js";
+import { Search } from "./search.js";
 
 const SETTLE = 200; // milliseconds after the last key press
 const on = (id) => $(id).getAttribute("aria-pressed") === "true";
+const options = () => ({ regex: on("regex"), exact: on("exact") });
 
 export class Finder {
   search = null;
@@ -17,7 +19,7 @@ export class Finder {
   #timer = 0;
   #jump = false;
 
-  /** `stream()` returns `{path, size, final}`, `top()` the line at the top; `show(line)` scrolls to a match. */
+  /** `stream()` returns `{path, size, open}`, `top()` the line at the top; `show(line)` scrolls to a match. */
   constructor({ stream, show, top, redraw }) {
     Object.assign(this, { stream, show, top, redraw });
     $("find").addEventListener("input", () => {
@@ -66,15 +68,9 @@ export class Finder {
     const text = $("find").value;
     this.#keep(text);
     if (text) {
-      try {
-        const pattern = patternOf(text, { regex: on("regex"), exact: on("exact") });
-        this.search = new Search(this.stream().path, pattern, () => this.#changed());
-        this.#jump = jump;
-        this.grow();
-      } catch (error) {
-        if (!(error instanceof SyntaxError)) throw error;
-        setText($("found"), "not a valid pattern");
-      }
+      this.search = new Search(this.stream().path, text, options(), () => this.#changed());
+      this.#jump = jump;
+      this.grow();
     }
     this.redraw();
   }
@@ -83,9 +79,9 @@ export class Finder {
   grow() {
     if (!this.search) return;
     const { search } = this;
-    const { size, final } = this.stream();
+    const { size, open } = this.stream();
     // The error of a search that has been replaced is its end, and the bar reports the new one.
-    search.run(size, final).catch((error) => search === this.search && setText($("found"), error.message));
+    search.run(size, open).catch((error) => search === this.search && setText($("found"), error.message));
   }
 
   /** Returns what to mark in a line, for rowOf: `{find, current}`. */
@@ -93,7 +89,7 @@ export class Finder {
     if (!this.search) return {};
     const here = this.match >= 0 && this.search.lines[this.match] === line;
     return {
-      find: (text) => findIn(this.search.pattern, text),
+      find: (text) => findIn(this.search.marker, text),
       current: here ? this.search.placeInLine(this.match) : -1,
     };
   }
@@ -115,19 +111,11 @@ export class Finder {
     if (event.key === "Escape") this.close();
     else if (event.key === "Enter") {
       clearTimeout(this.#timer);
-      const same = this.search && this.search.pattern.source === this.#source();
+      const same = this.search?.is($("find").value, options());
       if (same) this.step(event.shiftKey ? -1 : 1);
       else this.begin();
     } else return;
     event.preventDefault();
-  }
-
-  #source() {
-    try {
-      return patternOf($("find").value, { regex: on("regex") }).source;
-    } catch {
-      return null;
-    }
   }
 
   /** Puts the search into the address. */
@@ -151,9 +139,9 @@ export class Finder {
   #report() {
     const { search } = this;
     const { size } = this.stream();
-    const busy = search.searched < size && search.size - search.searched > 1 << 20;
+    const busy = !search.full && size - search.searched > 1 << 20;
     const place = this.match < 0 ? "" : `${count(this.match + 1)} / `;
-    const rest = busy ? ` (${bytes(search.searched)} of ${bytes(size)})` : "";
+    const rest = search.full ? "+" : busy ? ` (${bytes(search.searched)} of ${bytes(size)})` : "";
     setText($("found"), search.count ? `${place}${count(search.count)}${rest}` : busy ? `searching${rest}` : "no match");
   }
 

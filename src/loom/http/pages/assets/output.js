@@ -29,7 +29,7 @@ export class Output {
     this.view.onfollow = () => this.showFollowing();
     this.view.onmove = (first, last) => this.#moved(first, last);
     this.finder = new Finder({
-      stream: () => ({ path, size: source.size, final: FINAL.includes(known.state) }),
+      stream: () => ({ path, size: source.size, open: source.tail.open.offset }),
       show: (line) => this.show(line, { always: false }),
       top: () => this.#top,
       redraw: () => this.#restyle(),

@@ -1,76 +1,58 @@
 /**
- * Searches a whole stream, one part at a time, in the visible text of its lines: sequences for colours and overwritten
- * text do not match. Owns which lines match; keeps their numbers, no text.
+ * One search of a whole stream, by the server: it sends the lines that match, not the stream. Owns which lines match;
+ * keeps their numbers, no text.
  */
 
-import { getBytes } from "./api.js";
-import { plain } from "./ansi.js";
+import { pause, request } from "./api.js";
+import { objectsOf } from "./ndjson.js";
+import { expressionOf, markerOf } from "./pattern.js";
 
-const PART = 1 << 20; // bytes searched at once
-const MOST = 1_000_000; // matches whose lines are kept
-const LONGEST = 4 << 20; // bytes of one line that are searched
+const MOST = 50_000; // lines that are found before the search stops
+const CALM = 500; // milliseconds between two requests for the new bytes of a live stream
 
-/** Returns the regular expression of a search. Throws SyntaxError. */
-export function patternOf(text, { regex = false, exact = false } = {}) {
-  const source = regex ? text : text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(source, exact ? "gmu" : "gimu");
-}
-
-/** Returns at most `most` matches in a line: `[{start, stop}]`. */
-export function findIn(pattern, text, most = 1000) {
-  const found = [];
-  pattern.lastIndex = 0;
-  for (let match; found.length < most && (match = pattern.exec(text)); ) {
-    if (match[0]) found.push({ start: match.index, stop: match.index + match[0].length });
-    else pattern.lastIndex += 1;
-  }
-  return found;
-}
-
-/**
- * Calls `hit(line)` for each match in `text`, whose first line has the number `line`. Only lines that overwrite
- * themselves are rendered and searched one by one.
- */
-export function searchText(pattern, text, line, hit) {
-  const lines = /[\r\b\x1b]/.test(text) ? text.split("\n").map((each) => plain(each)).join("\n") : text;
-  let [number, counted] = [line, 0];
-  for (const { start } of findIn(pattern, lines, Infinity)) {
-    for (let end = lines.indexOf("\n", counted); end >= 0 && end < start; end = lines.indexOf("\n", counted)) {
-      number += 1;
-      counted = end + 1;
-    }
-    hit(number);
-  }
-}
-
-/** One search. `changed` is called as it proceeds. */
+/** `changed` is called as the search proceeds. */
 export class Search {
   lines = []; // the line of each match, sorted
-  count = 0;
   searched = 0; // bytes
-  #line = 1;
+  full = false; // whether there are more matches than are kept
+  #matched = 0; // lines
   #running = false;
+  #refused = false;
   #stop = new AbortController();
 
-  constructor(path, pattern, changed) {
-    [this.path, this.pattern, this.changed] = [path, pattern, changed];
+  constructor(path, text, { regex, exact }, changed) {
+    Object.assign(this, { path, changed, text, regex, exact, marker: markerOf(text, { regex, exact }) });
   }
 
-  /** Searches up to `size`. It is called again as the stream grows; `final` says that it cannot grow any more. */
-  async run(size, final) {
-    this.size = size;
-    this.final = final;
-    if (this.#running) return;
+  get count() {
+    return this.lines.length;
+  }
+
+  /** True if it is a search for this. */
+  is(text, { regex, exact }) {
+    return this.text === text && this.regex === regex && this.exact === exact;
+  }
+
+  /** Searches up to `size`. It is called again as the stream grows. At `open` begins a line that may grow. */
+  async run(size, open) {
+    Object.assign(this, { size, open });
+    if (this.#running || this.#refused) return;
     this.#running = true;
+    const { signal } = this.#stop;
     try {
-      while (!this.#stop.signal.aborted && this.searched < this.size) {
-        if (!(await this.#part())) break;
+      for (let from = -1; !signal.aborted && !this.full && this.searched < this.size && this.searched !== from; ) {
+        from = this.searched;
+        await this.#request(signal);
         this.changed();
+        if (this.searched < this.size) await pause(CALM, signal);
       }
+    } catch (error) {
+      this.#refused = Boolean(error.status); // the pattern is wrong, for example
+      throw error;
     } finally {
       this.#running = false;
     }
-    if (!this.#stop.signal.aborted) this.changed();
+    if (!signal.aborted) this.changed();
   }
 
   end() {
@@ -96,26 +78,33 @@ export class Search {
     return match - first;
   }
 
-  async #part() {
-    const { signal } = this.#stop;
-    let bytes = new Uint8Array();
-    let whole = 0;
-    // Only whole lines are searched, and at the end of the stream the unfinished one.
-    for (let length = PART; !whole; length *= 2) {
-      const stop = Math.min(this.size, this.searched + length);
-      bytes = await getBytes(this.path, this.searched, stop, signal);
-      whole = bytes.lastIndexOf(10) + 1;
-      const all = this.searched + bytes.length >= this.size;
-      if (!whole && all && !this.final) return false;
-      if (!whole && (all || length >= LONGEST)) whole = bytes.length;
+  /** Searches what is stored after the bytes that were searched. */
+  async #request(signal) {
+    const query = new URLSearchParams({ grep: expressionOf(this.text, this.regex), offset: this.searched, limit: MOST - this.#matched, notail: "" });
+    if (!this.exact) query.set("ignore_case", "");
+    const answer = await request(`${this.path}?${query}`, { signal });
+    const { open } = this;
+    let shown = 0;
+    for await (const found of objectsOf(answer.body)) {
+      if (found.line) this.#found(found);
+      else this.#reached(found, open);
+      // The first match is shown at once, the others as often as the page is drawn.
+      if (found.line && Date.now() - shown < 100) continue;
+      this.changed();
+      shown = Date.now();
     }
-    const text = new TextDecoder().decode(bytes.subarray(0, whole));
-    searchText(this.pattern, text, this.#line, (line) => {
-      this.count += 1;
-      if (this.lines.length < MOST) this.lines.push(line);
-    });
-    for (let at = bytes.indexOf(10); at >= 0 && at < whole; at = bytes.indexOf(10, at + 1)) this.#line += 1;
-    this.searched += whole;
-    return true;
+  }
+
+  #found({ line, spans = [] }) {
+    while (this.lines.at(-1) >= line) this.lines.pop(); // a line that was unfinished, or one in parts
+    this.#matched += 1;
+    for (let match = 0; match < Math.max(1, spans.length); match += 1) this.lines.push(line);
+  }
+
+  #reached({ next, ended, reason }, open) {
+    // The unfinished line is searched again once the stream has grown.
+    this.searched = Math.max(this.searched, Math.min(next ?? 0, open));
+    if (ended === "limit") this.full = true;
+    if (["failed", "gone", "stopped"].includes(ended)) throw new Error(reason || "The search failed.");
   }
 }

@@ -48,14 +48,17 @@ export class Decoder {
 
 /** Yields the events in the body of a response. */
 export async function* eventsOf(body, decoder = new Decoder()) {
+  for await (const text of textsOf(body)) {
+    const events = decoder.feed(text);
+    if (events.length) yield events;
+  }
+}
+
+/** Yields the text of a body as it arrives. */
+export async function* textsOf(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      const events = decoder.feed(value);
-      if (events.length) yield events;
-    }
+    for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
   } finally {
     reader.cancel().catch(() => {});
   }
