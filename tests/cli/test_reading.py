@@ -20,6 +20,11 @@ from loom.model import Query, State
 
 __all__ = ["between"]
 
+UNREACHABLE = (
+    "http://127.0.0.1:1 cannot be reached: no program listens there. Start a server with `loom serve`, or "
+    "name another with --server or in LOOM_SERVER."
+)
+
 
 @pytest.fixture
 def store_kind():
@@ -181,7 +186,7 @@ async def test_a_stream_that_does_not_exist_is_reported(loom: Loom, env, command
 async def test_a_server_that_cannot_be_reached_is_reported_at_once(env, command):
     code, _, err = await run("loom", *command, env=env | {"LOOM_SERVER": "http://127.0.0.1:1"})
     assert code == exit_codes.LOST
-    assert err == f"loom {command[0]}: http://127.0.0.1:1 cannot be reached: Connection refused.\n"
+    assert err == f"loom {command[0]}: {UNREACHABLE}\n"
 
 
 async def test_an_invalid_setting_is_reported_with_its_source(env):
@@ -434,8 +439,7 @@ async def test_advice_names_options(loom: Loom, serve, env):
 
 async def test_doctor_reports_an_unreachable_server_as_other_commands_do(env):
     code, _, err = await run("loom", "doctor", "http://user:hidden@127.0.0.1:1", env=env)
-    sentence = "http://127.0.0.1:1 cannot be reached: Connection refused."
-    assert (code, err) == (exit_codes.LOST, f"loom doctor: {sentence}\n")
+    assert (code, err) == (exit_codes.LOST, f"loom doctor: {UNREACHABLE}\n")
 
 
 async def test_rm_deletes_ids_or_a_prefix(loom: Loom, env, terminal):

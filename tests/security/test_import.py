@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from tests.support.program import BIN, environment
 
+from loom.cli.import_ import content
+
 
 def run(directory: Path, *options: object) -> subprocess.CompletedProcess[str]:
     command = [BIN / "loom", "import", directory, "--data", directory / "data", *options]
@@ -44,6 +46,21 @@ def test_links_and_special_files_are_refused(tmp_path: Path, kind: str):
     assert {note["why"] for note in shown["notes"]} == {
         "it is a link or a special file; only regular files are imported"
     }
+
+
+def test_hard_links_are_refused(tmp_path: Path):
+    (tmp_path / "secret").write_bytes(b"root:$6$hash")
+    os.link(tmp_path / "secret", tmp_path / "stream-a.log")
+    shown = report(tmp_path)
+    assert (shown["streams"], shown["bytes"]) == ({"failed": 1}, 0)
+    assert "hard link" in shown["notes"][0]["why"]
+
+
+def test_many_tiny_members_are_read_whole(tmp_path: Path):
+    path = tmp_path / "stream-a.log"
+    numbers = [b"%d," % number for number in range(30_000)]
+    path.write_bytes(b"".join(map(gzip.compress, numbers)))
+    assert b"".join(content(path, plain=False)) == b"".join(numbers)
 
 
 def test_decompression_has_a_limit_in_bytes_and_in_ratio(tmp_path: Path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "loom"
-NAMED = "main|command|options|exit_codes|target|running|sending|child|serving|agents|terminal"
+NAMED = "main|command|options|exit_codes|target|running|sending|child|serving|ports|agents|terminal"
 ELSEWHERE = re.compile(rf"cli/(?!{NAMED})|testing/store/|.*/__init__|__init__|__main__|pages/assets/")
 """Modules that the tree covers with one line for many."""
 

@@ -1,5 +1,6 @@
 """How a command of `loom` and `stream` is declared, run and ended. Owns the form of help and errors."""
 
+import errno
 import os
 import sys
 import warnings
@@ -94,6 +95,8 @@ def worded(error: BaseException) -> str:
         return text.replace(str(error.__cause__), worded(error.__cause__))
     if code == "exists":
         return "The stream exists already: use --force to replace it, or --new-id to take another id."
+    if getattr(error.__cause__, "errno", 0) == errno.ECONNREFUSED:
+        return f"{text} Start a server with `loom serve`, or name another with --server or in LOOM_SERVER."
     if getattr(error, "status", 0) == 401:
         if "Authorization" in text:
             return "The server needs a token: give one with --token or in LOOM_TOKEN."

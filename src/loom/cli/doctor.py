@@ -24,6 +24,7 @@ from loom.cli.command import Stop, declare, write_line
 from loom.cli.running import write
 from loom.cli.target import resolve
 from loom.client.address import url_fault, warn_unencrypted
+from loom.client.faults import expects_tls, not_http, unreachable
 from loom.units import duration_text, size_text
 from loom.wire.head import StreamHead
 from loom.wire.media import PROBLEM
@@ -311,9 +312,10 @@ def command(url: str | None, silence: float, as_json: bool, server: str | None, 
     doctor = Doctor(route, silence=silence, on_step=(lambda _: None) if as_json else write_line)
     try:
         doctor.examine()
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise Stop(exit_codes.LOST, f"{route.origin} cannot be reached: {reason}.") from None
+    except http.client.HTTPException as error:
+        raise expects_tls(target.server) or not_http(route.origin) from error
+    except OSError as error:
+        raise unreachable(route.origin, error) from error
     good = all(each.good for each in doctor.findings)
     if as_json:
         text = json.dumps({"good": good, "findings": [asdict(each) for each in doctor.findings]})

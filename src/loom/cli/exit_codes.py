@@ -14,7 +14,7 @@ MEANINGS = {
     "address cannot be used.",
     CONFLICT: "The stream exists already, was replaced, or has another producer.",
     UNAUTHORIZED: "The token is missing, unknown, or does not allow this.",
-    LOST: "The server cannot be reached, or the connection was lost and could not be restored.",
+    LOST: "The server cannot be reached or is no Loom server, or the connection was lost and not restored.",
     INPUT: "The input could not be read to its end. What was read is stored; the stream is not complete.",
     ABORTED: "The stream was aborted: its producer never completed it.",
     NOT_FOUND: "The stream does not exist.",
@@ -30,6 +30,7 @@ command cannot be executed, 127 if it does not exist, 128 + N if signal N ended 
 
 BY_CODE = {
     "lost": LOST,
+    "foreign": LOST,
     "aborted": ABORTED,
     "corrupted": OUTPUT,
     "fenced": CONFLICT,

@@ -42,6 +42,7 @@ MAX_METADATA = 32768
 """Bytes that fit into a response header; the highest value of the setting max_metadata_bytes."""
 
 NAMED = "The metadata"
+LINKED = "it is a hard link to a file that has another name too; copy the file to import it"
 NOT_REGULAR = "it is a link or a special file; only regular files are imported"
 
 NAME = re.compile(r"stream-(.+)\.log", re.DOTALL)
@@ -49,6 +50,8 @@ GZIP = b"\x1f\x8b"
 PIECE = 256 << 10
 RATIO_FREE = 16 << 20
 """Bytes to which any file may decompress: short files of repeated lines have a high ratio."""
+STEP = 4 << 10
+"""Compressed bytes to decompress at once: the rest of them is copied at the end of each member."""
 WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 1952)
 
 
@@ -97,9 +100,9 @@ def command(
     """Import the streams of ProboCI's loom into a data directory.
 
     DIR holds the files stream-<id>.log. No server may use the data directory. A file that is truncated,
-    damaged or too large is imported up to that byte, and its stream is aborted. Links and special files are
-    refused. Streams get the time of their file. The import may be repeated: streams that exist already are
-    kept.
+    damaged or too large is imported up to that byte, and its stream is aborted. Links, symbolic and hard, and
+    special files are refused. Streams get the time of their file. The import may be repeated: streams that
+    exist already are kept.
     """
     try:
         found, missing = sources(directory, metadata)
@@ -201,7 +204,7 @@ class Import:
         except StreamExists:
             await self._keep(new)
         except (InvalidId, InvalidMetadata, OSError) as error:
-            self.note("failed", source.id, str(error))
+            self.note("failed", source.id, getattr(error, "strerror", None) or str(error))
         else:
             if damage:
                 self.note("aborted", source.id, damage)
@@ -298,9 +301,10 @@ def _regular(path: str, flags: int) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise OSError(NOT_REGULAR) from None
         raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(fd)
-        raise OSError(NOT_REGULAR)
+        raise OSError(LINKED if stat.S_ISREG(status.st_mode) else NOT_REGULAR)
     return fd
 
 
@@ -312,16 +316,19 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
     """Yield the decompressed bytes of all members of a gzip file, in pieces of bounded size."""
     unpacker = zlib.decompressobj(WINDOW)
     for piece in _pieces(file):
-        while piece:
+        left = memoryview(piece)
+        while left:
             if unpacker.eof:
                 unpacker = zlib.decompressobj(WINDOW)
+            given = left[:STEP]
             try:
-                data = unpacker.decompress(piece, PIECE)
+                data = unpacker.decompress(given, PIECE)
             except zlib.error:
                 raise Damage("the gzip file is damaged") from None
             if data:
                 yield data
-            piece = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+            unread = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+            left = left[len(given) - len(unread) :]
     if not unpacker.eof:
         # The bound on each piece may have left bytes in the decompressor.
         while data := unpacker.decompress(b"", PIECE):

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     "loom rm --prefix build/ --yes        delete them without confirmation",
 )
 @options.streams
-@click.option("--prefix", metavar="PREFIX", help="Delete all streams with this prefix.")
+@click.option(
+    "--prefix",
+    metavar="PREFIX",
+    help="Delete all streams whose ids begin with this text.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Delete the streams of a prefix without confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only print how many streams have the prefix.")
 @with_client
@@ -30,7 +34,8 @@ async def command(
 ) -> None:
     """Delete streams permanently.
 
-    A live stream is deleted too: its producer and its readers are disconnected.
+    A prefix is text: build/4 matches build/42 too. A live stream is deleted too: its producer and its readers
+    are disconnected.
     """
     options.check_selection(ids, prefix)
     if dry_run and prefix is None:

@@ -25,8 +25,9 @@ from loom.access.keys import reload_auth
 from loom.assembly import Opener, assemble, open_store
 from loom.cli import systemd
 from loom.cli.exit_codes import OK, STORE_FAILED
+from loom.cli.ports import cannot_listen
 from loom.config import Settings
-from loom.errors import LoomError
+from loom.errors import ConfigError, LoomError
 from loom.http.middleware import tracing
 from loom.http.server import Server
 from loom.http.server.tls import Certificate
@@ -77,18 +78,21 @@ async def run(
                 systemd.notify("STOPPING=1")
                 await loom.drain()
 
-            server = Server(
-                loom.app,
-                host=settings.host,
-                port=settings.port,
-                on_listening=lambda url: _announce(url, settings, loom.store.health()),
-                on_stop=drain,
-                shutdown_timeout=settings.shutdown_timeout,
-                tls=certificate.context if certificate else None,
-                listening=listening,
-                caps=loom.caps,
-                proxies=loom.proxies,
-            )
+            try:
+                server = Server(
+                    loom.app,
+                    host=settings.host,
+                    port=settings.port,
+                    on_listening=lambda url: _announce(url, settings, loom.store.health()),
+                    on_stop=drain,
+                    shutdown_timeout=settings.shutdown_timeout,
+                    tls=certificate.context if certificate else None,
+                    listening=listening,
+                    caps=loom.caps,
+                    proxies=loom.proxies,
+                )
+            except OSError as error:
+                raise ConfigError(cannot_listen(settings.host, settings.port, error)) from None
             failing.add_done_callback(lambda _: server.stop())
             await server.serve()
     finally:

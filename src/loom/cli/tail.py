@@ -47,7 +47,7 @@ class _Start(TypedDict, total=False):
 @click.option(
     "--prefix",
     metavar="PREFIX",
-    help="Follow all unfinished streams with this prefix, and new ones.",
+    help="Follow all unfinished streams whose ids begin with this text, and new ones.",
 )
 @click.option(
     "--lines",

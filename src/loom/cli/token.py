@@ -43,7 +43,12 @@ class Token(Command):
 @click.option(
     "--id", metavar="ID", type=options.stream_id, help="Allow this stream only; this or --prefix is required."
 )
-@click.option("--prefix", metavar="PREFIX", help="Allow streams with this prefix; this or --id is required.")
+@click.option(
+    "--prefix",
+    metavar="PREFIX",
+    help="Allow these streams: build means build and build/..., build/ only the latter, build-* all that "
+    "begin with build-; this or --id is required.",
+)
 @limits
 @with_client
 async def command(

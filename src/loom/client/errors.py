@@ -8,6 +8,7 @@ ClientError                     a LoomError; `temporary` says whether a retry ma
 │   ├── NotFound                404
 │   ├── Conflict                409  exists, final, at another offset: `code` says which
 │   ├── Replaced                412  deleted or replaced: the bytes read so far belong to another stream
+│   ├── Foreign                 the response is not Loom's: another program or a proxy has answered
 │   ├── OutOfRange              416  the stream has no byte there
 │   └── Unavailable             408, 429, 5xx  a retry may succeed, after `retry_after` seconds if given
 ├── Lost                        the server cannot be reached, or the connection was lost
@@ -62,6 +63,12 @@ class Refused(ClientError):
         self.problem = dict(problem or {})
         self.code = str(self.problem.get("code") or type(self).code)
         self.retry_after = retry_after
+
+
+class Foreign(Refused):
+    """The response is not Loom's: another program or a proxy has answered."""
+
+    code = "foreign"
 
 
 class Unauthorized(Refused):

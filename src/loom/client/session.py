@@ -6,12 +6,12 @@ are not followed: one may carry the token elsewhere, or lead to a login page who
 
 import asyncio
 import json
-import os
 import random
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self
 
 import aiohttp
@@ -19,13 +19,17 @@ from yarl import URL
 
 from loom import __version__
 from loom.client.address import has_user, token_fault, url_fault, warn_unencrypted
-from loom.client.errors import BY_STATUS, ClientError, InvalidRequest, Lost, Refused
+from loom.client.errors import BY_STATUS, ClientError, Foreign, InvalidRequest, Lost, Refused
+from loom.client.faults import expects_tls, not_http, unreachable
 from loom.errors import InvalidId
 from loom.model import check_id, quote_id
 from loom.wire.head import HEADERS, StreamHead
+from loom.wire.media import PROBLEM
 
 DETAIL_BYTES = 64 * 1024
 MAX_RETRY_AFTER = 300.0
+OF_ANYONE = (400, 404, 405, 410)
+"""Statuses with which any web server answers requests that it does not know. Loom's have a problem detail."""
 
 KEEPALIVE = {
     socket.TCP_KEEPIDLE: 30,
@@ -112,6 +116,8 @@ class Session:
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
         self._http: aiohttp.ClientSession | None = None
+        self._answered = False
+        """True once the server has shown that it speaks HTTP at this URL."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,15 +182,30 @@ class Session:
                 )
                 waiting.reschedule(None)
             async with response:
+                if response.status == HTTPStatus.BAD_REQUEST:
+                    await self._check_scheme()
+                self._answered = True
                 if not 200 <= response.status < 300:
                     raise await refusal(response)
                 yield response
         except aiohttp.ClientConnectorError as error:
-            raise Lost(f"{origin} cannot be reached: {_reason(error)}.") from error
+            proxied = isinstance(error, aiohttp.ClientProxyConnectionError)
+            name = f"The proxy {URL(self._proxy or '').origin()}" if proxied else str(origin)
+            raise unreachable(name, getattr(error, "certificate_error", error.os_error)) from error
         except TimeoutError as error:
             raise Lost(f"{origin} did not answer in time.") from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise Lost(f"The proxy refused the connection with status {error.status}.") from error
         except aiohttp.ClientError as error:
+            await self._check_scheme()
+            if not self._answered and isinstance(error, aiohttp.ClientResponseError):
+                raise not_http(str(origin)) from error
             raise Lost(f"The connection to {origin} was lost.") from error
+
+    async def _check_scheme(self) -> None:
+        """Raise InvalidRequest if the server has never answered properly and expects TLS."""
+        if not self._answered and (wrong := await asyncio.to_thread(expects_tls, str(self.server))):
+            raise wrong
 
     def _open(self) -> aiohttp.ClientSession:
         if self._http is None:
@@ -219,6 +240,8 @@ async def refusal(response: aiohttp.ClientResponse) -> Refused:
         detail = f"The server answered {response.status} {response.reason}."
         if location := response.headers.get("Location"):
             detail = f"The server answered {response.status} and points to {location}; it was not followed."
+        elif response.status in OF_ANYONE and response.content_type != PROBLEM:
+            return foreign(response, f"with {response.content_type}")
     kind = BY_STATUS.get(response.status, Refused)
     return kind(response.status, detail, problem=problem, retry_after=_retry_after(response))
 
@@ -238,10 +261,10 @@ def head_of(response: aiohttp.ClientResponse, *needed: str) -> StreamHead:
     return head
 
 
-def foreign(response: aiohttp.ClientResponse, difference: str) -> Refused:
+def foreign(response: aiohttp.ClientResponse, difference: str) -> Foreign:
     """Return the error for a response that is not Loom's: `difference` describes it."""
     url = response.url.with_user(None).with_query(None)
-    return Refused(
+    return Foreign(
         response.status,
         f"{url} answered {response.status} {difference}. It is no Loom server, or a proxy has changed the "
         "response: check the URL of the server.",
@@ -267,10 +290,3 @@ def _keepalive_socket(address: tuple[int, int, int, str, tuple[object, ...]]) ->
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:
     text = response.headers.get("Retry-After", "")
     return min(float(text), MAX_RETRY_AFTER) if text.isascii() and text.isdigit() else None
-
-
-def _reason(error: aiohttp.ClientConnectorError) -> str:
-    if error.errno and error.errno > 0 and not isinstance(error, aiohttp.ClientSSLError):
-        # asyncio's message repeats the address.
-        return os.strerror(error.errno)
-    return error.strerror or str(error.os_error)

@@ -73,7 +73,7 @@ class TokenEntry(Model):
     )
     """read; write: create and append; replace: overwrite and delete; admin: everything."""
     prefix: str = ""
-    """Prefix of the ids that the token covers."""
+    """Which ids the token covers: `build` means build and build/..., `build-*` all that begin with build-."""
     expires: AwareDatetime | None = None
     """When it expires, as 2026-12-31T12:00:00Z."""
     max_streams: int = Field(0, ge=0)
@@ -110,7 +110,7 @@ class Webhook(Model):
     url: str = Field(pattern="^https?://[^/]", repr=False)
     """Where to POST."""
     prefix: str = ""
-    """Prefix of the ids whose ends are sent."""
+    """How the ids begin of the streams whose ends are sent, as text: `build` means builds/1 too."""
     secret: str = Field("", repr=False)
     """Signs what is sent: whsec_ and Base64, or any text."""
 

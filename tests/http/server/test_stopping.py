@@ -11,7 +11,6 @@ from starlette.types import Receive, Scope, Send
 from tests.http.server.support import GET, Follower, answering, part, start
 from tests.support.wire import Cut, Wire
 
-from loom.errors import ConfigError
 from loom.http.server import Limits, Server, serving
 
 
@@ -176,17 +175,16 @@ async def test_stop_before_the_start_stops_the_server():
         pass
 
 
-async def test_address_in_use_is_reported_in_a_sentence():
+async def test_an_address_in_use_is_an_error_of_the_system():
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"Cannot listen on 127.0.0.1 port {port}: Address already"):
-            Server(answering(200), host="127.0.0.1", port=port)
+        with pytest.raises(OSError, match="in use"):
+            Server(answering(200), host="127.0.0.1", port=taken.getsockname()[1])
 
 
 async def test_ipv6_address_is_served_and_named_in_brackets():
     try:
         server = Server(answering(200), host="::1", port=0)
-    except ConfigError:
+    except OSError:
         pytest.skip("this machine has no IPv6")
     running = Running(server)
     assert server.url == f"http://[::1]:{running.port}"

@@ -10,7 +10,6 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from loom.errors import ConfigError
 from loom.http.addresses import Proxies
 from loom.http.caps import Caps, Slot
 from loom.http.server.accept import Acceptor
@@ -58,7 +57,7 @@ class Server:
 
     `listening` is a socket that already listens at `host` and `port`. `on_listening` is called with the URL.
     `caps` limits the connections, `proxies` are those whose connections stand for many clients.
-    Port 0 picks a free port. Raises ConfigError if it cannot listen.
+    Port 0 picks a free port. Raises OSError if it cannot listen.
 
     A stop closes the listening socket, waits for `on_stop`, then waits for the current responses. It cuts
     those whose clients acknowledge nothing more, and all that remain `shutdown_timeout` seconds after the
@@ -212,13 +211,10 @@ class Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket; `::` accepts IPv4 too. Raises ConfigError."""
-    try:
-        return socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            dualstack_ipv6=host == "::",
-            backlog=BACKLOG,
-        )
-    except OSError as error:
-        raise ConfigError(f"Cannot listen on {host} port {port}: {error.strerror}.") from error
+    """Return a listening TCP socket; `::` accepts IPv4 too. Raises OSError."""
+    return socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+        dualstack_ipv6=host == "::",
+        backlog=BACKLOG,
+    )
