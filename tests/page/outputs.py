@@ -53,7 +53,17 @@ def output_of(folder: Path, *command: str) -> bytes:
 def pytest_output(folder: Path) -> bytes:
     (folder / "test_prices.py").write_text(TEST)
     return output_of(
-        folder, sys.executable, "-m", "pytest", "-v", "--color=yes", "-p", "no:cacheprovider", "--rootdir=."
+        folder,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "--color=yes",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "--rootdir=.",
     )
 
 

@@ -49,6 +49,7 @@ async def test_from_the_list_to_the_link_of_the_failing_line_in_two_clicks(reade
     await expect(first).to_be_in_viewport()
     await expect(first).to_contain_text("main.c:8:12")
     await expect(first).to_contain_text("error:")
+    await expect(page.locator(".row.section.closed .title").first).to_have_text("Run actions/checkout")
     line = await first.get_attribute("data-line")
     await click("#link")
     await expect(page.locator("#toast")).to_be_visible()

@@ -94,6 +94,11 @@ export class Finder {
     };
   }
 
+  /** The line of the current match, undefined if there is none. */
+  get line() {
+    return this.search?.lines[this.match];
+  }
+
   /** Moves to the next or the previous match. */
   step(by) {
     const { search } = this;

@@ -37,7 +37,7 @@ export class Output {
     $("search").addEventListener("click", () => this.finder.open());
     $("follow").addEventListener("click", () => this.view.follow(true));
     this.stamps = new Stamps(source, () => this.view.update());
-    this.sections = new Sections(source, known, () => (this.view.touched && !this.view.following ? this.#top : 0));
+    this.sections = new Sections(source, known, () => this.#reading());
     this.errors = new Errors(this.sections.outline, () => this.seen);
     this.sections.onchange = (folds) => this.#refolded(folds);
     $("layer").addEventListener("click", (event) => this.#clicked(event));
@@ -70,8 +70,13 @@ export class Output {
   show(line, options) {
     this.sections.reveal(line);
     this.view.goTo(this.sections.folds.rowOf(line), options);
-    this.view.touched = true;
     this.view.update();
+  }
+
+  /** Returns the lines that must not disappear: the selected one, the match, and where the reader has scrolled to. */
+  #reading() {
+    const { view, finder, picked } = this;
+    return [picked?.[0], finder.line, view.touched && !view.following && this.#top].filter(Boolean);
   }
 
   /** Opens or closes the section with the focus, of the selected lines or at the top. */

@@ -16,7 +16,7 @@ export class Sections {
   #chosen = new Map(); // whether the section at a line is open
   #timer = 0;
 
-  /** `known` has what the follower has reported; `reading()` returns the line that the reader looks at, or 0. */
+  /** `known` has what the follower has reported; `reading()` returns the lines that the reader looks at. */
   constructor(source, known, reading) {
     Object.assign(this, { source, known, reading });
     this.scanner = new Scanner(source.path, this.outline, () => this.#grown());
@@ -46,15 +46,16 @@ export class Sections {
     if (this.folds.hides(line)) this.#choose(this.outline.around(line), true);
   }
 
-  /** Decides again after the stream has ended, or a choice of how it is shown. `plain` hides nothing. */
-  refold({ plain = this.plain } = {}) {
+  /** Decides again. `plain` hides nothing; `chosen` says that the reader wants it. */
+  refold({ plain = this.plain, chosen = false } = {}) {
     this.plain = plain;
     clearTimeout(this.#timer);
     this.#timer = 0;
     const folds = plain ? new Folds() : foldsOf(this.outline, (section) => this.isOpen(section));
     // What the reader looks at stays open when its section ends.
-    const line = this.reading();
-    if (line && folds.hides(line) && !this.folds.hides(line)) return this.#choose(this.outline.around(line), true);
+    const lost = this.reading().find((line) => folds.hides(line) && !this.folds.hides(line));
+    const closed = lost ? this.outline.around(lost).filter((section) => !this.isOpen(section)) : [];
+    if (closed.length && !chosen) return this.#choose(closed, true);
     const before = this.folds;
     this.folds = folds;
     this.onchange(before);
@@ -75,7 +76,7 @@ export class Sections {
 
   #choose(sections, open) {
     for (const { line } of sections) this.#chosen.set(line, open);
-    this.refold();
+    this.refold({ chosen: true });
   }
 
   #grown() {

@@ -84,10 +84,8 @@ function tell(news) {
   if (news.caught || news.state === "absent") siblings.start();
   if (FINAL.includes(known.state) && known.caught) output.sections.scanner.finish();
   if (FINAL.includes(news.state) || news.caught) grown();
-  if (news.state) {
-    output.sections.refold();
-    output.showFollowing();
-  }
+  if (news.state || news.caught) output.sections.refold();
+  if (news.state) output.showFollowing();
   opening.decide();
 }
 
