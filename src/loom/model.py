@@ -20,6 +20,8 @@ MAX_DIGITS = 4096
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 COUNTED = 10_000
 """How far streams are counted: this number stands for itself and for any that is greater."""
+FAILURES = 100
+"""The failures of a folder are counted unless it has more streams than this."""
 FOLDERS = 500
 """Folders that a store returns at most."""
 AMEND_WINDOW = 60.0
@@ -196,11 +198,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The streams whose ids begin with `prefix`: their number, at most COUNTED, and the newest one."""
+    """The streams whose ids begin with `prefix`: their number, at most COUNTED, and the newest one.
+
+    `failures` is how many have this outcome; None if they are more than FAILURES.
+    """
 
     prefix: str
     count: int
     newest: Info
+    failures: int | None
 
 
 def folder_of(id: str, prefix: str) -> str | None:

@@ -247,6 +247,47 @@ def test_a_filter_on_outcomes_looks_at_the_streams_that_have_one_of_them(catalog
     reader.close()
 
 
+def test_folders_are_counted_by_look_ups_in_the_index_on_ids(asked, catalog, direct, monkeypatch):
+    for name, value in {"COUNTED": 60, "FAILURES": 12, "NEWEST": 20}.items():
+        monkeypatch.setattr(f"loom.store.files.folders.{name}", value)
+    ids = [*(f"a/{n}/log" for n in range(30)), *(f"b/{n}" for n in range(80)), *(f"c/{n}" for n in range(12))]
+    ids += ["top", *(f"top{n}" for n in range(50)), "d/1"]
+    infos = [replace(info(n, id), metadata=f'{{"exit_code": {n % 2}}}') for n, id in enumerate(ids, 1)]
+    catalog.store(list(enumerate(infos, 1)), [], len(ids))
+    reader = CatalogReader(catalog.path)
+
+    def found(prefix: str, but: list[int]) -> dict[str, tuple[int, str, int]]:
+        counts = reader.folders(prefix, but)
+        newest = {name: each.newest.id if each.newest else "" for name, each in counts.items()}
+        return {name: (each.total, newest[name], each.failures) for name, each in counts.items()}
+
+    asked.clear()
+    assert found("", []) == {
+        "": (60, "d/1", 0),
+        "a/": (30, "a/29/log", 0),
+        "b/": (60, "b/79", 0),
+        "c/": (12, "c/11", 6),
+        "d/": (1, "d/1", int(len(ids) % 2)),
+    }
+    plans = [row[3] for text in asked for row in direct.execute(f"EXPLAIN QUERY PLAN {text}")]
+    scans = [plan for plan in plans if plan.startswith("SCAN") and "json_each" not in plan]
+    assert set(scans) <= {"SCAN streams", "SCAN (subquery-1)"}
+    numbers = [n for n, id in enumerate(ids, 1) if id in ("d/1", "c/11", "b/79", "a/7/log")]
+    assert found("", numbers) == {
+        "": (60, "top49", 0),
+        "a/": (29, "a/29/log", 0),
+        "b/": (60, "b/78", 0),
+        "c/": (11, "c/10", 6),
+        "d/": (0, "", 0),
+    }
+    assert len(found("a/", [])) == 31
+    monkeypatch.setattr("loom.store.files.folders.FOLDERS", 10)
+    assert [*found("a/", [])][:3] == ["a/", "a/0/", "a/1/"]
+    catalog.store([(999, info(999, "a/new/log"))], [], 999)
+    assert [*found("a/", [])][:3] == ["a/", "a/new/", "a/0/"]
+    reader.close()
+
+
 def test_streams_with_many_members_are_found_by_each(catalog, monkeypatch):
     monkeypatch.setattr("loom.store.files.members.CANDIDATES", 10)
     many = json.dumps({str(number): number for number in range(MOST + 1)})

@@ -21,7 +21,7 @@ from loom.http.service.openapi import document
 from loom.http.service.tokens import MAX_SECONDS
 from loom.http.stream.lifetime import MAX_TTL
 from loom.http.stream.request_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
-from loom.model import COUNTED, FOLDERS, MAX_ID_CHARS, ChangeKind, Outcome, State
+from loom.model import COUNTED, FAILURES, FOLDERS, MAX_ID_CHARS, ChangeKind, Outcome, State
 
 SOURCE = Path(package.__file__).parent / "http"
 PROTOCOL = {"accept", "authorization", "content-encoding", "content-length", "content-type", "expect"}
@@ -123,6 +123,7 @@ def test_limits_and_values_are_those_of_the_code(tree: dict[str, Any]):
     folders = schemas["Folders"]["properties"]
     for counted in (folders["count"], folders["folders"]["items"]["properties"]["count"]):
         assert counted["maximum"] == COUNTED
+    assert folders["folders"]["items"]["properties"]["failures"]["maximum"] == FAILURES
     assert f"at most {FOLDERS}" in tree["paths"]["/folders"]["get"]["description"]
     assert parameters["outcome"]["items"]["enum"] == words == list(Outcome)
     assert schemas["Stream"]["properties"]["outcome"]["enum"] == [*Outcome, None]

@@ -97,7 +97,7 @@ class Lists:
 
 
 def _encode_folder(folder: Folder) -> str:
-    members = {"prefix": folder.prefix, "count": folder.count}
+    members = {"prefix": folder.prefix, "count": folder.count, "failures": folder.failures}
     return f'{json.dumps(members)[:-1]}, "newest": {encode_row(folder.newest)}}}'
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from loom.model import COUNTED, FOLDERS, folder_of
+from loom.model import COUNTED, FAILURES, FOLDERS, Outcome, folder_of
+from loom.store.files.members import code_of_outcome
 
 INDEX = "sqlite_autoindex_streams_1"
 NEWEST = 20_000
@@ -17,10 +18,14 @@ NEWEST = 20_000
 
 
 class Tally(NamedTuple):
-    """Streams under a prefix: how many, at most COUNTED, and the number of the newest, 0 if there is none."""
+    """The streams under a prefix: how many, at most COUNTED, the number of the newest, and how many failures.
+
+    Without streams the number is 0. The failures are 0 if there are more than FAILURES streams.
+    """
 
     total: int
     newest: int
+    failures: int
 
 
 def hidden_ids(db: sqlite3.Connection, prefix: str, hidden: str) -> dict[int, str]:
@@ -67,7 +72,11 @@ def tally(db: sqlite3.Connection, prefix: str, but: Iterable[int]) -> Tally:
         (newest,) = db.execute(late, parameters).fetchone()
         if newest is None:
             (newest,) = db.execute(f"SELECT max(number) FROM {source}", parameters).fetchone()  # noqa: S608
-    return Tally(min(count, COUNTED), newest or 0)
+    failures = 0
+    if count <= FAILURES:
+        coded = f"SELECT count(*) FROM members WHERE code = ? AND number IN (SELECT number FROM {source})"  # noqa: S608
+        (failures,) = db.execute(coded, [code_of_outcome(Outcome.FAILURE), *parameters]).fetchone()
+    return Tally(min(count, COUNTED), newest or 0, failures)
 
 
 def within(prefix: str) -> tuple[str, Sequence[str]]:

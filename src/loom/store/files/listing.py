@@ -16,7 +16,7 @@ from loom.store.files.disk import Disk
 from loom.store.files.queries import CatalogReader, Page, Total, readable
 from loom.store.files.schema import Row
 from loom.store.files.table import Table
-from loom.store.folders import Tallies
+from loom.store.folders import Count, Tallies
 
 T = TypeVar("T")
 TURN = 100
@@ -80,7 +80,7 @@ class Lists:
 
         infos: list[Info] = []
 
-        def prepare() -> Callable[[CatalogReader], dict[str, tuple[int, Info | None]]]:
+        def prepare() -> Callable[[CatalogReader], dict[str, Count]]:
             nonlocal infos
             loaded = self._table.loaded(Query(prefix=prefix), range(self._table.number + 1))
             infos, known = [stream.view for stream in loaded.values()], self._table.known()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loom.errors import Busy
-from loom.model import Info, Query, State
+from loom.model import Query, State
 from loom.store.files import folders, members
 from loom.store.files import index as sparse
 from loom.store.files.schema import SELECT, Row, connect, info_of
+from loom.store.folders import Count
 from loom.store.places import LinePlace, Mark, Moment, arrivals, place_of, sample
 
 PAGE = 500
@@ -115,8 +116,8 @@ class CatalogReader:
         )
 
     @readable()
-    def folders(self, prefix: str, but: Sequence[int]) -> dict[str, tuple[int, Info | None]]:
-        """Return the count and the newest stream of all under a prefix, and of each folder under it.
+    def folders(self, prefix: str, but: Sequence[int]) -> dict[str, Count]:
+        """Return the count of all streams under a prefix, and of each folder under it.
 
         Rows with the numbers `but` are left out, so a folder may have none.
         """
@@ -126,7 +127,7 @@ class CatalogReader:
             hidden = (number for number, id in left_out.items() if id.startswith(name))
             tally = folders.tally(self._db, name, hidden)
             row = self.by_number(tally.newest)
-            found[name] = (tally.total, row[1] if row else None)
+            found[name] = Count(tally.total, row[1] if row else None, tally.failures)
         return found
 
     def totals(self, but: Sequence[int]) -> list[Total]:

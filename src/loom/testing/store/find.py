@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from loom.model import NewStream, Outcome, Patch, Query, State, number_of
+from loom.model import FAILURES, NewStream, Outcome, Patch, Query, State, number_of
 from loom.store.base import Store
 from loom.testing.tools import ABORTED, COMPLETE, INTERRUPTED, NOT_LIVE, ManualClock, found, ids, stream
 
@@ -240,6 +240,20 @@ class FindTests:
             ("a/", 3, "a/2"), ("b/", 2, "b/2"),
         ]  # fmt: skip
         assert count == 6
+
+    async def test_the_failures_of_a_folder_are_counted_unless_it_is_large(self, store: Store) -> None:
+        async def add(id: str, code: int, end: Patch = COMPLETE) -> None:
+            await (await store.create(NewStream(id=id, metadata=f'{{"exit_code": {code}}}'))).close(end)
+
+        for number in range(3):
+            await add(f"a/{number}", number)
+        await add("a/aborted", 1, ABORTED)
+        for number in range(FAILURES):
+            await add(f"b/{number}", number % 2)
+        counts = {each.prefix: each.failures for each in (await store.folders(""))[1]}
+        assert counts == {"a/": 2, "b/": FAILURES // 2}
+        await add("b/more", 1)
+        assert [each.failures for each in (await store.folders(""))[1]] == [None, 2]
 
     async def test_finding_can_be_left_early(self, store: Store) -> None:
         for number in range(5):

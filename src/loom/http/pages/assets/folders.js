@@ -57,12 +57,12 @@ export class Folders {
     $("all").setAttribute("aria-expanded", String(this.#all));
   }
 
-  #card({ prefix, count: streams, newest }) {
+  #card({ prefix, count: streams, failures, newest }) {
     const created = Date.parse(newest.created);
     const when = h("time", { datetime: newest.created, title: new Date(created).toLocaleString(), ...since(created) }, age(created, Date.now()));
     return h("li", {}, h("a", { class: "folder", href: hrefOf(prefix) },
       h("span", { class: "name" }, h("bdi", {}, prefix.slice(this.prefix.lastIndexOf("/") + 1))),
-      h("span", { class: "many" }, total(streams)),
+      h("span", { class: "many" }, failures > 0 && h("b", {}, `${count(failures)} failed`), total(streams)),
       h("span", { class: "newest", title: `The newest stream: ${newest.id}` }, pill(newest), h("span", { class: "leaf" }, newest.id.slice(prefix.length))), when,
     ));
   }

@@ -17,6 +17,7 @@ import { begin } from "./shell.js";
 const SIZE = 100; // rows per page
 const SETTLE = 150; // milliseconds for which changes and key presses are gathered
 const REFRESH = 5000; // milliseconds between two requests for the sizes of live streams
+const PAUSE = 50; // between two counts, in times that the count takes: a large store is counted rarely
 
 const address = new URLSearchParams(location.search);
 const prefix = address.get("in") ?? "";
@@ -24,7 +25,8 @@ let pager;
 let rows = [];
 let matching = 0; // how many streams match, as far as they are counted
 let loading = null;
-let settling = null;
+let counting = 0; // milliseconds that the last count took
+const waiting = new Map(); // what is to be done, with its timer
 
 adoptLink();
 begin([
@@ -82,11 +84,13 @@ async function load({ announced = false, counted = false } = {}) {
 }
 
 async function countAll(filter, signal) {
+  const begun = Date.now();
   if (narrows(filter) || filter.errors.length) matching = await pager.total(signal);
   else {
     await folders.load(signal);
     matching = folders.count;
   }
+  counting = Date.now() - begun;
 }
 
 function show() {
@@ -127,7 +131,7 @@ function hear({ name, row }) {
 /** Shows the changes at once, and soon the folders and the counts. */
 function recent() {
   show();
-  later(recount, REFRESH / 2);
+  later(recount, Math.max(REFRESH / 2, PAUSE * counting));
 }
 
 const recount = () => load({ counted: true });
@@ -141,16 +145,15 @@ function place(row) {
 
 /** Updates the sizes of live streams. A hidden page sends no requests. */
 function refresh() {
-  if (document.hidden || loading || settling) return;
+  if (document.hidden || loading) return;
   if (rows.some((row) => ACTIVE.includes(row.state)) || $("connection").textContent) load();
 }
 
-/** Does something once changes pause; of two the one that loads more. */
+/** Does something after a while: once for all events until then, and for keys once they pause. */
 function later(what, wait = SETTLE) {
-  const order = [show, recent, recount, restart];
-  if (settling && order.indexOf(settling.what) > order.indexOf(what) && settling.what !== recount) return;
-  clearTimeout(settling?.timer);
-  settling = { what, timer: setTimeout(() => ((settling = null), what()), wait) };
+  if (what === restart) clearTimeout(waiting.get(what));
+  else if (waiting.has(what)) return;
+  waiting.set(what, setTimeout(() => (waiting.delete(what), what()), wait));
 }
 
 async function turn(way) {
