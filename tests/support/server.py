@@ -40,6 +40,10 @@ class Server:
         self.url = ""
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 

@@ -38,16 +38,17 @@ def main() -> None:
 def serve(peer: socket.socket) -> bool:
     """Do one step. Returns False at the end of the connection."""
     head, descriptors, _, _ = socket.recv_fds(peer, HEAD.size, 1)
+    if not head:
+        return False
     try:
-        if not head:
-            return False
         head += _receive(peer, HEAD.size - len(head))
         step = Step.decode(split(head, _receive(peer, length(head))))
-        peer.sendall(search(step, descriptors[0] if descriptors else None).encode())
-        return True
+        result = search(step, descriptors[0] if descriptors else None)
     finally:
         for each in descriptors:
             os.close(each)
+    peer.sendall(result.encode())
+    return True
 
 
 def search(step: Step, descriptor: int | None) -> Result:

@@ -187,8 +187,10 @@ class Workers:
             task.exception()  # the search that would raise it may have been cancelled
 
     async def close(self) -> None:
-        """End all workers."""
+        """End all workers, and the steps that they do."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *map(self._end, list(self._free)), return_exceptions=True)
+        # A task that had not begun did not end its worker.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*map(self._end, list(self.running)))
         self._free.clear()
