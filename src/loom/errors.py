@@ -9,7 +9,8 @@ LoomError
 │   ├── InconsistentLength    the announced length does not match
 │   ├── TooLarge
 │   ├── UnsupportedEncoding
-│   └── UnsupportedPatch
+│   ├── UnsupportedPatch
+│   └── ChecksumMismatch      a body does not match the checksum sent with it
 ├── Unauthorized
 ├── Forbidden
 ├── StreamNotFound
@@ -18,6 +19,7 @@ LoomError
 │   ├── StreamExists
 │   ├── StreamFinal           the stream is complete or aborted
 │   ├── OffsetMismatch        carries the offset to resume from
+│   ├── UploadEnded           an upload was aborted
 │   ├── EpochMismatch         another producer took the stream over
 │   └── VersionMismatch       a compare-and-set failed
 ├── DigestMismatch            the stored bytes are not those the producer sent
@@ -154,6 +156,12 @@ class StreamFinal(Conflict):
     code = "final"
 
 
+class UploadEnded(Conflict):
+    """An upload was aborted, so nothing can be added."""
+
+    code = "upload_ended"
+
+
 class OffsetMismatch(Conflict):
     """A producer resumed at another offset than the stream's end. `offset` is the end."""
 
@@ -180,6 +188,12 @@ class VersionMismatch(Conflict):
     """The stream changed since the caller read its version."""
 
     code = "version_mismatch"
+
+
+class ChecksumMismatch(BadRequest):
+    """The body of a request does not match the checksum sent with it. Nothing of it is stored."""
+
+    code = "checksum_mismatch"
 
 
 class DigestMismatch(LoomError):

@@ -106,13 +106,16 @@ async def test_an_unknown_stream_has_no_metadata(loom: Loom):
 
 
 @ONE_STORE
-async def test_options_and_the_refusal_of_other_types_name_both_patch_types(loom: Loom):
+async def test_options_and_the_refusal_of_other_types_name_every_patch_type(loom: Loom):
     await loom.stored("/stream/a", b"data")
     options = await loom.ask("OPTIONS", "/stream/a")
     refusal = await amend(loom, {}, content_type="application/json")
     assert (options.head.status, refusal.head.status) == (204, 415)
     for wire in (options, refusal):
-        assert wire.head["accept-patch"] == f"application/partial-upload, {TYPE}"
+        assert (
+            wire.head["accept-patch"]
+            == f"application/partial-upload, application/offset+octet-stream, {TYPE}"
+        )
 
 
 async def test_a_token_that_may_not_write_may_not_patch(serve: Serve):

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -69,7 +71,10 @@ async def test_a_stream_left_open_is_completed_by_patches(loom: Loom):
         "upload-offset": "4",
         "upload-complete": "?0",
         "upload-limit": "max-age=86400",
+        "upload-expires": wire.head["upload-expires"],
     }
+    expires = parsedate_to_datetime(wire.head["upload-expires"]).timestamp()
+    assert abs(expires - time.time() - 86400) < 60
     assert wire.head["location"] == "/stream/a"
     follower = await loom.get("/stream/a")
     assert (await loom.service.info("a")).state is State.OPEN

@@ -35,6 +35,7 @@ FORBIDDEN = [
     ("loom.streams.hub", "loom.access.auth", "The use cases know nothing"),
     ("loom.http", "loom.store.base", "HTTP reaches the streams"),
     ("loom.http.service", "loom.http.stream.sse", "Within HTTP imports go downwards"),
+    ("loom.http.stream.write", "loom.http.tus.protocol", "Within HTTP imports go downwards"),
     ("loom.client", "loom.streams.service", "The client knows nothing"),
     ("loom.streams.service", "loom.store.files", "Only the assembly picks a store"),
     ("loom.store.memory", "loom.store.files", "Only the assembly picks a store"),

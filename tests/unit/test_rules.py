@@ -122,7 +122,7 @@ def test_a_takeover_is_refused_before_it_fences(row: Info, epoch: int | None, er
 
 @pytest.mark.parametrize("row", NOT_FINAL, ids=state_of)
 def test_a_takeover_at_the_end_raises_the_epoch(row: Info):
-    taken = rules.take_over(row, NOW)
+    taken = rules.take_over(row, None, NOW)
     assert taken == replace(row, state=State.LIVE, reason="", deadline=None, epoch=4, version=5)
 
 

@@ -35,6 +35,9 @@ from loom.http.service.tokens import Tokens
 from loom.http.stream.read import Reads
 from loom.http.stream.response_headers import limit_headers
 from loom.http.stream.write import Writes
+from loom.http.tus.dialect import Tus, by_dialect
+from loom.http.tus.protocol import options as tus_options
+from loom.http.tus.uploads import Uploads
 from loom.metrics import Metrics
 from loom.streams.grep.search import Grep
 from loom.streams.service import Service
@@ -61,29 +64,11 @@ def build_app(
     metrics, caps = metrics or Metrics(), caps or Caps()
     traffic = Traffic()
     searches = Searches()
-    reads = Reads(service, grep, searches)
-    writes = Writes(
-        service,
-        max_metadata_bytes=settings.max_metadata_bytes,
-        early_response=settings.early_response,
-        producer_idle_timeout=settings.producer_idle_timeout,
-    )
     lists = Lists(service, searches)
     tokens = Tokens(auth)
     probes = Probes(service, auth)
     routes = [
-        Route("/stream", Resource(POST=writes.create_new)),
-        Route("/stream/", Resource(POST=writes.create_new)),
-        Route(
-            "/stream/{id:path}",
-            Resource(
-                [ACCEPT_PATCH, *limit_headers(service.limits.stream_bytes)],
-                GET=reads.read,
-                POST=writes.create,
-                PATCH=writes.patch,
-                DELETE=writes.delete,
-            ),
-        ),
+        *_stream_routes(service, Reads(service, grep, searches), settings),
         Route("/streams", Resource(GET=lists.read, DELETE=lists.delete)),
         Route("/folders", Resource(GET=lists.folders)),
         Route("/events", Resource(GET=ServiceEvents(service).read)),
@@ -101,6 +86,27 @@ def build_app(
     if spans is not None:
         app = Tracing(app, spans)
     return RawPath(Clients(AccessLog(app, traffic, metrics), Proxies(settings.trusted_proxies)))
+
+
+def _stream_routes(service: Service, reads: Reads, settings: Settings) -> list[Route]:
+    writes = Writes(
+        service,
+        max_metadata_bytes=settings.max_metadata_bytes,
+        early_response=settings.early_response,
+        producer_idle_timeout=settings.producer_idle_timeout,
+    )
+    uploads = Uploads(service, writes, max_metadata_bytes=settings.max_metadata_bytes)
+    limit = service.limits.stream_bytes
+    new = Resource(tus_options(limit), POST=by_dialect(writes.create_new, uploads.create_new))
+    stream = Resource(
+        [ACCEPT_PATCH, *limit_headers(limit), *tus_options(limit)],
+        GET=reads.read,
+        HEAD=by_dialect(reads.read, uploads.report),
+        POST=by_dialect(writes.create, uploads.create),
+        PATCH=by_dialect(writes.patch, uploads.append),
+        DELETE=writes.delete,
+    )
+    return [Route("/stream", new), Route("/stream/", new), Route("/stream/{id:path}", stream)]
 
 
 def _page_routes(pages: Pages) -> list[Route]:
@@ -124,7 +130,7 @@ def _guarded(app: ASGIApp, auth: Auth, settings: Settings, at_once: int) -> ASGI
         rate_limit=settings.rate_limit,
         at_once=at_once,
     )
-    app = Errors(app)
+    app = Tus(Errors(app))
     if settings.cors_origins:
         app = Cors(app, settings.cors_origins)
     return app

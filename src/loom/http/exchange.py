@@ -133,6 +133,15 @@ class Exchange(HTTPConnection):
             if not message.get("more_body", False):
                 return bytes(body)
 
+    def put_back(self, body: bytes) -> None:
+        """Let `receive` return the body, which was read, once more."""
+        receive, left = self.receive, [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> Message:
+            return left.pop() if left else await receive()
+
+        self.receive = again
+
     async def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole response."""
         await respond(self.scope, self.send, status, headers, body)
@@ -250,7 +259,7 @@ class Resource:
 
     def __init__(self, options: Headers | None = None, **handlers: Handler) -> None:
         if "GET" in handlers:
-            handlers["HEAD"] = handlers["GET"]
+            handlers.setdefault("HEAD", handlers["GET"])
         self._handlers = handlers
         self._allow = [(b"allow", ", ".join(sorted([*handlers, "OPTIONS"])).encode())]
         self._options = [*self._allow, *(options or [])]

@@ -26,7 +26,10 @@ SAME_ORIGIN = (b"cross-origin-resource-policy", b"same-origin")
 VARY = (b"vary", b"Accept")
 """A stream is sent as bytes or, to a client that accepts them, as events."""
 UNBUFFERED = (b"x-accel-buffering", b"no")
-ACCEPT_PATCH = (b"accept-patch", f"{media.PARTIAL_UPLOAD}, {media.MERGE_PATCH}".encode())
+ACCEPT_PATCH = (
+    b"accept-patch",
+    f"{media.PARTIAL_UPLOAD}, {media.OFFSET_STREAM}, {media.MERGE_PATCH}".encode(),
+)
 """The content types that a PATCH of a stream may have (RFC 5789 section 3.1)."""
 
 LIVE_HEADERS = (NO_STORE, NOSNIFF, SANDBOX, SAME_ORIGIN, UNBUFFERED)
@@ -39,6 +42,8 @@ EXPOSED = (
     *("X-Stream-Id", "X-Stream-Key", "X-Stream-Metadata", "X-Stream-State", "X-Stream-Outcome"),
     *("X-Stream-Replaced", "X-Stream-Offset", "X-Stream-Epoch", "Stream-TTL", "Stream-Expires-At"),
     *("Upload-Offset", "Upload-Complete", "Upload-Length", "Upload-Limit", "Accept-Patch"),
+    *("Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
+    *("Upload-Defer-Length", "Upload-Metadata", "Upload-Expires"),
     *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),
 )
 """The headers that a page of another origin may read."""

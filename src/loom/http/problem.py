@@ -35,6 +35,7 @@ ROWS: Mapping[type[LoomError], Row] = {
     errors.TooLarge: Row(413),
     errors.UnsupportedEncoding: Row(415),
     errors.UnsupportedPatch: Row(415),
+    errors.ChecksumMismatch: Row(460),
     errors.Unauthorized: Row(401),
     errors.Forbidden: Row(403),
     errors.StreamNotFound: Row(404),
@@ -44,6 +45,7 @@ ROWS: Mapping[type[LoomError], Row] = {
     errors.StreamFinal: Row(409, f"{_UPLOAD_TYPES}completed-upload"),
     errors.OffsetMismatch: Row(409, f"{_UPLOAD_TYPES}mismatching-upload-offset"),
     errors.EpochMismatch: Row(409),
+    errors.UploadEnded: Row(410),
     errors.VersionMismatch: Row(409),
     errors.PreconditionFailed: Row(412),
     errors.RangeNotSatisfiable: Row(416),
@@ -68,6 +70,11 @@ ROWS: Mapping[type[LoomError], Row] = {
 """Every error that a request may meet. ConfigError has no row: it ends the server before any request."""
 
 
+def phrase_of(status: int) -> str:
+    """Return the reason phrase of a status: 460 is of tus 1.0, all others of RFC 9110 and its kin."""
+    return "Checksum Mismatch" if status == 460 else HTTPStatus(status).phrase
+
+
 def row_of(error: type[LoomError]) -> Row:
     """Return the row of an error class: its own, or that of the nearest base class which has one."""
     return next(ROWS[kind] for kind in error.__mro__ if kind in ROWS)
@@ -79,7 +86,7 @@ def problem(
     """Return a whole error response. `error` repeats `detail` for the clients of the classic interface."""
     document = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase_of(status),
         "status": status,
         "code": code,
         "detail": detail,

@@ -50,10 +50,7 @@ class Usage:
 
 
 class Sink(Protocol):
-    """The receiver of a subscription to one stream.
-
-    Its methods run on the event loop. They must return at once and must not raise.
-    """
+    """The receiver of a subscription to one stream. Its methods must return at once and must not raise."""
 
     def on_bytes(self, offset: int, data: bytes) -> None:
         """`data` is durable at `offset`, directly after the bytes of the call before."""
@@ -208,11 +205,14 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
+    async def resume(
+        self, key: str, offset: int, *, epoch: int | None = None, length: int | None = None
+    ) -> Writer:
         """Take a stream over at its end and return its new writer, with a higher epoch.
 
         Steps, in this order: refuse, compare `offset` with the end of the accepted bytes, fence the old
-        writer, wait until its accepted bytes are durable. A fenced writer gets Fenced.
+        writer, wait until its accepted bytes are durable. A fenced writer gets Fenced. The first `length`
+        announced stays.
 
         Raises StreamNotFound, StreamFinal, StorageFull, EpochMismatch unless the stream has the `epoch`
         given, and OffsetMismatch with the end of the accepted bytes, once they are durable. None of these
@@ -268,9 +268,9 @@ class Store(ABC):
 
     @abstractmethod
     async def place(self, key: str, line: int) -> LinePlace:
-        """Return the start of a line, or the last known place before it.
+        """Return the start of a line, or the last known place before it; the index may lag the bytes.
 
-        The index may lag the bytes. Raises StreamNotFound.
+        Raises StreamNotFound.
         """
 
     @abstractmethod
@@ -344,6 +344,5 @@ class Store(ABC):
     async def close(self) -> None:
         """Store all accepted bytes, make `live` streams `interrupted`, and release all resources.
 
-        Writers and followers get StoreStopped. May be repeated. Raises nothing: a failure that has stopped
-        the store was reported already.
+        Writers and followers get StoreStopped. May be repeated. Raises nothing.
         """

@@ -69,9 +69,13 @@ def check_offset(end: int, offset: int) -> None:
         raise OffsetMismatch(end, offset)
 
 
-def take_over(info: Info, now: float) -> Info:
-    """Return the row with its next producer. The one before is fenced, and its bytes are all durable."""
-    return replace(apply(info, Patch(state=State.LIVE), now), epoch=info.epoch + 1)
+def take_over(info: Info, length: int | None, now: float) -> Info:
+    """Return the row with its next producer. The one before is fenced, and its bytes are all durable.
+
+    `length` is announced by this producer; what was announced before stays.
+    """
+    row = apply(info, Patch(state=State.LIVE), now)
+    return replace(row, epoch=info.epoch + 1, length=length if info.length is None else info.length)
 
 
 def check_close(patch: Patch) -> None:

@@ -70,7 +70,8 @@ class Service:
         self.digests = digests
         self.scrub = scrub
         self._resume_window = resume_window
-        self._open_window = open_window
+        self.open_window = open_window
+        """Seconds for which a stream that is left open waits for its next producer."""
         self._retention = retention
         self.limits = limits
         self._redactions = redactions or Redactions()
@@ -137,10 +138,12 @@ class Service:
         check: Callable[[Info], None] = lambda _: None,
         *,
         epoch: int | None = None,
+        length: int | None = None,
     ) -> Producer:
         """Take a stream over, from its producer if it has one, and resume it at its end, which is `offset`.
 
         `check` may raise to refuse the stream. With `epoch`, the stream is only taken over from that epoch.
+        `length` announces the total number of bytes, unless that was done before.
         Raises StreamNotFound, StreamFinal, EpochMismatch, OffsetMismatch, TooMany, StorageFull, Busy,
         StoreStopped.
         """
@@ -152,7 +155,7 @@ class Service:
             with self._producer_slots.take(self._live(besides=id)):
                 # The store fences it, waits until its accepted bytes are durable, and only then compares the
                 # offset. So the offset in an OffsetMismatch does not move: the client can resume from it.
-                return await self._store.resume(info.key, offset, epoch=epoch)
+                return await self._store.resume(info.key, offset, epoch=epoch, length=length)
 
         self._check()
         return await self._start_producer(await self._with_current(id, resumed))
@@ -168,7 +171,7 @@ class Service:
             self.digests,
             room=self.room,
             redactions=self._redactions,
-            open_window=self._open_window,
+            open_window=self.open_window,
         )
         # Nothing was awaited since the slot was released, so producers never exceed their limit.
         self._producers.add(producer)

@@ -6,13 +6,12 @@ limit on metadata, and every problem with its code and status. Tests compare the
 
 import asyncio
 import json
-from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
 from loom import __version__
 from loom.http.exchange import Exchange
-from loom.http.problem import ROWS
+from loom.http.problem import ROWS, phrase_of
 from loom.wire.media import PROBLEM
 
 Node = dict[str, Any]
@@ -46,7 +45,12 @@ def document(max_metadata_bytes: int) -> Node:
     problems = _problems(tree.pop("x-problems"))
     parts["responses"] |= {f"Problem{status}": _problem(status, problems[status]) for status in problems}
     stream = tree["paths"]["/stream/{id}"]
+    own = stream["head"]["responses"]
     stream["head"] |= _without_content(stream["get"])
+    own["200"] = stream["head"]["responses"]["200"] | {
+        "headers": stream["head"]["responses"]["200"]["headers"] | own["200"]["headers"]
+    }
+    stream["head"]["responses"] |= own
     for path in tree["paths"].values():
         for method, operation in path.items():
             if method != "parameters":
@@ -82,7 +86,7 @@ def _problem(status: int, codes: list[str]) -> Node:
         ]
     }
     return {
-        "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}.",
+        "description": f"{phrase_of(status)}: {', '.join(codes)}.",
         "content": {PROBLEM: {"schema": schema}},
     }
 

@@ -1,5 +1,7 @@
 """The headers of responses about one stream."""
 
+from email.utils import formatdate
+
 from loom.http.headers import (
     EVENT_HEADERS,
     LIVE_HEADERS,
@@ -92,8 +94,12 @@ def upload_headers(info: Info, service: Service) -> Headers:
     complete = info.state is State.COMPLETE
     length = info.size if complete else info.length
     progress = StreamHead(size=info.size, complete=complete, length=length, epoch=info.epoch)
-    age = None if info.deadline is None else max(0, round(info.deadline - service.now()))
-    return [*progress.headers, *limit_headers(0 if info.state.final else service.limits.stream_bytes, age)]
+    limit = 0 if info.state.final else service.limits.stream_bytes
+    if info.deadline is None:
+        return [*progress.headers, *limit_headers(limit)]
+    age = max(0, round(info.deadline - service.now()))
+    expires = (b"upload-expires", formatdate(info.deadline, usegmt=True).encode())
+    return [*progress.headers, *limit_headers(limit, age), expires]
 
 
 def limit_headers(size: int, age: int | None = None) -> Headers:

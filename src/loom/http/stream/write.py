@@ -77,8 +77,7 @@ class Writes:
         if kind == MERGE_PATCH:
             await self._amend(exchange, id)
             return
-        with self._quotas.producing(exchange.principal, id) as exchange.spend:
-            await self._append(exchange, id)
+        await self.append(exchange, id, Upload.of(exchange))
 
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /stream/{id}: cut its producer and its followers; answer once the delete is durable."""
@@ -105,11 +104,17 @@ class Writes:
         )
         window = resume_window(exchange)
         check_encoding(exchange.all(b"content-encoding"))
-        exchange.record.stream = quote_id(id)
-        with self._quotas.producing(exchange.principal, id) as exchange.spend:
-            await self._begin(exchange, new, upload, window)
+        await self.begin(exchange, new, upload, window)
 
-    async def _begin(self, exchange: Exchange, new: NewStream, upload: Upload, window: float | None) -> None:
+    async def begin(self, exchange: Exchange, new: NewStream, upload: Upload, window: float | None) -> None:
+        """Create the stream `new`, and pass the body of the request on to it."""
+        exchange.record.stream = quote_id(new.id)
+        with self._quotas.producing(exchange.principal, new.id) as exchange.spend:
+            await self._produce(exchange, new, upload, window)
+
+    async def _produce(
+        self, exchange: Exchange, new: NewStream, upload: Upload, window: float | None
+    ) -> None:
         try:
             replace = exchange.flag("force")
             if replace:
@@ -127,7 +132,9 @@ class Writes:
             return
         if producer.replaced:
             exchange.audit("stream.replaced", stream=quote_id(new.id))
-        early = answers_early(self._early_response, exchange.scope["http_version"], exchange.scope["headers"])
+        early = upload.complete is None and answers_early(
+            self._early_response, exchange.scope["http_version"], exchange.scope["headers"]
+        )
         headers = created_headers(producer.info, replaced=producer.replaced)
         await self._body.produce(exchange, producer, upload, 201, headers, early=early)
 
@@ -150,8 +157,13 @@ class Writes:
         headers = [*created_headers(info, replaced=False), *upload_headers(info, self._service)]
         await exchange.respond(201, [*headers, content_length(0), (b"connection", b"close")])
 
-    async def _append(self, exchange: Exchange, id: str) -> None:
-        upload = Upload.of(exchange)
+    async def append(self, exchange: Exchange, id: str, upload: Upload) -> None:
+        """Take the stream over, and pass the body of the request on to it."""
+        exchange.record.stream = quote_id(id)
+        with self._quotas.producing(exchange.principal, id) as exchange.spend:
+            await self._append(exchange, id, upload)
+
+    async def _append(self, exchange: Exchange, id: str, upload: Upload) -> None:
         self._service.room.check_length(upload.length)
         start = upload.start
 
@@ -165,7 +177,7 @@ class Writes:
                 self._quotas.check(exchange.principal)
 
         try:
-            producer = await self._service.resume(id, start, check, epoch=upload.epoch)
+            producer = await self._service.resume(id, start, check, epoch=upload.epoch, length=upload.length)
         except StreamFinal as error:
             await self._answer_final(exchange, id, upload, error)
             return

@@ -90,18 +90,20 @@ class Changes:
             raise
         return writer
 
-    async def resume(self, key: str, offset: int, epoch: int | None) -> FilesWriter:
-        return await self._finish(self._resume(key, offset, epoch), orphan=self._abandon)
+    async def resume(self, key: str, offset: int, epoch: int | None, length: int | None) -> FilesWriter:
+        return await self._finish(self._resume(key, offset, epoch, length), orphan=self._abandon)
 
-    async def _resume(self, key: str, offset: int, epoch: int | None) -> FilesWriter:
+    async def _resume(self, key: str, offset: int, epoch: int | None, length: int | None) -> FilesWriter:
         stream = self.stream(key)
         try:
             async with stream.lock:
-                return await self._take_over(stream, offset, epoch)
+                return await self._take_over(stream, offset, epoch, length)
         finally:
             self._table.release(stream)
 
-    async def _take_over(self, stream: Stream, offset: int, epoch: int | None) -> FilesWriter:
+    async def _take_over(
+        self, stream: Stream, offset: int, epoch: int | None, length: int | None
+    ) -> FilesWriter:
         # Refuse before anything is changed.
         self._check_there(stream)
         rules.check_takeover(stream.info, epoch)
@@ -117,7 +119,7 @@ class Changes:
             # Accepted bytes were lost to a failure. The size no longer moves.
             await self._put(stream, rules.interrupt(stream.view, rules.FENCED, self._clock()))
             rules.check_offset(stream.durable, offset)
-        row = rules.take_over(stream.view, self._clock())
+        row = rules.take_over(stream.view, length, self._clock())
         writer = self._attach(stream, row, replaced=False)
         await self._commit(stream, put=row)
         return writer

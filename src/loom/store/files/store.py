@@ -117,8 +117,10 @@ class FilesStore(Store):
     async def create(self, new: NewStream, *, replace: bool = False, admit: Admit = admit_all) -> FilesWriter:
         return await self._changes.create(new, replace, admit)
 
-    async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> FilesWriter:
-        return await self._changes.resume(key, offset, epoch)
+    async def resume(
+        self, key: str, offset: int, *, epoch: int | None = None, length: int | None = None
+    ) -> FilesWriter:
+        return await self._changes.resume(key, offset, epoch, length)
 
     async def change(self, key: str, patch: Patch, *, version: int) -> Info:
         return await self._changes.change(key, patch, version=version)

@@ -47,13 +47,15 @@ class MemoryStore(Store):
     async def create(self, new: NewStream, *, replace: bool = False, admit: Admit = admit_all) -> Writer:
         return await self._commits.submit(lambda: self._create(new, replace, admit), self._abandon)
 
-    async def resume(self, key: str, offset: int, *, epoch: int | None = None) -> Writer:
+    async def resume(
+        self, key: str, offset: int, *, epoch: int | None = None, length: int | None = None
+    ) -> Writer:
         if (stream := self._streams.get(key)) and stream.writer and not stream.writer.closed:
             rules.check_takeover(stream.info, epoch)
             if offset == stream.writer.accepted:
                 # Fence at once: the old writer's next append fails, although the takeover is not durable yet.
                 stream.writer.lose(rules.fenced(stream.info))
-        return await self._commits.submit(lambda: self._resume(key, offset, epoch), self._abandon)
+        return await self._commits.submit(lambda: self._resume(key, offset, epoch, length), self._abandon)
 
     async def info(self, id: str) -> Info:
         self._commits.check()
@@ -177,13 +179,13 @@ class MemoryStore(Store):
         self._announce(ChangeKind.CREATED, info)
         return stream.writer
 
-    def _resume(self, key: str, offset: int, epoch: int | None) -> MemoryWriter:
+    def _resume(self, key: str, offset: int, epoch: int | None, length: int | None) -> MemoryWriter:
         stream = self._stream(key)
         rules.check_takeover(stream.info, epoch)
         stream.flush()
         rules.check_offset(stream.info.size, offset)
         stream.lose_writer(rules.fenced(stream.info))
-        self._put(stream, rules.take_over(stream.info, self._clock()))
+        self._put(stream, rules.take_over(stream.info, length, self._clock()))
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer)
         return stream.writer
 

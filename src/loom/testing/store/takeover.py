@@ -59,6 +59,14 @@ class TakeoverTests:
         await writer.close(COMPLETE)
         assert await stored(store, "a") == b"one two"
 
+    async def test_takeover_announces_a_length_once(self, store: Store) -> None:
+        old = await stream(store, "a", b"one ", OPEN)
+        writer = await store.resume(old.key, 4, length=7)
+        assert (writer.info.length, (await store.info("a")).length) == (7, 7)
+        for length in (None, 9):
+            writer = await store.resume(old.key, 4, length=length)
+            assert (writer.info.length, (await store.info("a")).length) == (7, 7)
+
     async def test_takeover_of_a_live_stream_fences_its_writer(self, store: Store) -> None:
         old = await stream(store, "a", b"one ")
         lost = losses(old)
