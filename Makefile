@@ -5,7 +5,7 @@ DATA ?= ./data
 # Variables of `make soak`: ROUNDS of each test, SEED.
 ROUNDS ?= 200
 
-.PHONY: serve install test soak sections check audit docs bench lock clean
+.PHONY: serve install test soak flood sections check audit docs bench lock clean
 
 serve: install
 	exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
@@ -18,6 +18,9 @@ test:
 
 soak:
 	@scripts/soak $(ROUNDS) $(SEED)
+
+flood:
+	@scripts/flood
 
 # Finds the sections and the errors of a stream of 2 GiB on the page.
 sections:

@@ -94,10 +94,13 @@ def test_connections_idle_for_long_are_closed():
     assert first is not None
     assert second is not None
     first.since -= 100
-    caps.close_idle(50)
+    assert not caps.close_idle(50, 10)
     assert clients.closed == [1]
-    caps.close_idle(0)
+    assert clients.take()
+    assert caps.close_idle(0, 1)
     assert clients.closed == [1, 2]
+    assert not caps.close_idle(0, 2)
+    assert clients.closed == [1, 2, 3]
     assert not caps.crowded
 
 

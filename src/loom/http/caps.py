@@ -86,11 +86,14 @@ class Caps:
         """Close the connection that has been idle for the longest; return False if there is none."""
         return self._close_first(self._idle)
 
-    def close_idle(self, seconds: float) -> None:
-        """Close the connections that have been idle for so long."""
+    def close_idle(self, seconds: float, most: int) -> bool:
+        """Close up to `most` connections that have been idle for so long; return True if some are left."""
         before = time.monotonic() - seconds
-        while self._idle and next(iter(self._idle)).since <= before:
+        for _ in range(most):
+            if not self._idle or next(iter(self._idle)).since > before:
+                return False
             self.make_room()
+        return True
 
     def set_idle(self, slot: Slot) -> None:
         """Note that the connection runs no request from now on."""

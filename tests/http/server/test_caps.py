@@ -117,3 +117,16 @@ async def test_a_connection_without_a_tls_handshake_makes_room(dial: Dial, certi
         await garbage.send(GET)
         await garbage.ended()
         await until("one is left", lambda: caps.open == 1)
+
+
+async def test_connections_that_close_during_the_checks_do_no_harm(
+    dial: Dial, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("loom.http.server.run.AT_ONCE", 1)
+    async with serving(Seen(), limits=Limits(dead_check=0.001)) as url:
+        for _ in range(20):
+            wires = [await dial(url) for _ in range(20)]
+            for wire in wires:
+                wire.reset()
+                await asyncio.sleep(0)
+        assert await answered(await dial(url)) == 200

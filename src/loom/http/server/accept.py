@@ -14,7 +14,7 @@ from loom.http.caps import Caps, Slot
 from loom.http.problem import problem
 from loom.http.server.response import make_head
 
-AT_ONCE = 100
+AT_ONCE = 16
 """Connections accepted before other work has its turn."""
 
 PAUSE = 0.1

@@ -18,6 +18,8 @@ from loom.http.server.limits import Limits
 from loom.http.server.registry import Registry
 
 BACKLOG = 2048
+AT_ONCE = 50
+"""Connections that are checked or closed before other work has its turn."""
 GRACE = 1.0
 """Seconds that cancelled work has to end."""
 
@@ -158,13 +160,22 @@ class Server:
     async def _check_until_stopped(self) -> None:
         """Close the connections of dead clients, at intervals."""
         while not self._stopping.is_set():
-            for connection in list(self.registry.connections):
-                connection.check()
-            if self.caps.crowded:
-                self.caps.close_idle(self._limits.crowded_timeout)
+            for number, connection in enumerate(list(self.registry.connections)):
+                if connection in self.registry.connections:  # still open
+                    connection.check()
+                if number % AT_ONCE == AT_ONCE - 1:
+                    await asyncio.sleep(0)
+            await self._relieve()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.dead_check):
                     await self._stopping.wait()
+
+    async def _relieve(self) -> None:
+        """While most connections are in use, close those that have been idle for some seconds."""
+        more = True
+        while more and self.caps.crowded:
+            more = self.caps.close_idle(self._limits.crowded_timeout, AT_ONCE)
+            await asyncio.sleep(0)
 
     async def _shut_down(self, deadline: float) -> None:
         stopping = asyncio.ensure_future(self._on_stop())

@@ -73,6 +73,9 @@ def open_parts(disk: Disk, clock: Clock, *, flush: bool, segment_size: int = SEG
 
 
 def open_files() -> int:
-    """Return how many content files to keep open: half of what this process may open, at most 4096."""
+    """Return how many content files to keep open: a tenth of what this process may open, at most 4096.
+
+    Connections get most of the rest, and files in use may exceed this number.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(16, min(4096, soft // 2))
+    return max(16, min(4096, soft // 10))
