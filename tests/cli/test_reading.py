@@ -179,7 +179,7 @@ async def test_an_aborted_stream_has_its_own_exit_code(serve, env, command):
 async def test_a_stream_that_does_not_exist_is_reported(loom: Loom, env, command):
     code, out, err = await run("loom", command, "none", env=env)
     assert (code, out) == (exit_codes.NOT_FOUND, "")
-    assert err == f"loom {command}: The stream with ID none does not exist\n"
+    assert err == f"loom {command}: The stream with ID none does not exist.\n"
 
 
 @pytest.mark.parametrize("command", [["cat", "a"], ["tail", "a"], ["ls"], ["spy"], ["tail", "--prefix", "a"]])
@@ -293,7 +293,7 @@ async def test_tail_of_several_streams_shows_their_names(loom: Loom, env, termin
     code, out, err = await run("loom", "tail", "a", "b", "none", env=env)
     both = ["a    | error", "a    | one", "b    | end", "b    | error", "b    | two"]  # as wide as "none"
     assert sorted(out.splitlines()) == both
-    assert (code, err) == (exit_codes.NOT_FOUND, "loom tail: none: The stream with ID none does not exist\n")
+    assert (code, err) == (exit_codes.NOT_FOUND, "loom tail: none: The stream with ID none does not exist.\n")
     # The worst of all, not that of the last one.
     code, _, _ = await run("loom", "tail", "a", "none", "b", env=env)
     assert code == exit_codes.NOT_FOUND
@@ -407,6 +407,12 @@ async def test_show_has_one_format_for_times_and_units_for_large_sizes(loom: Loo
     ("arguments", "sentence"),
     [
         (["ls", "--state", "lve"], "'lve' is not one of live, interrupted, open, complete, aborted."),
+        (
+            ["ls", "--limit", "0"],
+            "Invalid value for '--limit' / '-n': '0' is not a whole number of 1 or more.",
+        ),
+        (["cat", "--offset", "x", "a"], "'x' is not a number of bytes such as 1000 or -1000."),
+        (["cat", "a//b"], "Invalid value for ID: The stream ID has a segment between slashes that is empty"),
         (["ls", "--outcome", "fail"], "'fail' is not one of success, failure, cancelled, skipped."),
         (["tail", "--since", "abc", "a"], "'abc' is not a time like 10m, 2h or 2026-01-31T12:00:00Z."),
         (["share", "a", "--expires", "9000d"], "'9000d' is not from 1s to 366d."),

@@ -58,15 +58,15 @@ class Figures:
 @click.option(
     "--lines",
     metavar="N",
-    default=200,
-    type=click.IntRange(min=10),
+    default="200",
+    type=options.whole(10),
     help="Send N lines of 100 bytes, one after the other.",
 )
 @click.option(
     "--followers",
     metavar="N",
-    default=50,
-    type=click.IntRange(min=1),
+    default="50",
+    type=options.whole(1),
     help="Run the last trial with N followers.",
 )
 @options.json

@@ -38,7 +38,9 @@ BAR_AFTER = 1.0
 @click.option(
     "--range", metavar="A-B", help="Write only bytes A to B of those stored so far; also A-, -LAST."
 )
-@click.option("--offset", metavar="N", type=int, help="Start at byte N; negative: N bytes before the end.")
+@click.option(
+    "--offset", metavar="N", type=options.offset, help="Start at byte N; negative: N bytes before the end."
+)
 @click.option("--no-follow", "-n", is_flag=True, help="Do not wait for further bytes of a live stream.")
 @options.wait
 @click.option("--output", "-o", "file", metavar="FILE", help="Write to FILE instead of standard output.")

@@ -94,14 +94,14 @@ def worded(error: BaseException) -> str:
     if code == "spooled" and error.__cause__:
         return text.replace(str(error.__cause__), worded(error.__cause__))
     if code == "exists":
-        return "The stream exists already: use --force to replace it, or --new-id to take another id."
+        return "The stream exists already; use --force to replace it, or --new-id to take another id."
     if getattr(error.__cause__, "errno", 0) == errno.ECONNREFUSED:
         return f"{text} Start a server with `loom serve`, or name another with --server or in LOOM_SERVER."
     if getattr(error, "status", 0) == 401:
         if "Authorization" in text:
             return "The server needs a token: give one with --token or in LOOM_TOKEN."
         return f"{text} Give a valid token with --token or in LOOM_TOKEN."
-    return text
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def summary(text: str | None) -> str:

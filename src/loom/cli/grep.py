@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MATCH, NUMBER, CONTEXT = "\x1b[1;31m", "\x1b[32m", "\x1b[36m"
 RESET = "\x1b[0m"
-COUNT = click.IntRange(min=0, max=100)
+COUNT = options.whole(0, 100)
 
 
 @declare(
@@ -38,11 +38,11 @@ COUNT = click.IntRange(min=0, max=100)
 @click.option("--context", "-C", metavar="N", type=COUNT, help="Write N lines before and after each match.")
 @click.option("--before", "-B", metavar="N", type=COUNT, help="Write N lines before each match.")
 @click.option("--after", "-A", metavar="N", type=COUNT, help="Write N lines after each match.")
-@click.option("--limit", "-m", metavar="N", type=click.IntRange(min=1), help="Stop after N matches.")
+@click.option("--limit", "-m", metavar="N", type=options.whole(1), help="Stop after N matches.")
 @click.option("--count", "-c", is_flag=True, help="Write only how many lines match.")
 @click.option("--quiet", "-q", is_flag=True, help="Write nothing; the exit code says whether a line matches.")
 @click.option("--since", metavar="TIME", type=options.since, help="Search what arrived since: 10m, 2h, …")
-@click.option("--line", metavar="N", type=click.IntRange(min=1), help="Search from this line on.")
+@click.option("--line", metavar="N", type=options.whole(1), help="Search from this line on.")
 @click.option("--no-follow", is_flag=True, help="Do not wait for further lines of a live stream.")
 @options.json
 @options.color

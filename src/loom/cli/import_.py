@@ -80,8 +80,8 @@ WINDOW = zlib.MAX_WBITS | 16  # with the header and the checksum of gzip (RFC 19
 @click.option(
     "--max-ratio",
     metavar="N",
-    type=click.IntRange(min=1),
-    default=500,
+    type=options.whole(1),
+    default="500",
     help="Stop at a file that decompresses to more than N times its size.",
 )
 @click.option("--plain", is_flag=True, help="Treat no file as compressed, even if it looks so.")

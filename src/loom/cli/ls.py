@@ -49,7 +49,7 @@ COLORS |= {"cancelled": 90, "skipped": 90}
     "--limit",
     "-n",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=options.whole(1),
     help=f"List no more than N streams.  [default: {LIMIT}; with --json: all]",
 )
 @options.json

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loom.cli import exit_codes
+from loom.cli import exit_codes, options
 from loom.cli.command import Stop, declare, write_line
 from loom.cli.running import with_client
 
@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
     "--http",
     "port",
     metavar="PORT",
-    type=click.IntRange(0, 65535),
+    type=options.whole(0, 65535),
     help="Listen on this port of 127.0.0.1 instead; 0 picks a free one.",
 )
 @with_client

@@ -24,7 +24,7 @@ def stream_id(text: str) -> str:
     try:
         return check_id(text)
     except InvalidId as error:
-        raise click.BadParameter(str(error)) from None
+        raise click.BadParameter(str(error), param_hint="ID") from None
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:
@@ -97,6 +97,28 @@ def check_selection(ids: tuple[str, ...], prefix: str | None) -> None:
         raise click.UsageError("Give the IDs of streams or --prefix, not both.")
     if not ids and prefix is None:
         raise click.UsageError("Give the IDs of streams, or --prefix.")
+
+
+def offset(text: str) -> int:
+    """Return a position in a stream; a negative one counts from the end."""
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) < 19:
+        return int(text)
+    raise click.BadParameter(f"{text!r} is not a number of bytes such as 1000 or -1000.")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        if text.isascii() and text.isdigit() and len(text) < 16:
+            number = int(text)
+            if least <= number and (most is None or number <= most):
+                return number
+        limit = "or more" if most is None else f"to {most}"
+        raise click.BadParameter(f"{text!r} is not a whole number of {least} {limit}.")
+
+    return parse
 
 
 def pair(text: str) -> tuple[str, str]:

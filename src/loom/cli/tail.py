@@ -53,7 +53,7 @@ class _Start(TypedDict, total=False):
     "--lines",
     "-n",
     metavar="N",
-    type=click.IntRange(min=0),
+    type=options.whole(0),
     help=f"Start N lines before the end.  [default: {LINES}]",
 )
 @click.option(
