@@ -20,7 +20,8 @@ class Snapshot:
     """The values at one moment. `received` and `sent` count all bytes so far, `streams` counts by state.
 
     `refused` and `closed` count the connections that were, because there were too many. `stored` is None if
-    the store has failed, `free` if it has no disk. `charged` counts against `max_store_bytes`.
+    the store has failed, `free` if it has no disk. `charged` counts against `max_store_bytes`. `searches`
+    counts by how they ended, `searched` the bytes, and `searching` the processes.
     """
 
     producers: int
@@ -35,9 +36,12 @@ class Snapshot:
     connections: int = 0
     refused: int = 0
     closed: int = 0
+    searched: int = 0
+    searching: int = 0
     stored: int | None = None
     free: int | None = None
     streams: Mapping[str, int] = field(default_factory=dict)
+    searches: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -89,7 +93,10 @@ class Metrics:
         )
         self.commit = self._commits.observe
         """Record the seconds that a commit took. May be called in any thread."""
-        self._counted = {self._received: 0, self._sent: 0, self._refused: 0, self._closed: 0}
+        self._searches = counter("loom_searches", "Searches that have ended, by how.", "ended")
+        self._searched = counter("loom_searched_bytes", "Bytes of streams that were searched.")
+        self._searching = gauge("loom_search_workers", "Processes that run to search.")
+        self._counted: dict[Counter, int] = {}
 
     def describe(self, version: str, store: str, durability: str) -> None:
         """Set the labels of `loom_build_info`."""
@@ -110,10 +117,18 @@ class Metrics:
 
     def show(self, now: Snapshot) -> None:
         """Set the metrics to these values."""
-        counts = (now.received, now.sent, now.refused, now.closed)
-        for counter, count in zip(self._counted, counts, strict=True):
-            counter.inc(count - self._counted[counter])
+        counts = {
+            self._received: now.received,
+            self._sent: now.sent,
+            self._refused: now.refused,
+            self._closed: now.closed,
+            self._searched: now.searched,
+            **{self._searches.labels(ended): count for ended, count in now.searches.items()},
+        }
+        for counter, count in counts.items():
+            counter.inc(count - self._counted.get(counter, 0))
             self._counted[counter] = count
+        self._searching.set(now.searching)
         self._connections.set(now.connections)
         self._ready.set(now.ready)
         self._producers.set(now.producers)

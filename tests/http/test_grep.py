@@ -296,3 +296,18 @@ async def test_a_disconnect_ends_the_work(serve):
     searched = loom.grep.counts.searched
     assert numbers(await search(loom, "^line 1$")) == [1]
     assert loom.grep.counts.searched - searched == len(LINES)
+
+
+@ONE_STORE
+async def test_metrics_count_searches_by_their_end(loom: Loom):
+    await loom.stored("/stream/a", LOG)
+    await search(loom, "error")
+    await search(loom, "fine", "&limit=1")
+    text = (await (await loom.get("/metrics")).body()).decode()
+    for line in (
+        'loom_searches_total{ended="end"} 1.0',
+        'loom_searches_total{ended="limit"} 1.0',
+        f"loom_searched_bytes_total {2.0 * len(LOG)}",
+        "loom_search_workers 1.0",
+    ):
+        assert f"\n{line}\n" in text

@@ -75,7 +75,7 @@ def build_app(
         Route("/tokens", Resource(POST=tokens.sign)),
         Route("/tokens/{jti}", Resource(DELETE=tokens.revoke)),
         Route("/spy", Resource(GET=SpyOutput(spy, service).read)),
-        Route("/metrics", Resource(GET=Scrape(service, traffic, metrics, caps).read)),
+        Route("/metrics", Resource(GET=Scrape(service, grep, traffic, metrics, caps).read)),
         Route("/healthz", Resource(GET=probes.alive)),
         Route("/readyz", Resource(GET=probes.ready)),
         Route("/openapi.json", Resource(GET=Document(settings.max_metadata_bytes).read)),

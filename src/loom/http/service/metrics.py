@@ -11,14 +11,16 @@ from loom.http.caps import Caps
 from loom.http.exchange import Exchange
 from loom.http.record import Traffic
 from loom.metrics import Metrics, Snapshot
+from loom.streams.grep.search import Grep
 from loom.streams.service import Service
 
 
 class Scrape:
     """The handler of /metrics."""
 
-    def __init__(self, service: Service, traffic: Traffic, metrics: Metrics, caps: Caps) -> None:
+    def __init__(self, service: Service, grep: Grep, traffic: Traffic, metrics: Metrics, caps: Caps) -> None:
         self._service = service
+        self._grep = grep
         self._traffic = traffic
         self._metrics = metrics
         self._caps = caps
@@ -49,6 +51,9 @@ class Scrape:
                 connections=self._caps.open,
                 refused=self._caps.refused,
                 closed=self._caps.closed,
+                searches=self._grep.counts.ended,
+                searched=self._grep.counts.searched,
+                searching=len(self._grep.workers.running),
                 ready=self._service.health().ready,
                 charged=self._service.room.used,
                 **stored,

@@ -39,7 +39,6 @@ class Counts:
 
     ended: dict[str, int] = field(default_factory=dict)
     searched: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +235,6 @@ class Search:
         self._read += result.consumed
         self._seconds += result.seconds
         self._grep.counts.searched += result.consumed
-        self._grep.counts.seconds += result.seconds
         return result
 
     async def _times_to(self, stop: int) -> Times:
