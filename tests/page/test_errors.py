@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
-from tests.page.conftest import Reader
+from tests.page.conftest import Reader, Start
 from tests.page.outputs import c_output, github_output, npm_output, pytest_output
 
 FAILURE = {"X-Stream-Metadata": json.dumps({"commit": "3f2a91c", "branch": "main", "exit_code": 2})}
@@ -93,6 +93,29 @@ async def test_where_the_page_opens(reader: Reader):
     await reader.live("live", b"error: first\n" + lines)
     page = await reader.open("/ui/stream/live")
     await expect(page.locator(row(2001))).to_be_in_viewport()
+
+
+async def test_errors_are_counted_once_across_lost_connections_and_skipped_parts(start: Start):
+    reader = await start(resume_window=60)
+    part = b"".join(b"line %d of a part that is longer than what the page reads\n" % n for n in range(20_000))
+    part += b"::group::Step\nerror: one\n::endgroup::\n"
+    await reader.live("lost", part * 3)
+    page = await reader.open("/ui/stream/lost")
+    await expect(page.locator("#errors")).to_have_text("3 errors")
+    await reader.server.kill()
+    await expect(page.locator("#connection")).to_contain_text("Connection lost")
+    await reader.restart()
+    producer = await reader.live_on("lost", 3 * len(part), part * 2 + b"error: at last")
+    await expect(page.locator("#errors")).to_have_text("5 errors")
+    await producer.chunk(b"")
+    await expect(page.locator("#errors")).to_have_text("6 errors")
+    await expect(page.locator("#facts")).to_contain_text(f"{5 * 20_003 + 1:,} lines")
+    again = await reader.open("/ui/stream/lost")
+    await expect(again.locator("#errors")).to_have_text("6 errors")
+    await again.keyboard.press("X")
+    await again.keyboard.press("g")
+    await again.keyboard.press("e")
+    await expect(again.locator(f"{row(20_002)}.error.picked .x")).to_have_text("error: one")
 
 
 OUTPUTS = {

@@ -6,6 +6,7 @@ import { test } from "node:test";
 const from = (name) => import(new URL(`../../../src/loom/http/pages/assets/${name}.js`, import.meta.url));
 const { MARKED, marksOf } = await from("markers");
 const { Outline, isOpen } = await from("outline");
+const { Lines } = await from("lines");
 const { Folds, foldsOf } = await from("folds");
 
 /** Returns the outline of a text, whose offsets are the line numbers times ten. */
@@ -132,6 +133,24 @@ test("rows and lines are found from each other", () => {
   assert.deepEqual([plain.rows(9), plain.rowOf(7), plain.lineAt(7), plain.hides(7)], [9, 7, 7, false]);
 });
 
+test("lines are the same however their bytes are cut", () => {
+  const text = "one\r\n\n\u00e9\u4e16 two\n" + "x".repeat(9000) + "\nlast, without an end";
+  const data = new TextEncoder().encode(text);
+  const expected = [];
+  let offset = 0;
+  for (const [at, line] of text.split("\n").entries()) {
+    expected.push({ line: at + 7, offset: offset + 100, text: line.slice(0, 4096) });
+    offset += new TextEncoder().encode(line).length + 1;
+  }
+  for (const size of [1, 3, 4096, data.length]) {
+    const lines = new Lines(7, 100);
+    const found = [];
+    for (let at = 0; at < data.length; at += size) found.push(...lines.feed(data.subarray(at, at + size)));
+    found.push(...lines.finish(), ...lines.finish());
+    assert.deepEqual(found.map((each) => ({ ...each, text: each.text.slice(0, 4096) })), expected, `cut after ${size} bytes`);
+  }
+});
+
 test("hostile lines cost little", () => {
   const begun = performance.now();
   for (const line of ["\x1b[31m\x1b[1m".repeat(20_000), "a:1".repeat(30_000), `::error ${"a:".repeat(50_000)}`, " ".repeat(90_000)]) {
@@ -142,4 +161,8 @@ test("hostile lines cost little", () => {
   for (let line = 1; line <= 200_000; line += 1) outline.add(line, line, marksOf("::group::deeper"));
   assert.ok(outline.full);
   assert.ok(outline.sections.length <= 100_000);
+  const flat = new Outline();
+  for (let line = 1; line <= 100_000; line += 1) flat.add(line, line, marksOf("--- next"));
+  assert.equal(flat.sections.length, 100_000);
+  assert.ok(performance.now() - begun < 5000);
 });

@@ -19,6 +19,7 @@ export class Outline {
   #open = []; // sections, the innermost last
   #last = null; // the last error: {line, form, block}
   #count = 0;
+  #grouped = false; // whether sections are marked by another system than Buildkite
 
   /** True if marks are missing, because there are too many. */
   get full() {
@@ -61,9 +62,10 @@ export class Outline {
   #begin(line, offset, { form, name, title, time = null, folded = false, expanded = false }) {
     if (form === "buildkite") {
       // Where another system marks its sections, such lines are ordinary output.
-      if (this.sections.some((each) => each.form !== "buildkite")) return;
+      if (this.#grouped) return;
       while (this.#open.at(-1)?.form === "buildkite") this.#end(line - 1, offset);
     }
+    this.#grouped ||= form !== "buildkite";
     if (this.#open.length >= DEEPEST) return;
     const section = { line, offset, title, form, name, time, folded, expanded };
     const parent = this.#open.at(-1) ?? null;

@@ -4,20 +4,14 @@
  */
 
 import { pause, request } from "./api.js";
-import { endsOf } from "./blocks.js";
+import { Lines } from "./lines.js";
 import { MARKED, marksOf } from "./markers.js";
 
-const LONGEST = 4096; // bytes of a line that are examined
 const RETRY = 3000; // milliseconds
 const LOST = [404, 410, 412];
 
-const decoder = new TextDecoder();
-
 export class Scanner {
-  #line = 1; // the unfinished line
-  #offset = 0; // where it begins
-  #rest = new Uint8Array(); // its first bytes
-  #length = 0; // all of its bytes
+  #lines = new Lines();
   #waiting = []; // marks and skipped parts, in order, while a skipped part is searched
   #busy = false;
 
@@ -33,54 +27,31 @@ export class Scanner {
 
   /** Takes the next bytes of the stream. */
   feed(bytes) {
-    const ends = endsOf(bytes);
-    let found = false;
-    if (ends.length) {
-      const texts = [this.#unfinished(bytes.subarray(0, ends[0] - 1))];
-      if (ends.length > 1) texts.push(...decoder.decode(bytes.subarray(ends[0], ends.at(-1) - 1)).split("\n"));
-      const start = this.#offset + this.#length;
-      for (const [at, text] of texts.entries()) {
-        const marks = marksOf(text);
-        if (marks.length) this.#mark(this.#line + at, at ? start + ends[at - 1] : this.#offset, marks);
-        found ||= marks.length > 0;
-      }
-      this.#begin(this.#line + ends.length, start + ends.at(-1));
-    }
-    this.#rest = joined(this.#rest, bytes.subarray(ends.at(-1) ?? 0));
-    this.#length += bytes.length - (ends.at(-1) ?? 0);
-    if (found && !this.#busy) this.changed();
+    this.#examine(this.#lines.feed(bytes));
   }
 
   /** Continues at the start of a line after a part that the page does not read. */
   skip(line, offset) {
-    this.#waiting.push({ from: this.#offset, to: offset });
-    this.#begin(line, offset);
+    this.#waiting.push({ from: this.#lines.offset, to: offset });
+    this.#lines = new Lines(line, offset);
     this.#work();
   }
 
   /** Examines the last line, which has no end. */
   finish() {
-    const marks = this.#length ? marksOf(this.#unfinished(new Uint8Array())) : [];
-    if (!marks.length) return;
-    this.#mark(this.#line, this.#offset, marks);
-    this.#begin(this.#line, this.#offset);
-    if (!this.#busy) this.changed();
+    this.#examine(this.#lines.finish());
   }
 
-  #begin(line, offset) {
-    this.#line = line;
-    this.#offset = offset;
-    this.#rest = new Uint8Array();
-    this.#length = 0;
-  }
-
-  #unfinished(bytes) {
-    return decoder.decode(joined(this.#rest, bytes));
-  }
-
-  #mark(line, offset, marks) {
-    if (this.#busy) this.#waiting.push({ line, offset, marks });
-    else this.outline.add(line, offset, marks);
+  #examine(lines) {
+    let found = false;
+    for (const { line, offset, text } of lines) {
+      const marks = marksOf(text);
+      if (!marks.length) continue;
+      found = true;
+      if (this.#busy) this.#waiting.push({ line, offset, marks });
+      else this.outline.add(line, offset, marks);
+    }
+    if (found && !this.#busy) this.changed();
   }
 
   async #work() {
@@ -134,12 +105,4 @@ async function* linesOf(path) {
   } finally {
     stop.abort();
   }
-}
-
-function joined(rest, bytes) {
-  const more = bytes.subarray(0, Math.max(0, LONGEST - rest.length));
-  const all = new Uint8Array(rest.length + more.length);
-  all.set(rest);
-  all.set(more, rest.length);
-  return all;
 }
