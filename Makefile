@@ -5,7 +5,7 @@ DATA ?= ./data
 # Variables of `make soak`: ROUNDS of each test, SEED.
 ROUNDS ?= 200
 
-.PHONY: serve install test soak flood sections check audit docs bench lock clean
+.PHONY: serve install test soak flood sections check audit docs dist bench lock clean
 
 serve: install
 	exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
@@ -35,6 +35,10 @@ audit:
 
 docs:
 	@scripts/docs
+
+# Builds wheel and sdist into dist/.
+dist:
+	@scripts/dist
 
 bench:
 	@scripts/bench

@@ -22,6 +22,7 @@ from loom.http.middleware.guard import Cors, Guard
 from loom.http.middleware.raw_path import RawPath
 from loom.http.middleware.tracing import Tracing
 from loom.http.pages import Pages
+from loom.http.pages.client import Client
 from loom.http.problem import problem
 from loom.http.record import RECORD, Traffic
 from loom.http.searches import Searches
@@ -110,12 +111,20 @@ def _stream_routes(service: Service, reads: Reads, settings: Settings) -> list[R
 
 
 def _page_routes(pages: Pages) -> list[Route]:
+    client = Client(pages)
     return [
         Route("/", Resource(GET=pages.root)),
         Route("/ui", Resource(GET=pages.root)),
         Route("/ui/", Resource(GET=pages.streams)),
         Route("/ui/stream/{id:path}", Resource(GET=pages.stream)),
         Route("/ui/assets/{name:path}", Resource(GET=pages.asset)),
+        Route("/client", Resource(GET=client.root)),
+        Route("/client/", Resource(GET=client.page)),
+        Route("/client/simple", Resource(GET=client.index)),
+        Route("/client/simple/", Resource(GET=client.index)),
+        Route("/client/simple/{project}", Resource(GET=client.project)),
+        Route("/client/simple/{project}/", Resource(GET=client.project)),
+        Route("/client/{file}", Resource(GET=client.wheel)),
     ]
 
 

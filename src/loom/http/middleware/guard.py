@@ -32,8 +32,9 @@ from loom.wire.hosts import is_address, is_loopback
 
 PROBES = ("/healthz", "/readyz")
 """Paths whose requests are not limited."""
-OPEN = (*PROBES, "/openapi.json", "/", "/ui")
-"""Paths that need no token. Those under /ui/, the files of the web page, need none either."""
+OPEN = (*PROBES, "/openapi.json", "/", "/ui", "/client")
+OPEN_FOLDERS = ("/ui/", "/client/")
+"""Paths that need no token, and folders of files that are the same on every server."""
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/]+)(?::\d*)?")
 
@@ -79,7 +80,7 @@ class Guard:
         self._check_host(headers)
         if not self._auth.required and method not in self.SAFE:
             self._check_origin(headers)
-        if method != "OPTIONS" and path not in OPEN and not path.startswith("/ui/"):
+        if method != "OPTIONS" and path not in OPEN and not path.startswith(OPEN_FOLDERS):
             # Two Authorization headers are joined, so that they match no token.
             given = ",".join(headers.getlist("authorization")).encode("latin-1")
             changes = self._auth.changes

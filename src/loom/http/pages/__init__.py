@@ -12,16 +12,27 @@ hash of its own. Trusted Types without any policy prevent a string from becoming
 
 import base64
 import hashlib
+import platform
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
+from loom import __version__
 from loom.http.exchange import Exchange
 from loom.http.headers import NOSNIFF, Headers, content_length
 from loom.http.problem import problem
 
 TYPES = {"js": b"text/javascript; charset=utf-8", "svg": b"image/svg+xml"}
+
+FACTS = {
+    "version": __version__,
+    "wheel": f"loom_streams-{__version__}-py3-none-any.whl",
+    "python": f"Python {sys.version_info.major}.{sys.version_info.minor}",
+    "platform": f"{platform.system()} {platform.machine()}",
+}
+"""Words in braces in the pages, and what they stand for."""
 
 _IMPORT = re.compile(r"""^(?:import|export|\}) .*?["']\./([\w.-]+)["'];$""", re.MULTILINE)
 
@@ -45,12 +56,13 @@ class Pages:
         self._folder = release.hexdigest()[:16]
         kept = (b"cache-control", b"public, max-age=31536000, immutable")
         self._assets = {
-            f"{self._folder}/{name}": _file(text, TYPES[kind], [kept])
+            f"{self._folder}/{name}": file_of(text.encode(), TYPES[kind], [kept])
             for name, text in texts.items()
             if (kind := name.rpartition(".")[2]) in TYPES
         }
         self._streams = self._page("streams", texts)
         self._stream = self._page("stream", texts)
+        self.client = self._page("client", texts)
 
     async def root(self, exchange: Exchange) -> None:
         """GET /: redirect to the page."""
@@ -58,11 +70,11 @@ class Pages:
 
     async def streams(self, exchange: Exchange) -> None:
         """GET /ui/: send the page that lists streams."""
-        await _answer(exchange, self._streams)
+        await answer(exchange, self._streams)
 
     async def stream(self, exchange: Exchange) -> None:
         """GET /ui/stream/{id}: send the page that shows a stream, the same for every id, existing or not."""
-        await _answer(exchange, self._stream)
+        await answer(exchange, self._stream)
 
     async def asset(self, exchange: Exchange) -> None:
         """GET /ui/assets/{folder}/{name}: send a file of the page."""
@@ -71,7 +83,7 @@ class Pages:
             detail = "This release of the page has no such file; load the page again."
             await exchange.respond(*problem(404, "no_such_path", detail))
         else:
-            await _answer(exchange, file)
+            await answer(exchange, file)
 
     def _page(self, name: str, texts: dict[str, str]) -> Asset:
         """Build a page with its scripts and its style in the head, and the policy that admits only these."""
@@ -87,8 +99,10 @@ class Pages:
         icon = base64.b64encode(texts["icon.svg"].encode()).decode()
         head.append(f'<link rel="icon" href="data:image/svg+xml;base64,{icon}">')
         html = texts[f"{name}.html"].replace("<!-- head -->", "\n".join(head))
+        for word, value in FACTS.items():
+            html = html.replace(f"{{{word}}}", value)
         policy = policy_for(hashes.values(), _hash(style))
-        return _file(html, b"text/html; charset=utf-8", [(b"cache-control", b"no-cache"), *policy])
+        return file_of(html.encode(), b"text/html; charset=utf-8", [(b"cache-control", b"no-cache"), *policy])
 
 
 def modules_of(entry: str, texts: dict[str, str]) -> list[str]:
@@ -121,16 +135,17 @@ def policy_for(scripts: Iterable[str], style: str) -> Headers:
     ]
 
 
-def _file(text: str, content_type: bytes, headers: Headers) -> Asset:
-    body = text.encode()
-    etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode()
+def file_of(body: bytes, content_type: bytes, headers: Headers, *, digest: str = "") -> Asset:
+    """Return the response with a file. `digest` is its SHA-256 in hex, if that is known."""
+    etag = b'"%b"' % (digest or hashlib.sha256(body).hexdigest()[:32]).encode()
     same_origin = (b"cross-origin-resource-policy", b"same-origin")
     return Asset(
         [(b"content-type", content_type), (b"etag", etag), NOSNIFF, same_origin, *headers], body, etag
     )
 
 
-async def _answer(exchange: Exchange, file: Asset) -> None:
+async def answer(exchange: Exchange, file: Asset) -> None:
+    """Send a file, unless the client has it."""
     if file.etag in b",".join(exchange.all(b"if-none-match")):
         await exchange.respond(304, file.headers)
     else:
