@@ -295,6 +295,31 @@ async def test_spy_that_lags_too_far_is_cut_and_releases_everything(store: TestS
     await spy.leave()
 
 
+async def test_spies_follow_a_bounded_number_of_streams_together(store: TestStore, hub: Hub):
+    for number in range(4):
+        await created(store, f"live{number}")
+    spies = Spy(store, hub, followed=9)
+    first, second = [await Spying(spies.interleave()).join() for _ in range(2)]
+    with pytest.raises(Busy):
+        await Spying(spies.interleave()).join()
+    first.read_on()
+    second.read_on()
+    await created(store, "one more")  # one of them must end, and the other one has room again
+    await settled()
+    errors = [spy.error for spy in (first, second)]
+    assert sorted(type(error).__name__ for error in errors) == ["Busy", "NoneType"]
+    for number in range(4):
+        await created(store, f"later{number}")
+    await settled()
+    assert sum(spy.error is not None for spy in (first, second)) == 1
+    left = first if first.error is None else second
+    assert b"START: later3" in await left.leave()
+    await first.leave()
+    await second.leave()
+    again = await Spying(spies.interleave()).join()
+    assert await again.leave()
+
+
 async def test_spy_cut_while_it_attaches_leaves_nothing(store: TestStore, hub: Hub):
     spy = await joined(store, hub, pending=2)
     await created(store, "slow")

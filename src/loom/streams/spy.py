@@ -26,6 +26,11 @@ RUN = 64 << 10
 PENDING = 10_000
 """The most streams whose START or END a spy may still have to write. A slower spy is disconnected."""
 
+FOLLOWED = 200_000
+"""The most streams that all spies together follow. Each costs each spy nearly a kilobyte."""
+AT_ONCE = 50
+"""Streams that a spy joins before other work has its turn."""
+
 UNFINISHED = Query(states=frozenset(State) - FINAL_STATES)
 COLORS = 32, 33, 34, 35, 36, 92, 93, 94, 95, 96
 RESET = "\x1b[0m"
@@ -34,10 +39,11 @@ RESET = "\x1b[0m"
 class Spy:
     """Creates spies on one store."""
 
-    def __init__(self, store: Store, hub: Hub, *, pending: int = PENDING) -> None:
+    def __init__(self, store: Store, hub: Hub, *, pending: int = PENDING, followed: int = FOLLOWED) -> None:
         self._store = store
         self._hub = hub
         self._pending = pending
+        self._room = _Room(followed)
 
     async def interleave(
         self, color: bool = False, shown: Callable[[str], bool] = lambda _: True
@@ -45,9 +51,9 @@ class Spy:
         """Yield the output of all present and new streams whose id is `shown`, until closed.
 
         The first piece, which may be empty, is yielded once the spy has joined. Raises StoreStopped, or Busy
-        if the spy lags too far or no descriptor is left.
+        if the spy lags too far, all spies follow too many streams, or no descriptor is left.
         """
-        session = _Session(self._store, self._hub, self._pending, color, shown)
+        session = _Session(self._store, self._hub, self._room, self._pending, color, shown)
         try:
             yield await session.join()
             while True:
@@ -55,6 +61,18 @@ class Spy:
                     yield piece
         finally:
             session.leave()
+
+
+class _Room:
+    """Room for more streams that spies follow; below 0 once one of them has to end."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def check(self) -> None:
+        """Raise Busy if there are too many."""
+        if self.left < 0:
+            raise Busy("All readers of /spy together follow too many streams. Retry later.")
 
 
 class _Source:
@@ -108,10 +126,11 @@ class _Session:
     """One spy: the streams it knows, and a queue of those that have something to write."""
 
     def __init__(
-        self, store: Store, hub: Hub, limit: int, colored: bool, shown: Callable[[str], bool]
+        self, store: Store, hub: Hub, room: _Room, limit: int, colored: bool, shown: Callable[[str], bool]
     ) -> None:
         self._store = store
         self._hub = hub
+        self._room = room
         self._limit = limit
         self._shown = shown
         self._output = _Output(colored)
@@ -131,6 +150,9 @@ class _Session:
             if info.key in self._sources or not self._shown(info.id):
                 continue  # created after `watch`: already queued, and shown from its first byte
             source = self._add(info.key, info.id)
+            self._room.check()
+            if len(self._sources) % AT_ONCE == 0:
+                await asyncio.sleep(0)
             await self._attach(source)
             if source.tail is None:
                 self._release(source)
@@ -210,6 +232,7 @@ class _Session:
 
     def _add(self, key: str, id: str) -> _Source:
         source = self._sources[key] = _Source(key, id, next(self._colors))
+        self._room.left -= 1
         return source
 
     async def _attach(self, source: _Source) -> None:
@@ -238,6 +261,7 @@ class _Session:
 
     def _release(self, source: _Source) -> None:
         if self._sources.pop(source.key, None):
+            self._room.left += 1
             self._detach(source)
 
     def _queue(self, source: _Source) -> None:
@@ -263,6 +287,13 @@ class _Session:
     def _check_limit(self) -> None:
         # Live streams do not count, however many there are: only those whose START or END is due.
         if len(self._sources) - self._growing > self._limit:
-            self._error = Busy(f"This spy lags by more than {self._limit} streams. Reconnect to continue.")
-            self.leave()
-            self._woken.set()
+            self._fail(Busy(f"This spy lags by more than {self._limit} streams. Reconnect to continue."))
+        try:
+            self._room.check()
+        except Busy as error:
+            self._fail(error)
+
+    def _fail(self, error: LoomError) -> None:
+        self._error = self._error or error
+        self.leave()
+        self._woken.set()
