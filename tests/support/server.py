@@ -132,7 +132,10 @@ class Server:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(b"\n")
-        held, objects, cost = map(int, (await self._process.stdout.readline()).split())
+        line = b"announced"
+        while line and not line[:1].isdigit():
+            line = await self._process.stdout.readline()
+        held, objects, cost = map(int, line.split())
         return held, objects, cost
 
 
