@@ -5,7 +5,7 @@ from tests.support.running import ONE_STORE
 
 from loom.http.pages import TEXTS
 
-PAGES = ["/ui/", "/ui/stream/builds/42", "/ui/stream/%C3%A9"]
+PAGES = ["/ui/", "/ui/stream/builds/42", "/ui/stream/%C3%A9", "/ui/live/", "/ui/live/builds/"]
 
 pytestmark = ONE_STORE
 

@@ -37,6 +37,24 @@ async def test_a_spy_shows_streams_that_are_already_live(loom: Loom):
     assert b"END: one\n" in await spy.until(b"END: one\n")
 
 
+async def test_a_spy_of_a_prefix_as_events(loom: Loom):
+    live = await loom.live("/stream/build/1", "é".encode() + b"\xc3")
+    await loom.live("/stream/other", b"not shown\n")
+    spy = await loom.get("/spy?prefix=build/", accept="text/event-stream")
+    assert (spy.head.status, spy.head["content-type"]) == (200, "text/event-stream")
+    key = (await loom.store.info("build/1")).key
+    begin = f'event: start\ndata: {{"id": "build/1", "key": "{key}", "offset": 3}}\n\n'
+    joined = begin + "event: joined\ndata: {}\n\n"
+    assert await spy.take(len(joined)) == joined.encode()
+    await loom.stored("/stream/other/2", b"not shown either\n")
+    await live.chunk(b"\xa9" + "ü\n".encode() + b"\xc3")
+    shown = f'data: {{"key": "{key}", "offset": 7, "text": "\ufffdü\\n"}}\n\n'.encode()
+    assert await spy.take(len(shown)) == shown, "whole characters, and the offset after them"
+    await live.chunk(b"")
+    end = begin.replace("start", "end").replace('"offset": 3', '"offset": 8')
+    assert b"not shown" not in await spy.until(end.encode())
+
+
 async def test_a_spy_that_disconnects_is_released(loom: Loom):
     spy = await loom.get("/spy")
     logged = loom.logged()

@@ -13,8 +13,9 @@ from tests.support.running import ONE_STORE, Loom, Serve
 from tests.support.wire import Wire
 
 from loom.http.heartbeat import with_heartbeat
-from loom.http.stream.sse import ByteEvents, accepts_events
+from loom.http.stream.sse import ByteEvents
 from loom.model import Patch, State
+from loom.wire.media import accepts_events
 from loom.wire.sse import HEARTBEAT, Decoder, Event
 
 ACCEPT: dict[str, Any] = {"accept": "text/event-stream"}

@@ -116,6 +116,16 @@ async def test_streams_of_a_folder_and_two_side_by_side(reader: Reader, faults, 
     assert await faults(page) == []
 
 
+async def test_live_streams_in_one_view(reader: Reader, faults, scheme):
+    page = await reader.open("/ui/live/build/", color_scheme=scheme)
+    await expect(page.locator("#empty")).to_be_visible()
+    assert await faults(page) == []
+    for number in range(10):
+        await reader.live(f"build/{number}", b"begins\n")
+    await expect(page.locator(".row")).to_have_count(10)
+    assert await faults(page) == []
+
+
 async def test_a_stream_that_does_not_exist(reader: Reader, faults, scheme):
     page = await reader.open("/ui/stream/builds/7", color_scheme=scheme)
     await expect(page.locator("#absent pre")).to_be_visible()

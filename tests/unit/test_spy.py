@@ -12,7 +12,7 @@ from loom.errors import Busy, LoomError, StoreStopped
 from loom.model import Info, NewStream, Patch, Query, State
 from loom.store.base import Writer
 from loom.streams.hub import Hub
-from loom.streams.spy import Spy
+from loom.streams.spy import Spy, TextOutput
 from loom.testing.tools import ManualClock
 from loom.wire.text import unfinished
 
@@ -75,7 +75,7 @@ class Spying:
 
 
 async def joined(store: TestStore, hub: Hub, *, color: bool = False, pending: int = 100) -> Spying:
-    return await Spying(Spy(store, hub, pending=pending).interleave(color)).join()
+    return await Spying(Spy(store, hub, pending=pending).interleave(TextOutput(color))).join()
 
 
 async def ended(writer: Writer, state: State = State.COMPLETE) -> None:

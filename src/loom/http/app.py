@@ -117,6 +117,7 @@ def _page_routes(pages: Pages) -> list[Route]:
         Route("/ui", Resource(GET=pages.root)),
         Route("/ui/", Resource(GET=pages.streams)),
         Route("/ui/stream/{id:path}", Resource(GET=pages.stream)),
+        Route("/ui/live/{prefix:path}", Resource(GET=pages.live)),
         Route("/ui/assets/{name:path}", Resource(GET=pages.asset)),
         Route("/client", Resource(GET=client.root)),
         Route("/client/", Resource(GET=client.page)),

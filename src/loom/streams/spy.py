@@ -1,4 +1,4 @@
-"""Follow many streams at once, interleaved into one output. Owns the format of that output.
+"""Follow many streams at once, interleaved into one output. Owns the format of that output as text.
 
     START: build/1          a stream that is not final when the spy joins, or one that is created later
     build/1:                its bytes follow, until the next line of one of these kinds
@@ -13,7 +13,9 @@ streams are new or have grown. It takes bytes from the tail of a stream or, if i
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from itertools import cycle
+from typing import Protocol
 
 from loom.errors import Busy, LoomError, StreamDamaged, StreamGone, StreamNotFound
 from loom.model import FINAL_STATES, Change, ChangeKind, Query, State
@@ -46,16 +48,21 @@ class Spy:
         self._room = _Room(followed)
 
     async def interleave(
-        self, color: bool = False, shown: Callable[[str], bool] = lambda _: True
+        self, output: "Output | None" = None, prefix: str = "", shown: Callable[[str], bool] = lambda _: True
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the output of all present and new streams whose id is `shown`, until closed.
+        """Yield the output of all present and new streams with this prefix whose id is `shown`, until closed.
 
         The first piece, which may be empty, is yielded once the spy has joined. Raises StoreStopped, or Busy
         if the spy lags too far, all spies follow too many streams, or no descriptor is left.
         """
-        session = _Session(self._store, self._hub, self._room, self._pending, color, shown)
+
+        def wanted(id: str) -> bool:
+            return id.startswith(prefix) and shown(id)
+
+        output = output or TextOutput()
+        session = _Session(self._store, self._hub, self._room, self._pending, output, wanted)
         try:
-            yield await session.join()
+            yield await session.join(prefix)
             while True:
                 if piece := await session.turn():
                     yield piece
@@ -75,7 +82,7 @@ class _Room:
             raise Busy("All readers of /spy together follow too many streams. Retry later.")
 
 
-class _Source:
+class Source:
     """What a spy has written of a stream: all bytes before `offset`, except those that `whole` holds."""
 
     def __init__(self, key: str, id: str, color: int) -> None:
@@ -91,20 +98,30 @@ class _Source:
         self.queued = False
 
 
-class _Output:
-    """The state of the output that the next piece depends on. Pure."""
+class Output(Protocol):
+    """How what a spy reports is written. Pure."""
 
-    def __init__(self, colored: bool) -> None:
+    def announce(self, word: str, source: Source) -> bytes:
+        """Return that a stream has begun, with the word START, or is over, with END."""
+
+    def show(self, source: Source, data: bytes) -> bytes:
+        """Return bytes of a stream, which are whole characters unless the stream is over."""
+
+
+class TextOutput:
+    """The output as text: what the next piece depends on."""
+
+    def __init__(self, colored: bool = False) -> None:
         self._colored = colored
-        self._running: _Source | None = None
+        self._running: Source | None = None
         self._at_line_start = True
 
-    def announce(self, word: str, source: _Source) -> bytes:
+    def announce(self, word: str, source: Source) -> bytes:
         """Return the line START or END of a stream."""
         self._running = None
         return self._line(f"{word}: {self._name(source)}")
 
-    def show(self, source: _Source, data: bytes) -> bytes:
+    def show(self, source: Source, data: bytes) -> bytes:
         """Return bytes of a stream, after its line if the output showed another stream before."""
         line = b"" if self._running is source else self._line(f"{self._name(source)}:")
         self._running = source
@@ -118,7 +135,7 @@ class _Output:
         self._at_line_start = True
         return f"{begin}{text}\n".encode()
 
-    def _name(self, source: _Source) -> str:
+    def _name(self, source: Source) -> str:
         return f"\x1b[1;{source.color}m{source.id}{RESET}" if self._colored else source.id
 
 
@@ -126,27 +143,28 @@ class _Session:
     """One spy: the streams it knows, and a queue of those that have something to write."""
 
     def __init__(
-        self, store: Store, hub: Hub, room: _Room, limit: int, colored: bool, shown: Callable[[str], bool]
+        self, store: Store, hub: Hub, room: _Room, limit: int, output: Output, shown: Callable[[str], bool]
     ) -> None:
         self._store = store
         self._hub = hub
         self._room = room
         self._limit = limit
         self._shown = shown
-        self._output = _Output(colored)
+        self._output = output
         self._colors = cycle(COLORS)
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, Source] = {}
         self._growing = 0  # sources with a tail that are not over
-        self._ready: deque[_Source] = deque()
+        self._ready: deque[Source] = deque()
         self._woken = asyncio.Event()
         self._error: LoomError | None = None
         self._watching = store.watch(self._on_change)
         hub.listeners.add(self._woken.set)
 
-    async def join(self) -> bytes:
-        """Join every stream that is not final at its present end; return their START lines."""
+    async def join(self, prefix: str) -> bytes:
+        """Join every stream that is not final at its present end; return that they have begun."""
         started = []
-        for info in [info async for info in self._store.find(UNFINISHED)]:
+        unfinished = replace(UNFINISHED, prefix=prefix)
+        for info in [info async for info in self._store.find(unfinished)]:
             if info.key in self._sources or not self._shown(info.id):
                 continue  # created after `watch`: already queued, and shown from its first byte
             source = self._add(info.key, info.id)
@@ -189,7 +207,7 @@ class _Session:
             self._release(source)
         self._ready.clear()
 
-    async def _next(self) -> _Source:
+    async def _next(self) -> Source:
         while True:
             if error := self._error or self._hub.closed:
                 raise error.with_traceback(None)
@@ -203,7 +221,7 @@ class _Session:
                 self._woken.clear()
                 await self._woken.wait()
 
-    async def _take(self, source: _Source) -> bytes:
+    async def _take(self, source: Source) -> bytes:
         """Return some of the bytes after the source's offset, or none."""
         tail = source.tail
         if tail is None or source.offset >= tail.end:
@@ -214,7 +232,7 @@ class _Session:
         source.offset += len(data)
         return data
 
-    async def _stored(self, source: _Source, stop: int) -> bytes:
+    async def _stored(self, source: Source, stop: int) -> bytes:
         """Return bytes of the content. It is open only during this call: any number of sources may lag."""
         try:
             async with await self._store.open(source.key) as content:
@@ -223,19 +241,19 @@ class _Session:
             self._detach(source)
             return b""
 
-    def _end(self, source: _Source) -> list[bytes]:
+    def _end(self, source: Source) -> list[bytes]:
         if source.tail is not None and (error := source.tail.error) and not isinstance(error, StreamGone):
             raise error.with_traceback(None)
         self._release(source)
         held = source.whole.held
         return [*([self._output.show(source, held)] if held else []), self._output.announce("END", source)]
 
-    def _add(self, key: str, id: str) -> _Source:
-        source = self._sources[key] = _Source(key, id, next(self._colors))
+    def _add(self, key: str, id: str) -> Source:
+        source = self._sources[key] = Source(key, id, next(self._colors))
         self._room.left -= 1
         return source
 
-    async def _attach(self, source: _Source) -> None:
+    async def _attach(self, source: Source) -> None:
         try:
             tail = await self._hub.attach(source.key)
         except (StreamNotFound, StreamGone):
@@ -250,7 +268,7 @@ class _Session:
         if tail.ended:
             self._on_tail(tail)
 
-    def _detach(self, source: _Source) -> None:
+    def _detach(self, source: Source) -> None:
         """Stop reading the stream; END is still to be written."""
         if source.tail is not None:
             self._growing -= not source.over
@@ -259,12 +277,12 @@ class _Session:
         source.tail = None
         source.over = True
 
-    def _release(self, source: _Source) -> None:
+    def _release(self, source: Source) -> None:
         if self._sources.pop(source.key, None):
             self._room.left += 1
             self._detach(source)
 
-    def _queue(self, source: _Source) -> None:
+    def _queue(self, source: Source) -> None:
         if not source.queued:
             source.queued = True
             self._ready.append(source)

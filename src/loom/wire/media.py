@@ -1,5 +1,7 @@
 """Media types that client and server name. Pure."""
 
+from collections.abc import Iterable
+
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 """An error (RFC 9457)."""
@@ -13,3 +15,17 @@ OFFSET_STREAM = "application/offset+octet-stream"
 """The same in tus 1.0."""
 MERGE_PATCH = "application/merge-patch+json"
 """The body of a PATCH that changes metadata (RFC 7396)."""
+
+
+def accepts_events(values: Iterable[bytes]) -> bool:
+    """Return True if an Accept header names events and prefers no other type (RFC 9110 section 12.5.1)."""
+    wanted = {}
+    for item in b",".join(values).decode("latin-1").lower().split(","):
+        name, *parameters = [part.strip() for part in item.split(";")]
+        quality = next((part[2:].strip() for part in parameters if part.startswith("q=")), "1")
+        try:
+            wanted[name] = float(quality)
+        except ValueError:
+            wanted[name] = 0.0
+    best = wanted.get(EVENTS, 0.0)
+    return best > 0 and best >= max(wanted.values())

@@ -63,6 +63,7 @@ class Pages:
         self._streams = self._page("streams", texts)
         self._stream = self._page("stream", texts)
         self.client = self._page("client", texts)
+        self._live = self._page("live", texts)
 
     async def root(self, exchange: Exchange) -> None:
         """GET /: redirect to the page."""
@@ -75,6 +76,10 @@ class Pages:
     async def stream(self, exchange: Exchange) -> None:
         """GET /ui/stream/{id}: send the page that shows a stream, the same for every id, existing or not."""
         await answer(exchange, self._stream)
+
+    async def live(self, exchange: Exchange) -> None:
+        """GET /ui/live/{prefix}: send the page that shows all live streams of a prefix, woven into one."""
+        await answer(exchange, self._live)
 
     async def asset(self, exchange: Exchange) -> None:
         """GET /ui/assets/{folder}/{name}: send a file of the page."""

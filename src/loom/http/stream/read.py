@@ -16,12 +16,13 @@ from loom.http.stream.grep import StreamGrep
 from loom.http.stream.index import answer_index, answer_moments
 from loom.http.stream.response_headers import upload_headers
 from loom.http.stream.selection import Selection
-from loom.http.stream.sse import StreamEvents, accepts_events
+from loom.http.stream.sse import StreamEvents
 from loom.model import Info, State
 from loom.streams.grep.search import Grep
 from loom.streams.reading import FileSlice, Piece
 from loom.streams.service import Service
 from loom.wire.head import StreamHead
+from loom.wire.media import accepts_events
 from loom.wire.rows import encode_row
 
 

@@ -26,7 +26,6 @@ from loom.model import Info
 from loom.streams.ranges import WHOLE, FromLine, FromOffset, LastLines, Lookup, Part, Selector
 from loom.streams.reading import Reading
 from loom.streams.service import Service
-from loom.wire.media import EVENTS
 from loom.wire.metadata import readable
 from loom.wire.sse import encode
 from loom.wire.text import Whole, continuation
@@ -107,20 +106,6 @@ class EventStart:
             if info.state.final and self._offset == info.size:
                 raise Finished
         return self._start.select(info, self._tail)
-
-
-def accepts_events(values: Iterable[bytes]) -> bool:
-    """Return True if an Accept header names events and prefers no other type (RFC 9110 section 12.5.1)."""
-    wanted = {}
-    for item in b",".join(values).decode("latin-1").lower().split(","):
-        name, *parameters = [part.strip() for part in item.split(";")]
-        quality = next((part[2:].strip() for part in parameters if part.startswith("q=")), "1")
-        try:
-            wanted[name] = float(quality)
-        except ValueError:
-            wanted[name] = 0.0
-    best = wanted.get(EVENTS, 0.0)
-    return best > 0 and best >= max(wanted.values())
 
 
 def parse_kind(values: list[str]) -> str:

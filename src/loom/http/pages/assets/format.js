@@ -85,7 +85,7 @@ export function pathOf(id, from = "/ui/stream/") {
   return from + id.split("/").map(encodeURIComponent).join("/");
 }
 
-/** Returns the id in the path of the page. */
-export function idOf(path) {
-  return decodeURIComponent(path.slice(path.indexOf("/stream/") + "/stream/".length));
+/** Returns the id in the path of the page, after `from`. */
+export function idOf(path, from = "/stream/") {
+  return decodeURIComponent(path.slice(path.indexOf(from) + from.length));
 }
