@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Response, async_playwright, expect
 from tests.support.server import Server
 from tests.support.wire import Wire
 
@@ -98,6 +98,19 @@ class Reader:
         """Open a connection that is closed with the test."""
         self.wires.append(await Wire.open("127.0.0.1", self.server.port))
         return self.wires[-1]
+
+
+class Fetched:
+    """How much of a stream a page fetches from now on, in `bytes`."""
+
+    def __init__(self, page: Page, id: str) -> None:
+        self.bytes = 0
+        self._path = f"/stream/{id}"
+        page.on("response", self._add)
+
+    def _add(self, response: Response) -> None:
+        if self._path in response.url and "/ui/" not in response.url:
+            self.bytes += int(response.headers.get("content-length", 0))
 
 
 Start = Callable[..., Awaitable[Reader]]

@@ -2,7 +2,7 @@
 
 import pytest
 from playwright.async_api import expect
-from tests.page.conftest import Reader
+from tests.page.conftest import Fetched, Reader
 
 MIB = 1 << 20
 LINE = b"%09d 2026-11-23T22:00:00Z worker-7 GET /api/v1/items?page=3 200 0.0123 and more text to fill it\n"
@@ -20,14 +20,7 @@ async def test_only_the_visible_part_of_a_large_stream_is_fetched_and_in_the_pag
     await producer.chunk(b"")
     assert await producer.body() == b""
     page = await reader.open("/ui/")
-    fetched = 0
-
-    async def count(response):
-        nonlocal fetched
-        if "/stream/large" in response.url and "/ui/" not in response.url:
-            fetched += int(response.headers.get("content-length", 0))
-
-    page.on("response", count)
+    fetched = Fetched(page, "large")
     await page.goto(f"{reader.server.url}/ui/stream/large")
     await expect(page.locator("#facts")).to_contain_text(f"{COUNT:,} lines")
     await expect(page.locator('.row[data-line="1"] .x')).to_contain_text("000000001 ")
@@ -45,7 +38,7 @@ async def test_only_the_visible_part_of_a_large_stream_is_fetched_and_in_the_pag
     await expect(page.locator('.row[data-line="11500000"] .hit')).to_be_visible()
     assert await page.locator(".row").count() < 100
     assert await page.evaluate("document.querySelectorAll('*').length") < 1000
-    assert fetched < 8 * MIB, fetched
+    assert fetched.bytes < 8 * MIB
 
 
 async def test_a_fast_stream_keeps_the_page_responsive_and_its_memory_bounded(reader: Reader):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from playwright.async_api import Page, expect
-from tests.page.conftest import Reader
+from tests.page.conftest import Fetched, Reader
 
 SUCCESS = {"X-Stream-Metadata": '{"exit_code": 0}'}
 BUILD = (
@@ -134,14 +134,7 @@ async def test_sections_and_errors_of_a_large_stream_are_found_without_downloadi
     await producer.chunk(b"")
     assert await producer.body() == b""
     page = await reader.open("/ui/")
-    fetched = 0
-
-    async def sum_up(response):
-        nonlocal fetched
-        if "/stream/large" in response.url and "/ui/" not in response.url:
-            fetched += int(response.headers.get("content-length", 0))
-
-    page.on("response", sum_up)
+    fetched = Fetched(page, "large")
     await page.goto(f"{reader.server.url}/ui/stream/large")
     line = (EACH + 2) * (count * 2 // 3)
     await expect(page.locator(f"{row(line)}.error.picked")).to_be_in_viewport(timeout=SIZE * 100 + 20_000)
@@ -153,4 +146,4 @@ async def test_sections_and_errors_of_a_large_stream_are_found_without_downloadi
         f"Step {count}", timeout=60_000
     )
     assert await page.locator(".row").count() < 100
-    assert fetched < 8 << 20, fetched
+    assert fetched.bytes < 8 << 20

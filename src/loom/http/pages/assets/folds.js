@@ -2,6 +2,8 @@
  * Which lines are hidden, and so which row of the view shows which line. Pure.
  */
 
+import { lastIndex } from "./bisect.js";
+
 export class Folds {
   #ranges = []; // [first, last] of hidden lines, in order, apart
   #before = []; // how many lines are hidden before each range
@@ -46,15 +48,9 @@ export class Folds {
     return at >= 0 && line <= this.#ranges[at][1];
   }
 
-  /** Returns the last index for which `test` holds; it holds up to there. */
+  /** Returns the last range for which `test` holds. */
   #index(test) {
-    let [low, high] = [-1, this.#ranges.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (test(middle)) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return lastIndex(this.#ranges.length, test);
   }
 }
 

@@ -6,6 +6,8 @@
  * line is nothing but its end. `took` is in seconds, where the markers say it themselves.
  */
 
+import { lastIndex } from "./bisect.js";
+
 const MOST = 100_000; // marks that are kept
 const DEEPEST = 50; // sections within each other
 const NEAR = 200; // lines within which an exception belongs to the traceback before it
@@ -128,13 +130,7 @@ export class Outline {
   }
 
   #before(line) {
-    let [low, high] = [-1, this.sections.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.sections[middle].line <= line) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return lastIndex(this.sections.length, (at) => this.sections[at].line <= line);
   }
 }
 

@@ -2,6 +2,8 @@
  * Known starts of lines: a sparse, sorted map from lines to offsets. Pure.
  */
 
+import { lastIndex } from "./bisect.js";
+
 const MOST = 40_000; // places that are kept; above it every second one is dropped
 
 /** A place is `{line, offset}`: lines count from 1. */
@@ -14,12 +16,12 @@ export class Places {
 
   /** Returns the last place at or before a line. */
   before(line) {
-    return this.#all[this.#index(line, "line")];
+    return this.#all[this.#index(line)];
   }
 
   /** Returns the first place after a line, undefined if there is none. */
   after(line) {
-    return this.#all[this.#index(line, "line") + 1];
+    return this.#all[this.#index(line) + 1];
   }
 
   /** Adds places, sorted by line. */
@@ -55,13 +57,7 @@ export class Places {
     if (this.#all.length > MOST) this.#all = this.#all.filter((_, at) => at % 2 === 0 || at > MOST - 1000);
   }
 
-  #index(value, by) {
-    let [low, high] = [0, this.#all.length];
-    while (high - low > 1) {
-      const middle = (low + high) >> 1;
-      if (this.#all[middle][by] <= value) low = middle;
-      else high = middle;
-    }
-    return low;
+  #index(line) {
+    return lastIndex(this.#all.length, (at) => this.#all[at].line <= line);
   }
 }

@@ -6,6 +6,7 @@
 import { pause, request } from "./api.js";
 import { Lines } from "./lines.js";
 import { MARKED, marksOf } from "./markers.js";
+import { objectsOf } from "./ndjson.js";
 
 const RETRY = 3000; // milliseconds
 const LOST = [404, 410, 412];
@@ -68,11 +69,14 @@ export class Scanner {
 
   /** Lets the server search bytes [from, to), and tries again where it was cut off. */
   async #search({ from, to }) {
+    const query = `grep=${encodeURIComponent(MARKED)}&notail`;
     let known = -1; // the offset of the last line found
     for (let at = from; at < to && !this.outline.full; ) {
+      const stop = new AbortController();
       try {
-        for await (const found of linesOf(`${this.path}?grep=${encodeURIComponent(MARKED)}&offset=${at}&notail`)) {
-          if (found.offset >= to || found.ended === "end") return;
+        const { body } = await request(`${this.path}?${query}&offset=${at}`, { signal: stop.signal });
+        for await (const found of objectsOf(body)) {
+          if (found.offset >= to || found.ended === "end" || this.outline.full) return;
           if (found.line === undefined) at = found.next ?? to;
           else if (found.offset > known) {
             known = found.offset;
@@ -84,25 +88,9 @@ export class Scanner {
       } catch (error) {
         if (LOST.includes(error.status)) return;
         await pause(RETRY);
+      } finally {
+        stop.abort();
       }
     }
-  }
-}
-
-/** Yields the JSON of each line of a response. */
-async function* linesOf(path) {
-  const stop = new AbortController();
-  try {
-    const answer = await request(path, { signal: stop.signal });
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let rest = ""; ; ) {
-      const { value, done } = await reader.read();
-      const lines = (rest + (value ?? "")).split("\n");
-      rest = lines.pop();
-      for (const line of lines) if (line) yield JSON.parse(line);
-      if (done) return;
-    }
-  } finally {
-    stop.abort();
   }
 }

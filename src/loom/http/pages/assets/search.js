@@ -4,6 +4,7 @@
  */
 
 import { pause, request } from "./api.js";
+import { lastIndex } from "./bisect.js";
 import { objectsOf } from "./ndjson.js";
 import { expressionOf, markerOf } from "./pattern.js";
 
@@ -61,13 +62,8 @@ export class Search {
 
   /** Returns the number, from 0, of the first match at or after a line, or 0 if there is none. */
   firstFrom(line) {
-    let [low, high] = [0, this.lines.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.lines[middle] < line) low = middle + 1;
-      else high = middle;
-    }
-    return low < this.lines.length ? low : 0;
+    const found = lastIndex(this.lines.length, (at) => this.lines[at] < line) + 1;
+    return found < this.lines.length ? found : 0;
   }
 
   /** Returns the position of a match among those of its line, from 0. */

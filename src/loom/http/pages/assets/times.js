@@ -2,6 +2,8 @@
  * When the bytes of a stream arrived: the moments of the server, by offset. Pure.
  */
 
+import { lastIndex } from "./bisect.js";
+
 export class Times {
   #moments = []; // {offset, time, grain}, by offset; times in milliseconds
 
@@ -22,12 +24,7 @@ export class Times {
 
   /** Returns `{time, grain}`: the byte at `offset` arrived in [time, time + grain), in milliseconds. Null if unknown. */
   at(offset) {
-    let [low, high] = [-1, this.#moments.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#moments[middle].offset <= offset) low = middle;
-      else high = middle - 1;
-    }
-    return low < 0 ? null : this.#moments[low];
+    const moments = this.#moments;
+    return moments[lastIndex(moments.length, (at) => moments[at].offset <= offset)] ?? null;
   }
 }
