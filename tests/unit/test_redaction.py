@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loom.model import Info, State
 from loom.patterns import check_pattern
-from loom.streams.redaction import LINE, MATCH, Redactions, Redactor, Rule, Secrets
+from loom.streams.redaction import LINE, MATCH, REMEMBERED, Redactions, Redactor, Rule, Secrets
 
 PATTERNS = ["ab+a", "(?i)key=[a-b]+", "^b[^a]", "b$", "aé."]
 LITERALS = ["abba baab", "a.b*"]
@@ -160,6 +160,25 @@ def test_rules_apply_to_their_prefix_and_add_up():
     assert redactions.secrets("build/2").hide(text) == b"************, seconddd\n"  # type: ignore[union-attr]
     assert redactions.secrets("other") is None
     assert redactions.metadata("other", '"first secret"') == '"first secret"'
+
+
+def test_streams_that_wait_for_a_producer_cost_little_memory():
+    redactions = Redactions([Rule(lambda _: True, ["hunter2-secret"])])
+    waiting = []
+    for number in range(REMEMBERED + 100):
+        redactor = redactions.redactor(info(key=f"{number:x}-x"))
+        assert redactor is not None
+        redactor.feed(b"." * (LINE - 10 if number % 64 == 0 else 10) + b"hunter2-")
+        size = redactor.held
+        redactor.release()
+        redactions.keep(f"{number:x}-x", size, redactor)
+        waiting.append((number, size))
+    kept = [
+        redactions.redactor(info(size, f"{number:x}-x")).feed(b"secret\n")  # type: ignore[union-attr]
+        for number, size in (waiting[0], waiting[-1])
+    ]
+    assert kept == [b"secret\n", b"******\n"], "the oldest is forgotten"
+    assert all(len(each._line) <= MATCH for _, each in redactions._waiting.values())
 
 
 def test_the_next_producer_continues_within_a_line_at_the_same_offset_only():

@@ -22,8 +22,8 @@ LINE = 64 << 10
 """Bytes of a line that are held. A longer line is redacted in parts of this size, which overlap."""
 MATCH = 4 << 10
 """Bytes of the longest match that is found wherever it lies in a line longer than LINE."""
-REMEMBERED = 10_000
-"""Streams without a producer whose context is kept, for a producer that resumes within a match."""
+REMEMBERED = 4096
+"""Streams without a producer whose context is kept, for a producer that resumes within a match: 16 MiB."""
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
@@ -117,6 +117,11 @@ class Redactor:
         """Forget what is held: the producer sends it again."""
         self._line = self._line[: self._shown]
 
+    def rest(self) -> None:
+        """Keep only what a match can begin in, until the next producer. Nothing is held then."""
+        self._line = self._line[-MATCH:]
+        self._shown = len(self._line)
+
     def _take(self, text: bytes, spans: list[tuple[int, int]], border: int, *, keep: bool = False) -> bytes:
         """Return the bytes of `text` up to `border` that were not returned yet."""
         shown, self._shown = self._shown, border if keep else max(0, self._shown - border)
@@ -160,6 +165,7 @@ class Redactions:
 
     def keep(self, key: str, offset: int, redactor: Redactor) -> None:
         """Keep the redactor of a stream whose next producer may continue at `offset`."""
+        redactor.rest()
         self._waiting[key] = offset, redactor
         if len(self._waiting) > REMEMBERED:
             self._waiting.popitem(last=False)
