@@ -76,9 +76,9 @@ class _Room:
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def check(self) -> None:
-        """Raise Busy if there are too many."""
-        if self.left < 0:
+    def check(self, more: int = 0) -> None:
+        """Raise Busy if there are too many, or would be with `more`."""
+        if self.left < more:
             raise Busy("All readers of /spy together follow too many streams. Retry later.")
 
 
@@ -164,8 +164,11 @@ class _Session:
         """Join every stream that is not final at its present end; return that they have begun."""
         started = []
         unfinished = replace(UNFINISHED, prefix=prefix)
-        for info in [info async for info in self._store.find(unfinished)]:
-            if info.key in self._sources or not self._shown(info.id):
+        found = [info async for info in self._store.find(unfinished) if self._shown(info.id)]
+        # One that finds no room is refused before it joins any.
+        self._room.check(len(found))
+        for info in found:
+            if info.key in self._sources:
                 continue  # created after `watch`: already queued, and shown from its first byte
             source = self._add(info.key, info.id)
             self._room.check()
