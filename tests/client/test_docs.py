@@ -11,22 +11,28 @@ from loom.client import Client
 
 __all__ = ["url"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "reading.md"
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def programs(page: str, url: str) -> list[str]:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [block.replace("http://localhost:3060", url) for block in blocks]
+
+
+def printed(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout
 
 
 def test_programs_print_what_they_read(url):
     with Client(url) as client:
         client.push("greeting", b"hello\nworld\n")
-        programs = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-        printed = [
-            subprocess.run(
-                [sys.executable, "-c", program.replace("http://localhost:3060", url)],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=30,
-            ).stdout
-            for program in programs
-        ]
-        assert printed == ["hello\nworld\nb'hello'\ngreeting complete 12\n", "0\n1\n4\n9\n"]
+        results = [printed(program) for program in programs("reading.md", url)]
+        assert results == ["hello\nworld\nb'hello'\ngreeting complete 12\n", "0\n1\n4\n9\n"]
         assert client.read("job/log") == b"done\n"
+
+
+def test_cells_of_the_notebook_page_send_and_read_a_log(url):
+    assert printed("".join(programs("notebooks.md", url))) == "epoch 1: loss 0.482\n"

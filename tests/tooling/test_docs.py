@@ -4,10 +4,12 @@ metrics.
 
 import re
 import runpy
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from loom.cli import exit_codes
 from loom.cli.main import MODULES
@@ -37,6 +39,36 @@ def test_settings_in_the_documentation_are_those_declared():
     assert page("configuration") == reference["page"](), "run: .venv/bin/python docs/reference.py"
     assert readme == reference["with_table"](readme), "run: .venv/bin/python docs/reference.py"
     assert all(f"| `{name}` |" in readme for name in Settings.model_fields)
+
+
+def test_commands_in_the_documentation_are_as_their_help_texts():
+    assert page("commands") == runpy.run_path(str(DOCS / "reference.py"))["commands"]()
+    assert not [name for name in MODULES if f"### loom {name}\n" not in page("commands")]
+
+
+def test_every_page_is_in_one_part_of_the_sidebar():
+    parts = re.findall(r"^:caption: (\w+)\n:hidden:\n\n((?:[\w-]+\n)+)", page("index"), re.MULTILINE)
+    assert [title for title, _ in parts] == ["Start", "Send", "Read", "Operate", "Reference"]
+    listed = [name for _, names in parts for name in names.split()]
+    assert sorted([*listed, "index"]) == sorted(path.stem for path in DOCS.glob("*.md"))
+
+
+def test_recipes_are_valid_and_link_to_pages():
+    blocks = [
+        (path.name, kind, text)
+        for path in DOCS.glob("*.md")
+        for kind, text in re.findall(r"^```(\w+)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+    ]
+    assert {"github.md", "gitlab.md", "jenkins.md"} <= {name for name, _, _ in blocks}
+    for name, kind, text in blocks:
+        if kind == "yaml":
+            assert yaml.safe_load(text), name
+        if kind == "sh":
+            checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
+            assert (checked.returncode, checked.stderr) == (0, ""), name
+        if name in ("github.md", "gitlab.md", "jenkins.md"):
+            assert "/ui/stream/" in text
+            assert "/client/" in text
 
 
 def test_requests_headers_and_errors_in_the_documentation_are_those_of_the_openapi_document():
