@@ -97,7 +97,7 @@ async def test_token_comes_from_the_environment_and_proxies_do_not(listener):
         ("401 Unauthorized", UNAUTHORIZED),
         ("403 Forbidden", UNAUTHORIZED),
         ("507 Insufficient Storage", REFUSED),
-        ("400 Bad Request", REFUSED),
+        ("400 Bad Request", USAGE),
     ],
 )
 async def test_refusal_while_sending_ends_the_command_while_input_stays_open(listener, status, code):

@@ -156,6 +156,19 @@ def test_unknown_variable_is_named_but_those_of_clients_and_other_programs_pass(
     load([], {"LOOM_SERVER": "http://x", "LOOM_TOKEN": "t", "PORT": "x", "HEIRLOOM_X": "1"}, {})
 
 
+def test_variables_that_kubernetes_sets_for_a_service_named_loom_are_ignored():
+    environ = {
+        "LOOM_SERVICE_HOST": "10.0.0.1",
+        "LOOM_SERVICE_PORT": "3060",
+        "LOOM_PORT": "tcp://10.0.0.1:3060",
+        "LOOM_PORT_3060_TCP": "tcp://10.0.0.1:3060",
+        "LOOM_PORT_3060_TCP_ADDR": "10.0.0.1",
+    }
+    assert load([], environ, {}) == Settings()
+    assert load([], {"LOOM_PORT": "4000"}, {}).port == 4000
+    assert "whole number" in refused(environ={"LOOM_PORT": "tcp"})
+
+
 @pytest.mark.parametrize("name", ["tokens", "port", "data", "cors_origins"])
 def test_empty_variable_is_refused_rather_than_ignored(name):
     assert f"LOOM_{name.upper()} is empty" in refused(environ={variable(name): ""})

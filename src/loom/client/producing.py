@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +103,8 @@ async def resume(
     left = file.remainder
     pace = pace or Pace()
     uploads = Uploads(session, left.id)
-    creation = Creation(
-        metadata=left.metadata,
-        content_type=left.content_type,
-        force=left.force or force,
-        new_id=left.new_id or new_id,
-        resume_window=left.resume_window,
-        ttl=left.ttl,
-        idempotency_key=left.idempotency_key,
-    )
+    creation = Creation(**{each.name: getattr(left, each.name) for each in fields(Creation)})
+    creation = replace(creation, force=left.force or force, new_id=left.new_id or new_id)
     state = None
     if left.key is not None:
         state = await _locate(uploads, UploadState(left.offset, left.key, left.epoch), left.size, pace)
@@ -201,13 +194,7 @@ def _remainder(session: Session, creation: Creation, work: Push, buffer: Buffer)
         whole=work.closes,
         digest=work.digest,
         members=None if work.members is None else dict(work.members),
-        metadata=creation.metadata,
-        content_type=creation.content_type,
-        force=creation.force,
-        new_id=creation.new_id,
-        resume_window=creation.resume_window,
-        idempotency_key=creation.idempotency_key,
-        ttl=creation.ttl,
+        **asdict(creation),
     )
 
 

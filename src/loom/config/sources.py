@@ -1,6 +1,7 @@
 """Where a setting comes from (flags > environment > files > defaults), and what is wrong with its value."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -50,6 +51,10 @@ PARTS: dict[str, type[TokenEntry | Webhook | Redact]] = {
     "redact": Redact,
 }
 """Settings that are lists of mappings."""
+
+
+SERVICE_LINK = re.compile(r"LOOM_(SERVICE_\w+|PORT_\d+_\w+|PORT=\w+:/).*", re.DOTALL)
+"""Variables that Kubernetes sets in every pod beside a Service named loom, with their values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +139,7 @@ def _expand(paths: Iterable[Path]) -> Iterator[Path]:
 def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     names = {variable(name): name for name in Settings.model_fields}
     for key, value in environ.items():
-        if not key.startswith(PREFIX) or key in CLIENT_VARIABLES:
+        if not key.startswith(PREFIX) or key in CLIENT_VARIABLES or SERVICE_LINK.fullmatch(f"{key}={value}"):
             continue
         if key not in names:
             raise ConfigError(
