@@ -69,7 +69,7 @@ def test_server_uses_the_passed_socket_and_notifies_ready_and_stopping(tmp_path:
         finally:
             process.kill()
             process.wait()
-        assert f"http://127.0.0.1:{port} ".encode() in out
+        assert f"http://127.0.0.1:{port}\n".encode() in out
         assert process.returncode == 0
 
 

@@ -121,6 +121,8 @@ async def test_folders_are_listed_with_their_counts_and_newest_streams(loom: Loo
     found = await read_json(await loom.get("/folders"))
     assert found["count"] == 5
     newest = await read_json(await loom.get("/stream/a/1/y?info"))
+    for row in (newest, found["folders"][0]["newest"]):
+        row.pop("digest")  # it may have been computed between the two requests
     assert found["folders"][0] == {"prefix": "a/", "count": 3, "failures": 0, "newest": newest}
     assert [each["prefix"] for each in found["folders"]] == ["a/", "b/"]
     found = await read_json(await loom.get("/folders?prefix=a/"))
