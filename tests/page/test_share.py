@@ -74,7 +74,7 @@ async def test_a_read_only_link_made_by_keyboard_and_revoked(start: Start):
     page = await allowed(await reader.open(f"/ui/stream/builds/7/test#token={TOKEN}&L9"))
     await expect(page.locator(".row.picked")).to_have_count(1)
     await page.keyboard.press("s")
-    await page.get_by_label("Streams").select_option("all of builds/7/")
+    await page.get_by_label("Streams", exact=True).select_option("all of builds/7/")
     await page.get_by_label("Valid for").select_option("1 hour")
     await page.get_by_role("button", name="Create link").focus()
     await page.keyboard.press("Enter")
