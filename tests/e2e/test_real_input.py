@@ -29,7 +29,6 @@ async def rest(reader: asyncio.subprocess.Process, first: bytes = b"") -> bytes:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.timeout(180)
 async def test_readers_before_during_and_after_the_build_and_after_kill_9_get_the_bytes_of_tee(
     serve: Serve, tool, tmp_path
 ):
