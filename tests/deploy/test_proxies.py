@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from tests.support.program import free_port
 from tests.support.server import Server
 from tests.support.wire import Wire
 
@@ -55,11 +56,6 @@ PROXIES: dict[str, tuple[str, Callable[[int, Path, str], list[str]]]] = {
     "caddy": ("Caddyfile", caddy),
     "haproxy": ("haproxy.cfg", haproxy),
 }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as each:
-        return int(each.getsockname()[1])
 
 
 def answers(port: int) -> bool:

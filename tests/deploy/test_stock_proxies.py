@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.deploy.test_proxies import MIB, free_port, nginx, running, slow_way
-from tests.support.program import BIN
+from tests.deploy.test_proxies import MIB, nginx, running, slow_way
+from tests.support.program import BIN, free_port
 from tests.support.server import Server
 from tests.support.wire import Wire
 

@@ -1,6 +1,7 @@
 """The console blocks of the README are run as written, and print what they show."""
 
 import asyncio
+import os
 import re
 import sys
 from asyncio.subprocess import PIPE, STDOUT
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.conftest import Serve
 from tests.support.peers import follow, soon
+from tests.support.program import environment, free_port
 from tests.support.server import Server
 
 README = Path(__file__).parents[2] / "README.md"
@@ -28,8 +30,9 @@ def tour() -> list[Block]:
     return [dict(steps.findall(block)) for block in blocks if SERVER in block]
 
 
-LIVE = [block for block in tour() if any("curl -fsS -N" in command for command in block)]
-PLAIN = [block for block in tour() if block not in LIVE]
+[FIRST, *TOUR] = tour()
+LIVE = [block for block in TOUR if any("curl -fsS -N" in command for command in block)]
+PLAIN = [block for block in TOUR if block not in LIVE]
 
 
 @pytest.fixture
@@ -68,3 +71,31 @@ async def test_second_terminal_shows_each_line_immediately(serve: Serve, home: P
     assert (await soon(second.communicate()))[0] == b"2\n3\n4\n5\n"
     assert (await soon(first.communicate()))[0] == b""
     assert [first.returncode, second.returncode] == [0, 0]
+
+
+async def test_first_commands_end_in_the_page(home: Path, tool, tmp_path: Path):
+    tool("curl")
+    opened = tmp_path / "opened"
+    (browser := tmp_path / "bin" / "xdg-open").parent.mkdir()
+    browser.write_text(f'#!/bin/sh\ncurl -fsS -o {opened} "$1"\n')
+    browser.chmod(0o755)
+    install, *commands = FIRST
+    assert install.startswith("make install")
+    script = "".join(commands) + "code=$?; kill %1; wait %1; exit $code\n"
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", "set -m\n" + script.replace("3060", str(port))),
+        cwd=home,
+        stdout=PIPE,
+        stderr=STDOUT,
+        env=environment()
+        | {
+            "LOOM_PORT": str(port),
+            "LOOM_SERVER": f"http://localhost:{port}",
+            "PATH": f"{browser.parent}:{os.environ['PATH']}",
+        },
+    )
+    printed, _ = await soon(process.communicate())
+    assert process.returncode == 0, printed.decode()
+    assert "failure" in printed.decode()
+    assert b"<title>" in opened.read_bytes()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import ssl
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -16,6 +17,12 @@ BIN = Path(sys.executable).parent
 def environment() -> dict[str, str]:
     """Return this environment without variables that our programs read."""
     return {key: value for key, value in os.environ.items() if not key.startswith("LOOM_")}
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as each:
+        return int(each.getsockname()[1])
 
 
 class Program:
