@@ -26,6 +26,15 @@ async def listener() -> AsyncIterator[Listener]:
     await listener.close()
 
 
+@pytest.fixture
+async def foreign() -> AsyncIterator[Listener]:
+    """A server that the spool file names and the user did not configure."""
+    foreign = Listener()
+    await foreign.open()
+    yield foreign
+    await foreign.close()
+
+
 async def bytes_of_push() -> AsyncIterator[bytes]:
     yield b"rest"
 
@@ -37,9 +46,7 @@ async def refusal(path: Path) -> str:
     return str(raised.value)
 
 
-async def test_the_token_goes_to_the_configured_server_only(listener, tmp_path):
-    foreign = Listener()
-    await foreign.open()
+async def test_the_token_goes_to_the_configured_server_only(listener, foreign, tmp_path):
     path = await spool.save(tmp_path, replace(REMAINDER, server=foreign.url), bytes_of_push())
     resume = ["push", "--resume", "--spool", tmp_path, "--patience", "0"]
     env = {"LOOM_SERVER": listener.url, "LOOM_TOKEN": "token-of-the-test"}
@@ -52,10 +59,9 @@ async def test_the_token_goes_to_the_configured_server_only(listener, tmp_path):
     resuming = asyncio.create_task(run("loom", *resume, "--server", listener.url, env=env))
     peer = await listener.accept()
     assert "Authorization: Bearer token-of-the-test" in await peer.head()
-    await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    await peer.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
     assert (await resuming)[0] == REFUSED
     assert foreign.accepted == 0
-    await foreign.close()
 
 
 async def test_the_recorded_server_is_used_if_it_is_the_configured_one(listener, tmp_path):
@@ -64,7 +70,7 @@ async def test_the_recorded_server_is_used_if_it_is_the_configured_one(listener,
     resuming = asyncio.create_task(run("loom", *resume, env={"LOOM_SERVER": listener.url}))
     peer = await listener.accept()
     assert (await peer.head()).startswith("POST /stream/s")
-    await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    await peer.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
     assert (await resuming)[0] == REFUSED
 
 
