@@ -4,7 +4,6 @@ The patterns match one line in 10,000. The latency is that of a GET of a small s
 beside one that never pauses.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.tools import MIB, ask, loom, median, percentile, ratio, scratch, show
+from bench.tools import MIB, ask, loom, median, percentile, ratio, scratch, show, transfer_options
 
 LINE = b"2026-01-31T12:00:%02d.%03dZ info worker-%d GET /api/items/%d status=200 took=%dms\n"
 HIT = b"2026-01-31T12:00:00.000Z error worker-7 GET /api/items/1 status=503 took=90ms panic: no space\n"
@@ -46,10 +45,7 @@ def elapsed(act: Callable[[], int]) -> tuple[float, int]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = transfer_options(__doc__, mib=1024, rounds=3)
     with ExitStack() as stack:
         directory = stack.enter_context(scratch())
         source = log_file(directory / "source", options.mib * MIB)

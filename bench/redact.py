@@ -1,11 +1,10 @@
 """Uploading lines of text with and without redaction: 20 rules, and no line has a secret or every tenth."""
 
-import argparse
 import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.tools import MIB, ask, loom, median, ratio, scratch, show
+from bench.tools import MIB, ask, loom, median, ratio, scratch, show, transfer_options
 from bench.upload import Measured, measured
 
 PATTERNS = ["ghp_[A-Za-z0-9]{36}", "AKIA[0-9A-Z]{16}", r"password=\S+", "xox[bp]-[0-9A-Za-z-]{10,80}"]
@@ -26,10 +25,7 @@ def text_file(path: Path, size: int, *, secrets: bool) -> Path:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = transfer_options(__doc__, mib=512, rounds=3)
     size = options.mib * MIB
     with ExitStack() as stack:
         directory = stack.enter_context(scratch())

@@ -3,11 +3,22 @@
 Compared with nginx, which sends the same file with sendfile.
 """
 
-import argparse
 import subprocess
 from contextlib import ExitStack
 
-from bench.tools import MIB, Process, ask, loom, median, nginx, random_file, ratio, scratch, show
+from bench.tools import (
+    MIB,
+    Process,
+    ask,
+    loom,
+    median,
+    nginx,
+    random_file,
+    ratio,
+    scratch,
+    show,
+    transfer_options,
+)
 
 
 def read(server: Process, path: str, size: int) -> tuple[float, float]:
@@ -22,10 +33,7 @@ def read(server: Process, path: str, size: int) -> tuple[float, float]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    options = transfer_options(__doc__, mib=1024, rounds=5)
     size = options.mib * MIB
     with ExitStack() as stack:
         directory = stack.enter_context(scratch())

@@ -3,6 +3,7 @@
 CPU and memory of a server come from the kernel. Clients never run in a server's process.
 """
 
+import argparse
 import contextlib
 import os
 import platform
@@ -64,6 +65,14 @@ class Process:
     def _pids(self) -> list[int]:
         pid = self._popen.pid
         return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
+def transfer_options(description: str | None, *, mib: int, rounds: int) -> argparse.Namespace:
+    """Parse the command line of a benchmark that moves `--mib` MiB in each of `--rounds` rounds."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--mib", type=int, default=mib)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser.parse_args()
 
 
 @contextlib.contextmanager

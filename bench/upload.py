@@ -3,7 +3,6 @@
 Compared with `dd conv=fdatasync` from the same file, and with a PUT to nginx and the flush that nginx omits.
 """
 
-import argparse
 import os
 import resource
 import subprocess
@@ -12,7 +11,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.tools import MIB, Process, ask, loom, median, nginx, random_file, ratio, scratch, show
+from bench.tools import (
+    MIB,
+    Process,
+    ask,
+    loom,
+    median,
+    nginx,
+    random_file,
+    ratio,
+    scratch,
+    show,
+    transfer_options,
+)
 
 Measured = tuple[float, float]
 """Elapsed seconds, seconds of CPU."""
@@ -43,10 +54,7 @@ def flush(path: Path) -> None:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = transfer_options(__doc__, mib=1024, rounds=3)
     with ExitStack() as stack:
         directory = stack.enter_context(scratch())
         source = random_file(directory / "source", options.mib * MIB)

@@ -306,10 +306,8 @@ async def secret_listener(tool, tmp_path):
     assert await openssl.wait() == 0
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
-    listener = Listener()
-    await listener.open(tls)
-    yield listener, certificate
-    await listener.close()
+    async with Listener.listening(tls) as listener:
+        yield listener, certificate
 
 
 async def test_https_works_where_the_certificate_is_trusted(secret_listener):

@@ -20,14 +20,6 @@ def store_kind() -> str:
 
 
 @pytest.fixture
-async def listener() -> AsyncIterator[Listener]:
-    listener = Listener()
-    await listener.open()
-    yield listener
-    await listener.close()
-
-
-@pytest.fixture
 async def session(listener: Listener) -> AsyncIterator[Session]:
     async with Session(listener.url, token="t0", timeouts=QUICK) as session:
         yield session

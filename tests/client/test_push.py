@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from tests.network.conftest import between
-from tests.support.program import Listener
 from tests.support.proxy import CALM, Always, Proxy, Storm
 from tests.support.running import ONE_STORE, Loom, Serve, store_kind
 from tests.support.wire import Wire
@@ -408,9 +407,7 @@ async def test_the_library_pushes_every_kind_of_source(loom: Loom, tmp_path, kin
     assert await stored(loom) == b"abc"
 
 
-async def test_every_request_that_writes_has_the_key_of_the_stream():
-    listener = Listener()
-    await listener.open()
+async def test_every_request_that_writes_has_the_key_of_the_stream(listener):
     created = b'ETag: "k-1"\r\nX-Stream-Epoch: 1\r\nUpload-Offset: 0\r\nContent-Length: 0\r\n\r\n'
     async with Session(listener.url) as session:
         pushing = start(session, pieces(b"data"))
@@ -424,7 +421,6 @@ async def test_every_request_that_writes_has_the_key_of_the_stream():
         await peer.send(b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n")
         with pytest.raises(Replaced):
             await pushing
-    await listener.close()
 
 
 class Scripted(Uploads):

@@ -151,23 +151,12 @@ async def test_the_events_of_an_aborted_stream_end_with_its_state(loom: Loom):
     info = await loom.store.info("a")
     aborted = Patch(state=State.ABORTED, reason="no room")
     await loom.store.change(info.key, aborted, version=info.version)
+    state = {"state": "aborted", "size": 4, "reason": "no room", "outcome": None, "metadata": {}}
     (end,) = await events.rest()
-    assert json.loads(end.data) == {
-        "state": "aborted",
-        "size": 4,
-        "reason": "no room",
-        "outcome": None,
-        "metadata": {},
-    }
+    assert json.loads(end.data) == state
     *sent, end = await (await source(loom, "/stream/a")).rest()
     assert joined(sent) == b"half"
-    assert json.loads(end.data) == {
-        "state": "aborted",
-        "size": 4,
-        "reason": "no room",
-        "outcome": None,
-        "metadata": {},
-    }
+    assert json.loads(end.data) == state
     assert (await loom.get("/stream/a", last_event_id=end.id, **ACCEPT)).head.status == 204
 
 

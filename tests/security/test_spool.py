@@ -19,20 +19,10 @@ OTHER_USER = 54321
 
 
 @pytest.fixture
-async def listener() -> AsyncIterator[Listener]:
-    listener = Listener()
-    await listener.open()
-    yield listener
-    await listener.close()
-
-
-@pytest.fixture
 async def foreign() -> AsyncIterator[Listener]:
     """A server that the spool file names and the user did not configure."""
-    foreign = Listener()
-    await foreign.open()
-    yield foreign
-    await foreign.close()
+    async with Listener.listening() as foreign:
+        yield foreign
 
 
 async def bytes_of_push() -> AsyncIterator[bytes]:

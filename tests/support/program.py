@@ -143,6 +143,17 @@ class Listener:
         self._taken: list[asyncio.StreamWriter] = []
         self.url = ""
 
+    @classmethod
+    @asynccontextmanager
+    async def listening(cls, tls: ssl.SSLContext | None = None) -> AsyncIterator["Listener"]:
+        """Listen while the block runs."""
+        listener = cls()
+        await listener.open(tls)
+        try:
+            yield listener
+        finally:
+            await listener.close()
+
     async def open(self, tls: ssl.SSLContext | None = None) -> None:
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 22, ssl=tls)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"

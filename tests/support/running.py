@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import structlog
 from starlette.types import ASGIApp
+from tests.support.program import Listener
 from tests.support.wire import Wire
 
 from loom.access.auth import Auth
@@ -131,6 +132,13 @@ class Lines:
             if fields.items() <= event.items() and not future.done():
                 future.set_result(dict(event))
         raise structlog.DropEvent
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    """Return a server whose connections the test answers itself."""
+    async with Listener.listening() as listener:
+        yield listener
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from loom.wire.media import LINES
 Item = FoundLine | SearchEnd
 
 CONTINUED = ("time", "bytes")
-"""Ends after which the search goes on from its `next`."""
+"""Ends after which a further search continues at `next`."""
 
 
 async def search(

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from loom.access.auth import Action, Principal
 from loom.errors import BadRequest, Forbidden, LoomError, StreamNotFound, TooLarge
-from loom.http.headers import NO_STORE, NOSNIFF, Headers, content_length
+from loom.http.headers import NO_STORE, NOSNIFF, Headers, content_length, values_of
 from loom.http.problem import problem
 from loom.http.record import RECORD, Record, audit, audit_refusal
 from loom.model import parse_id
@@ -58,7 +58,7 @@ class Exchange(HTTPConnection):
 
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of a header; its name is in lower case."""
-        return [value for header, value in self.scope["headers"] if header == name]
+        return values_of(self.scope["headers"], name)
 
     @property
     def stream_id(self) -> str:

@@ -1,6 +1,6 @@
 """Header fields that more than one kind of response has. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from loom.wire import media
@@ -47,6 +47,11 @@ EXPOSED = (
     *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),
 )
 """The headers that a page of another origin may read."""
+
+
+def values_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    """Return every value of one header; its name is in lower case."""
+    return [value for header, value in headers if header == name]
 
 
 def content_length(size: int) -> tuple[bytes, bytes]:

@@ -3,6 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom.http.addresses import Proxies
+from loom.http.headers import values_of
 
 
 class Clients:
@@ -18,7 +19,7 @@ class Clients:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope.get("client"):
             peer = scope["client"][0]
-            forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            forwarded = values_of(scope["headers"], b"x-forwarded-for")
             client = self._proxies.client(peer, forwarded)
             if client != peer:
                 scope["client"] = (client, 0)

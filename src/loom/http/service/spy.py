@@ -13,7 +13,7 @@ from contextlib import aclosing
 
 from loom.errors import StoreStopped
 from loom.http.exchange import Exchange, body_part
-from loom.http.headers import EVENT_HEADERS, NO_STORE, NOSNIFF, SAME_ORIGIN, SANDBOX, UNBUFFERED
+from loom.http.headers import EVENT_HEADERS, LIVE_HEADERS
 from loom.http.heartbeat import INTERVAL, reconnect_later, with_heartbeat
 from loom.streams.service import Service
 from loom.streams.spy import Source, Spy, TextOutput
@@ -21,10 +21,7 @@ from loom.wire.media import accepts_events
 from loom.wire.sse import encode
 
 # The bytes of streams are passed on unchanged, so no charset is certain. A terminal expects UTF-8.
-HEADERS = [
-    (b"content-type", b"text/plain; charset=utf-8"),
-    *(NO_STORE, NOSNIFF, SANDBOX, SAME_ORIGIN, UNBUFFERED),
-]
+HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), *LIVE_HEADERS]
 
 
 class SpyOutput:

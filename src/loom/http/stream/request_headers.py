@@ -117,9 +117,14 @@ def content_type_of(values: Sequence[bytes]) -> str:
         raise BadRequest(f"Content-Type has {len(text)} characters; {MAX_CONTENT_TYPE} are allowed.")
     if not all(" " <= char != "\x7f" for char in text.replace("\t", " ")):
         raise BadRequest("Content-Type contains a control character.")
-    if text.partition(";")[0].rstrip().lower() in _NO_TYPES:
+    if media_type(values) in _NO_TYPES:
         return DEFAULT_CONTENT_TYPE
     return text
+
+
+def media_type(values: Iterable[bytes]) -> str:
+    """Return the media type in Content-Type: without parameters, in lower case, empty without the header."""
+    return b",".join(values).decode("latin-1").partition(";")[0].strip().lower()
 
 
 def check_encoding(values: Iterable[bytes]) -> None:

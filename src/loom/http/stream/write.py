@@ -23,6 +23,7 @@ from loom.http.stream.request_headers import (
     check_encoding,
     content_type_of,
     idempotency_key,
+    media_type,
     resume_window,
 )
 from loom.http.stream.response_headers import changed_headers, created_headers, upload_headers
@@ -68,7 +69,7 @@ class Writes:
         id = exchange.stream_id
         exchange.require(Action.WRITE, id)
         exchange.record.stream = quote_id(id)
-        kind = b",".join(exchange.all(b"content-type")).decode("latin-1").partition(";")[0].strip().lower()
+        kind = media_type(exchange.all(b"content-type"))
         if kind not in ("", PARTIAL_UPLOAD, MERGE_PATCH):
             raise UnsupportedPatch(
                 "A PATCH cannot have this Content-Type; Accept-Patch lists those it can have."
@@ -159,7 +160,6 @@ class Writes:
 
     async def append(self, exchange: Exchange, id: str, upload: Upload) -> None:
         """Take the stream over, and pass the body of the request on to it."""
-        exchange.record.stream = quote_id(id)
         with self._quotas.producing(exchange.principal, id) as exchange.spend:
             await self._append(exchange, id, upload)
 

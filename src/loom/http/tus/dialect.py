@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loom.http.exchange import Exchange, Handler, respond
+from loom.http.headers import values_of
 from loom.http.problem import problem
 from loom.http.record import RECORD
 from loom.http.tus.protocol import RESUMABLE, SUPPORTED, VERSION
@@ -23,7 +24,8 @@ class Tus:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        versions = _values(scope, b"tus-resumable")
+        headers = scope.get("headers", ())
+        versions = values_of(headers, b"tus-resumable")
         if not versions or scope["method"] == "OPTIONS" or not _concerns_streams(scope["path"]):
             await self._app(scope, receive, send)
             return
@@ -40,7 +42,7 @@ class Tus:
             refusal = problem(412, "unsupported_tus_version", detail, headers=[SUPPORTED])
             await respond(scope, marked, *refusal)
             return
-        method = b",".join(_values(scope, b"x-http-method-override")).decode("latin-1")
+        method = b",".join(values_of(headers, b"x-http-method-override")).decode("latin-1")
         if scope["method"] == "POST" and method in METHODS:
             scope = {**scope, "method": method}
         await self._app(scope, receive, marked)
@@ -53,10 +55,6 @@ def by_dialect(plain: Handler, tus: Handler) -> Handler:
         await (tus if exchange.all(b"tus-resumable") else plain)(exchange)
 
     return handle
-
-
-def _values(scope: Scope, name: bytes) -> list[bytes]:
-    return [value for header, value in scope.get("headers", ()) if header == name]
 
 
 def _concerns_streams(path: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from loom.errors import BadRequest, ChecksumMismatch, InvalidMetadata
 from loom.http.headers import Fields, Headers
-from loom.http.stream.request_headers import Upload, content_type_of
+from loom.http.stream.request_headers import Upload, content_type_of, media_type
 from loom.model import DEFAULT_CONTENT_TYPE, Info, members
 from loom.wire.fields import parse_integer
 from loom.wire.media import OFFSET_STREAM
@@ -44,8 +44,7 @@ def options(max_size: int) -> Headers:
 
 def is_body(fields: Fields) -> bool:
     """Return True if the body of a request has bytes of an upload."""
-    kinds = b",".join(fields.all(b"content-type")).decode("latin-1")
-    return kinds.partition(";")[0].strip().lower() == OFFSET_STREAM
+    return media_type(fields.all(b"content-type")) == OFFSET_STREAM
 
 
 def creation_of(fields: Fields) -> Upload:

@@ -15,7 +15,7 @@ from loom.http.stream.request_headers import check_encoding
 from loom.http.stream.response_headers import upload_headers
 from loom.http.stream.write import Writes
 from loom.http.tus import protocol
-from loom.model import NewStream, State, new_id
+from loom.model import NewStream, State, new_id, quote_id
 from loom.streams.service import Service
 from loom.wire.head import StreamHead
 from loom.wire.media import OFFSET_STREAM
@@ -41,6 +41,7 @@ class Uploads:
         """PATCH /stream/{id}: append to an upload."""
         id = exchange.stream_id
         exchange.require(Action.WRITE, id)
+        exchange.record.stream = quote_id(id)
         upload = protocol.append_of(exchange)
         if not protocol.is_body(exchange):
             raise UnsupportedPatch(f"A PATCH of an upload needs Content-Type: {OFFSET_STREAM}.")
