@@ -18,6 +18,7 @@ const SIZE = 100; // rows per page
 const SETTLE = 150; // milliseconds for which changes and key presses are gathered
 const REFRESH = 5000; // milliseconds between two requests for the sizes of live streams
 const PAUSE = 50; // between two counts, in times that the count takes: a large store is counted rarely
+const LONGEST = 10_000; // milliseconds between two counts: the first may have been slow by chance
 
 const address = new URLSearchParams(location.search);
 const prefix = address.get("in") ?? "";
@@ -26,6 +27,7 @@ let rows = [];
 let matching = 0; // how many streams match, as far as they are counted
 let loading = null;
 let counting = 0; // milliseconds that the last count took
+let counted = false; // whether the newest request for a count ended; it may be aborted or fail
 const waiting = new Map(); // what is to be done, with its timer
 
 adoptLink();
@@ -47,7 +49,7 @@ for (const button of $("states").children) button.addEventListener("click", () =
 $("columns").addEventListener("click", () => chooseColumns(rows, show));
 $("next").addEventListener("click", () => turn("forward"));
 $("previous").addEventListener("click", () => turn("back"));
-document.addEventListener("visibilitychange", () => document.hidden || load({ counted: true }));
+document.addEventListener("visibilitychange", () => document.hidden || recount());
 setInterval(refresh, REFRESH);
 setInterval(() => document.hidden || grow(), 1000);
 await restart();
@@ -62,15 +64,17 @@ async function restart() {
   const named = [...filter.states, ...filter.outcomes];
   for (const button of $("states").children) button.setAttribute("aria-pressed", String(named.includes(button.value)));
   pager = new Pager(filter, SIZE);
-  await load({ announced: true, counted: true });
+  counted = false;
+  await load({ announced: true });
 }
 
-async function load({ announced = false, counted = false } = {}) {
+/** Requests this page of the list, and the counts if they are due. */
+async function load({ announced = false } = {}) {
   loading?.abort();
   const mine = (loading = new AbortController());
   const { filter } = pager;
   try {
-    const [found] = await Promise.all([pager.rows(mine.signal), counted && countAll(filter, mine.signal)]);
+    const [found] = await Promise.all([pager.rows(mine.signal), counted || countAll(filter, mine.signal)]);
     if (mine !== loading) return;
     rows = found;
     show();
@@ -91,6 +95,7 @@ async function countAll(filter, signal) {
     matching = folders.count;
   }
   counting = Date.now() - begun;
+  counted = true;
 }
 
 function show() {
@@ -131,10 +136,13 @@ function hear({ name, row }) {
 /** Shows the changes at once, and soon the folders and the counts. */
 function recent() {
   show();
-  later(recount, Math.max(REFRESH / 2, PAUSE * counting));
+  later(recount, Math.min(LONGEST, Math.max(REFRESH / 2, PAUSE * counting)));
 }
 
-const recount = () => load({ counted: true });
+function recount() {
+  counted = false;
+  return load();
+}
 
 function place(row) {
   const first = (known) =>
