@@ -25,6 +25,9 @@ SETTLING = 4
 SEED = 3
 TRACED_SLACK = 2 * MIB
 """Tables of the interpreter double at times; a leak of a kilobyte a follower would be tens of these."""
+OBJECTS_SLACK = 400
+"""A module that is first imported during the load has hundreds of containers. A leak has at least one a
+follower, and there are ten followers for each stream."""
 RESIDENT = 150 * MIB
 CATALOG = 13
 """Files of the catalog that may be open: the store has two connections, and up to four threads read at once,
@@ -179,7 +182,7 @@ async def test_all_operations_at_once_leak_nothing(serve: Serve):
     )
     assert len(soak.seen) == 7
     assert min(soak.seen.values()) > PRODUCERS / 4
-    assert after.objects - before.objects < len(soak.takes) / 2
+    assert after.objects - before.objects < max(len(soak.takes) / 2, OBJECTS_SLACK)
     assert after.traced - before.traced < TRACED_SLACK
     assert after.content <= PRODUCERS
     assert after.catalog <= CATALOG
