@@ -26,7 +26,7 @@ BLOCKING = [
 ]
 
 # One row or two found by their key, on a connection that only reads: microseconds, mostly from memory.
-POINT_SELECTS = ("loom/store/files/queries.py", {"by_id", "by_number", "place", "moments_around"})
+POINT_SELECTS = ("loom/store/files/queries.py", {"by_id", "by_number", "entry", "place", "moments_around"})
 
 # What a pipe holds that the loop has found readable.
 INPUT = ("loom/client/files.py", {"read_chunks"})

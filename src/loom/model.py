@@ -1,20 +1,14 @@
-"""Loom's terms as frozen values: ids, keys, states, rows, queries. No I/O."""
+"""Loom's terms as frozen values: states, rows, changes, queries. No I/O."""
 
 import json
-import os
-import secrets
 import time
-import unicodedata
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import quote, unquote_to_bytes
 
-from loom.errors import InvalidId
+from loom.ids import number_of
 
-MAX_ID_CHARS = 255
 MAX_DIGITS = 4096
 """Digits of an integer in metadata. Python refuses to parse more than 4,300."""
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -49,11 +43,22 @@ class State(StrEnum):
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.LIVE: frozenset({State.LIVE, State.INTERRUPTED, State.OPEN, State.COMPLETE, State.ABORTED}),
     State.INTERRUPTED: frozenset({State.LIVE, State.ABORTED}),
-    State.OPEN: frozenset({State.LIVE, State.ABORTED}),
+    State.OPEN: frozenset({State.LIVE, State.COMPLETE, State.ABORTED}),
     State.COMPLETE: frozenset(),
     State.ABORTED: frozenset(),
 }
 """From each state, the states that may follow. `live` to `live` is a takeover by another producer."""
+
+
+class Framing(StrEnum):
+    """How a stream is written. With a framing it is *shared*: while it is `open`, many writers append."""
+
+    NONE = ""
+    """One producer at a time sends bytes."""
+    BYTES = "bytes"
+    """Many writers append bytes."""
+    JSON = "json"
+    """Many writers append JSON values, stored one a line."""
 
 
 class Outcome(StrEnum):
@@ -72,7 +77,9 @@ class NewStream:
     `owner` is who creates it, for quotas. `idempotency_key` names the creating request: a request with the
     same key means the same stream. `length` is the announced total number of bytes. `ttl` is in seconds from
     the stream's end, 0 to keep the stream; `expires` is a time. Without both the service decides how long the
-    stream is kept.
+    stream is kept. `source` is the key of the stream that it was forked from at the offset `fork`.
+
+    `state`, `content` and `entries`, the first ones of its ledger, are for `Store.put`.
     """
 
     id: str
@@ -84,6 +91,12 @@ class NewStream:
     ttl: float | None = None
     expires: float | None = None
     owner: str = ""
+    framing: Framing = Framing.NONE
+    source: str = ""
+    fork: int = 0
+    state: State = State.LIVE
+    content: Sequence[bytes] = ()
+    entries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +107,9 @@ class Info:
     producer. `deadline` is when the sweeper acts on a stream without a producer. `amended` means that the
     metadata was changed after the end. `expires` is when the sweeper deletes the stream, if it is final by
     then; a `ttl` sets it at the end. `digest` is the SHA-256 of all bytes of a complete stream in base64,
-    None until it is computed. `owner` is the one who created the stream, empty if unknown.
+    None until it is computed. `owner` is the one who created the stream, empty if unknown. A fork has the
+    first `fork` bytes of the stream with the key `source`. `gone` means that the stream is deleted for users
+    and kept for its forks. `ledger` is the size of its ledger in bytes; it changes with appends, like `size`.
     """
 
     key: str
@@ -116,6 +131,11 @@ class Info:
     expires: float | None = None
     digest: str | None = None
     owner: str = ""
+    framing: Framing = Framing.NONE
+    source: str = ""
+    fork: int = 0
+    gone: bool = False
+    ledger: int = 0
     version: int = 1
 
     @property
@@ -137,6 +157,24 @@ class Patch:
     deadline: float | None = None
     metadata: str | None = None
     digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """What one writer appends to a shared stream, stored as a whole.
+
+    `entries` change the stream's ledger. A `patch` changes its row after the bytes: its metadata, or its
+    state to a final one.
+    """
+
+    data: Sequence[bytes] = ()
+    entries: Mapping[str, str] = field(default_factory=dict)
+    patch: Patch | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing is appended and nothing changes."""
+        return not (any(self.data) or self.entries or self.patch)
 
 
 class ChangeKind(StrEnum):
@@ -209,12 +247,6 @@ class Folder:
     failures: int | None
 
 
-def folder_of(id: str, prefix: str) -> str | None:
-    """Return the folder under `prefix` that has this id: up to the next slash. None if it is in no folder."""
-    end = id.find("/", len(prefix))
-    return id[: end + 1] if end >= 0 and id.startswith(prefix) else None
-
-
 def repeats(new: NewStream, info: Info) -> bool:
     """Return True if `new` repeats the request that created the stream."""
     return new.idempotency_key != "" and new.idempotency_key == info.idempotency_key
@@ -227,33 +259,6 @@ def steady_clock() -> Clock:
     """Return a clock that reads the wall clock once and then follows the monotonic one, so it never jumps."""
     offset = time.time() - time.monotonic()
     return lambda: offset + time.monotonic()
-
-
-def new_id(now: float) -> str:
-    """Return a UUID version 7 (RFC 9562 section 5.7): sorts by creation in milliseconds, 74 random bits."""
-    random = int.from_bytes(os.urandom(10))
-    value = int(now * 1000) << 80 | random
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
-
-
-def new_key(number: int) -> str:
-    """Return a key: the stream's number and a random part.
-
-    The number rises with every creation in a store and is used once. The random part keeps keys unique after
-    a store was restored from a backup.
-    """
-    return f"{number:x}-{secrets.token_hex(6)}"
-
-
-def number_of(key: str) -> int:
-    """Return the number in a key, 0 if it is not a key of Loom."""
-    number, _, chance = key.partition("-")
-    try:
-        return int(number, 16) if chance and len(number) < 16 else 0
-    except ValueError:
-        return 0
 
 
 def members(metadata: str) -> dict[str, str]:
@@ -311,31 +316,3 @@ def _integer(text: str) -> int | str:
 
 class _Literal(str):
     """A JSON number, as it is written."""
-
-
-def parse_id(raw: bytes) -> str:
-    """Return the id in a raw, percent-encoded URL path. Raises InvalidId."""
-    if not raw.isascii():
-        raise InvalidId("The stream ID in the URL has bytes outside ASCII; percent-encode them.")
-    try:
-        return check_id(unquote_to_bytes(raw).decode("utf-8"))
-    except UnicodeDecodeError:
-        raise InvalidId("The stream ID is not UTF-8 after percent-decoding.") from None
-
-
-def check_id(id: str) -> str:
-    """Return `id` if it may name a stream. Raises InvalidId, which says what is wrong."""
-    if not id:
-        raise InvalidId("The stream ID is empty.")
-    if len(id) > MAX_ID_CHARS:
-        raise InvalidId(f"The stream ID has {len(id)} characters; {MAX_ID_CHARS} are allowed.")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in id):
-        raise InvalidId("The stream ID contains a control character.")
-    if any(segment in ("", ".", "..") for segment in id.split("/")):
-        raise InvalidId('The stream ID has a segment between slashes that is empty, "." or "..".')
-    return id
-
-
-def quote_id(id: str) -> str:
-    """Return the id for a URL path or a header: ASCII, with all but RFC 3986's pchar and slashes encoded."""
-    return quote(id, safe="/!$&'()*+,;=:@~")

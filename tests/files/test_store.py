@@ -19,7 +19,7 @@ from tests.files.disks import SEGMENT, Gate, QuickDisk, failing, start, until, w
 from loom.errors import LoomError, StoreStopped, StreamExists, StreamFinal, StreamGone, StreamNotFound
 from loom.model import Info, NewStream, Patch, Query, State
 from loom.store.files import FilesStore
-from loom.store.files.commit import most_bytes, records_of
+from loom.store.files.batch import most_bytes, records_of
 from loom.store.files.content import content_name
 from loom.store.files.listing import Lists
 from loom.store.files.queries import CatalogReader

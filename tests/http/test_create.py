@@ -10,7 +10,8 @@ import pytest
 from tests.support.running import Loom, Serve
 from tests.support.wire import Cut
 
-from loom.model import State, quote_id
+from loom.ids import quote_id
+from loom.model import State
 
 
 @pytest.mark.parametrize("path", ["/stream", "/stream/"])

@@ -21,7 +21,8 @@ from loom.http.service.openapi import document
 from loom.http.service.tokens import MAX_SECONDS
 from loom.http.stream.lifetime import MAX_TTL
 from loom.http.stream.request_headers import MAX_KEY_BYTES, MAX_RESUME_WINDOW
-from loom.model import COUNTED, FAILURES, FOLDERS, MAX_ID_CHARS, ChangeKind, Outcome, State
+from loom.ids import MAX_ID_CHARS
+from loom.model import COUNTED, FAILURES, FOLDERS, ChangeKind, Outcome, State
 
 SOURCE = Path(package.__file__).parent / "http"
 PROTOCOL = {

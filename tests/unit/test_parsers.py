@@ -10,7 +10,8 @@ from loom.http.stream.lifetime import lifetime
 from loom.http.stream.metadata import parse_metadata
 from loom.http.stream.ranges import parse_range
 from loom.http.stream.request_headers import Upload, idempotency_key, resume_window
-from loom.model import Info, State, parse_id
+from loom.ids import parse_id
+from loom.model import Info, State
 from loom.streams.ranges import Part
 from loom.wire.fields import parse_boolean, parse_integer
 from loom.wire.media import accepts_events

@@ -31,7 +31,8 @@ from loom.cli.command import Stop, declare
 from loom.cli.running import write
 from loom.cli.terminal import printable
 from loom.errors import ConfigError, InvalidId, InvalidMetadata, LoomError, StreamExists, StreamNotFound
-from loom.model import NewStream, Patch, State, check_id, repeats
+from loom.ids import check_id
+from loom.model import NewStream, Patch, State, repeats
 from loom.wire.metadata import check_metadata, check_size, dump, load
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import click
 from loom.cli.target import resolve
 from loom.client.address import DEFAULT_SERVER
 from loom.errors import InvalidId
-from loom.model import DEFAULT_CONTENT_TYPE, check_id
+from loom.ids import check_id
+from loom.model import DEFAULT_CONTENT_TYPE
 from loom.units import LENGTHS, parse_duration, parse_size
 from loom.wire.times import parse_since
 

@@ -4,7 +4,7 @@ import re
 import warnings
 from urllib.parse import urlsplit
 
-from loom.model import quote_id
+from loom.ids import quote_id
 from loom.wire.hosts import is_loopback
 
 DEFAULT_SERVER = "http://127.0.0.1:3060"

@@ -22,7 +22,7 @@ from loom.client.address import has_user, token_fault, url_fault, warn_unencrypt
 from loom.client.errors import BY_STATUS, ClientError, Foreign, InvalidRequest, Lost, Refused
 from loom.client.faults import expects_tls, not_http, unreachable
 from loom.errors import InvalidId
-from loom.model import check_id, quote_id
+from loom.ids import check_id, quote_id
 from loom.wire.head import HEADERS, StreamHead
 from loom.wire.media import PROBLEM
 

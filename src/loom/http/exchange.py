@@ -18,7 +18,7 @@ from loom.errors import BadRequest, Forbidden, LoomError, StreamNotFound, TooLar
 from loom.http.headers import NO_STORE, NOSNIFF, Headers, content_length, values_of
 from loom.http.problem import problem
 from loom.http.record import RECORD, Record, audit, audit_refusal
-from loom.model import parse_id
+from loom.ids import parse_id
 from loom.wire.media import JSON
 
 PRINCIPAL = "loom.principal"

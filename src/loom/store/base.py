@@ -16,15 +16,20 @@ when it is refused.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from loom.errors import LoomError
-from loom.model import Change, Folder, Info, NewStream, Patch, Query, State
+from loom.model import Addition, Change, Folder, Info, NewStream, Patch, Query, State
+from loom.store.handles import Content, Writer
 from loom.store.holdings import Holdings
 from loom.store.places import LinePlace, Moment
+
+__all__ = [
+    "Admit", "Content", "Decide", "Following", "Health", "Sink", "Store", "Subscription", "Usage", "Writer",
+    "admit_all",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,115 +80,18 @@ class Following(Subscription, Protocol):
     info: Info
 
 
-class Writer(ABC):
-    """The right of one producer to append to one stream. Offsets count from the start of the stream.
-
-    A writer is lost when another producer takes the stream over, the stream is deleted, replaced, changed to
-    another state or failed, or the store stops. Between the check of this right and the queueing of bytes
-    nothing is awaited, so a writer that was fenced never adds a byte.
-    """
-
-    info: Info
-    """The stream as it was when this writer was created."""
-    replaced: bool = False
-    """True if the creation replaced an earlier stream of that id."""
-
-    @property
-    def key(self) -> str:
-        """The stream's key."""
-        return self.info.key
-
-    @property
-    def epoch(self) -> int:
-        """This writer's epoch. A higher epoch fences this writer."""
-        return self.info.epoch
-
-    @property
-    @abstractmethod
-    def accepted(self) -> int:
-        """The offset after the last byte that `append` accepted. Meaningless once the writer is lost."""
-
-    @property
-    @abstractmethod
-    def durable(self) -> int:
-        """The offset after the last durable byte."""
-
-    @abstractmethod
-    def append(self, data: bytes) -> None:
-        """Accept bytes, to be stored in this order. The object is kept, not copied.
-
-        The bytes are not durable when this returns: see `wait_durable`. Raises WriterLost, and RuntimeError
-        after `close`.
-        """
-
-    @abstractmethod
-    async def wait_for_room(self) -> None:
-        """Wait until the bytes in flight, of this producer and of all, are below their bounds.
-
-        Bytes are in flight from their acceptance until they are durable. Raises WriterLost.
-        """
-
-    @abstractmethod
-    async def wait_durable(self, offset: int) -> int:
-        """Wait until bytes [0, offset) are durable, and return the durable size. Raises WriterLost."""
-
-    @abstractmethod
-    async def close(self, patch: Patch) -> Info:
-        """Store all accepted bytes, then `patch`, and return the stream as stored.
-
-        The patch needs a `state` other than `live`. The writer cannot be used after this. Raises WriterLost;
-        RuntimeError if `close` was called before; ValueError for a patch without such a state.
-        """
-
-    @abstractmethod
-    def on_lost(self, callback: Callable[[LoomError], None]) -> None:
-        """Call `callback` once, when this writer is lost; immediately if it already is.
-
-        The error is the one that the methods of this writer raise from then on. The callback does not run
-        after `close` has returned.
-        """
-
-
-class Content(ABC):
-    """The bytes of one key, readable through replace and delete until `close`. An async context manager."""
-
-    key: str
-
-    @abstractmethod
-    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Yield bytes [start, stop) in pieces of at most 256 KiB. `stop` is within the durable size.
-
-        Raises StreamDamaged where stored bytes are missing, and never yields others in their place.
-        """
-
-    def fileno(self) -> int | None:
-        """Return a descriptor for zero-copy reads, or None. It belongs to the content, until `close`."""
-        return None
-
-    @property
-    def filed(self) -> int:
-        """Bytes [0, filed) may be read through `fileno`."""
-        return 0
-
-    @abstractmethod
-    def close(self) -> None:
-        """Release the bytes. May be repeated."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
 Admit = Callable[[Info | None], None]
 """Called with the stream that a creation replaces, None for an unused id. Raises to refuse the creation."""
 
 
 def admit_all(old: Info | None) -> None:
     """Admit every creation."""
+
+
+Decide = Callable[[Info, Mapping[str, str]], Addition]
+"""Called with a stream and entries of its ledger, both with everything that was accepted. Returns what to
+append, or raises to refuse.
+"""
 
 
 class Store(ABC):
@@ -205,6 +113,33 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def put(self, new: NewStream, *, admit: Admit = admit_all) -> Info:
+        """Create a stream without a producer, `open` or `complete` as `new` says, and return it.
+
+        The stream appears with its content and the entries of its ledger in one change, whatever their size.
+        A watcher gets a `complete` one as created, then as closed. `admit` is as in `create`.
+
+        Raises StorageFull, StreamExists, and what `admit` raises.
+        """
+
+    @abstractmethod
+    async def append(self, key: str, names: Collection[str], decide: Decide) -> Info:
+        """Append to a shared stream without taking it over, and return the stream after this addition.
+
+        Any number of callers may append at once. Each waits until the bytes in flight are below their bounds;
+        then `decide` is called with the stream and those of the entries `names` that its ledger has. Nothing
+        is awaited between that call and the queueing, so no other addition comes between. `decide` is called
+        once, for a final stream too.
+
+        Bytes, entries and patch of the Addition become durable together or not at all. An empty Addition
+        changes nothing. The answer to that, and what `decide` raises, wait until everything that was accepted
+        before is durable. Entries may be set under `names` only.
+
+        Raises StreamNotFound; Conflict for a stream without a framing; StreamFinal for an Addition to a final
+        stream, unless it is empty; StorageFull for bytes; StreamFailed if they could not be stored.
+        """
+
+    @abstractmethod
     async def resume(
         self, key: str, offset: int, *, epoch: int | None = None, length: int | None = None
     ) -> Writer:
@@ -214,11 +149,11 @@ class Store(ABC):
         writer, wait until its accepted bytes are durable. A fenced writer gets Fenced. The first `length`
         announced stays.
 
-        Raises StreamNotFound, StreamFinal, StorageFull, EpochMismatch unless the stream has the `epoch`
-        given, and OffsetMismatch with the end of the accepted bytes, once they are durable. None of these
-        fences a writer, so the end may move. OffsetMismatch is also raised if accepted bytes were lost to a
-        failure after the writer was fenced. After that, or if the caller is cancelled, a stream that was
-        `live` is `interrupted`.
+        Raises StreamNotFound, StreamFinal, StorageFull, Conflict for a shared stream, EpochMismatch unless
+        the stream has the `epoch` given, and OffsetMismatch with the end of the accepted bytes, once they are
+        durable. None of these fences a writer, so the end may move. OffsetMismatch is also raised if accepted
+        bytes were lost to a failure after the writer was fenced. After that, or if the caller is cancelled, a
+        stream that was `live` is `interrupted`.
         """
 
     @abstractmethod

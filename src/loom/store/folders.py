@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from loom.model import COUNTED, FAILURES, FOLDERS, Folder, Info, Outcome, folder_of, number_of
+from loom.ids import folder_of, number_of
+from loom.model import COUNTED, FAILURES, FOLDERS, Folder, Info, Outcome
 
 
 class Count(NamedTuple):

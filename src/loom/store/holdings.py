@@ -13,25 +13,29 @@ ROW_COST = 1024
 """Bytes that a stream counts for besides its bytes and its metadata: its row and its index entries."""
 
 
-def cost(metadata: str) -> int:
-    """Return the bytes that a stream with this metadata, which is ASCII, counts for besides its bytes."""
-    return ROW_COST + len(metadata)
+def cost(metadata: str, ledger: int = 0) -> int:
+    """Return the bytes that a stream with this metadata, which is ASCII, counts for besides its bytes.
+
+    `ledger` is the size of its ledger.
+    """
+    return ROW_COST + len(metadata) + ledger
 
 
 class Holdings:
-    """The counts. `owners` has the number of streams of each owner, `metadata` the bytes of all metadata.
+    """The counts. `owners` has the number of streams of each owner, `texts` the bytes of all metadata and
+    ledgers.
 
     `unfinished` are those of the streams that may be open.
     """
 
     def __init__(
-        self, owners: Mapping[str, int] | None = None, metadata: int = 0, unfinished: Iterable[Info] = ()
+        self, owners: Mapping[str, int] | None = None, texts: int = 0, unfinished: Iterable[Info] = ()
     ) -> None:
         self._owners = Counter(owners or {})
         self._open: dict[str, dict[str, None]] = {}
         self.streams = self._owners.total()
         """The number of streams."""
-        self.overhead = self.streams * ROW_COST + metadata
+        self.overhead = self.streams * ROW_COST + texts
         """The bytes that all streams count for besides their bytes."""
         for info in unfinished:
             self._note(info)
@@ -52,12 +56,17 @@ class Holdings:
         """Count a new stream."""
         self._owners[info.owner] += 1
         self.streams += 1
-        self.overhead += cost(info.metadata)
+        self.overhead += cost(info.metadata, info.ledger)
+        self._note(info)
 
     def change(self, before: Info, after: Info) -> None:
         """Count the new state and metadata of a stream."""
         self.overhead += len(after.metadata) - len(before.metadata)
         self._note(after)
+
+    def grow(self, ledger: int) -> None:
+        """Count the growth of a ledger."""
+        self.overhead += ledger
 
     def remove(self, info: Info) -> None:
         """Count a stream no longer."""
@@ -65,7 +74,7 @@ class Holdings:
         if not self._owners[info.owner]:
             del self._owners[info.owner]
         self.streams -= 1
-        self.overhead -= cost(info.metadata)
+        self.overhead -= cost(info.metadata, info.ledger)
         self._leave(info)
 
     def _note(self, info: Info) -> None:

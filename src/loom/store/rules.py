@@ -3,7 +3,8 @@
 Pure: a function takes the durable row and the time, and either raises what the contract names or returns the
 row to store. It has no effect, so a store decides first and acts after.
 
-    create      check_creation, born
+    create      check_new, check_creation, born
+    append      check_shared, check_addition, growth, apply
     takeover    check_takeover, check_offset; fence, then wait until every accepted byte is durable; take_over
     close       check_close, apply
     change      change
@@ -13,6 +14,7 @@ row to store. It has no effect, so a store decides first and acts after.
 """
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 
 from loom.errors import (
@@ -27,7 +29,17 @@ from loom.errors import (
     VersionMismatch,
     WriterLost,
 )
-from loom.model import AMEND_WINDOW, TRANSITIONS, ChangeKind, Info, NewStream, Patch, State, repeats
+from loom.model import (
+    AMEND_WINDOW,
+    TRANSITIONS,
+    Addition,
+    ChangeKind,
+    Info,
+    NewStream,
+    Patch,
+    State,
+    repeats,
+)
 
 FENCED = "its producer was fenced"
 CANCELLED = "its producer went away"
@@ -39,6 +51,12 @@ OVERDUE = {
 }
 """Why the sweeper aborts a stream in this state once its deadline has passed."""
 
+ENTRY_COST = 64
+"""Bytes that an entry of a ledger counts for besides its name and its text."""
+
+ENTRIES_SIZE = 8 << 10
+"""What the entries of one addition may count for at most."""
+
 AT_ONCE = 500
 """Rows that one call of `due` or `expired` returns at most."""
 
@@ -49,14 +67,62 @@ def check_creation(new: NewStream, old: Info | None, *, replaces: bool) -> None:
         raise StreamExists(new.id)
 
 
+def check_new(new: NewStream, *, live: bool) -> None:
+    """Raise ValueError unless `new` is for Store.create, which makes `live` streams, or for Store.put."""
+    if new.state not in ({State.LIVE} if live else {State.OPEN, State.COMPLETE}):
+        raise ValueError(f"a stream cannot be created {new.state} by this method")
+    if live and (new.framing or new.content or new.entries):
+        raise ValueError("a stream that is created with a producer is not shared and has no content")
+    check_entries(new.entries)
+
+
 def born(new: NewStream, key: str, now: float) -> Info:
-    """Return the row of a stream that has just been created, with its first producer."""
-    wanted = {field.name: getattr(new, field.name) for field in fields(new)}
-    return Info(key=key, epoch=1, state=State.LIVE, created=now, **wanted)
+    """Return the row of a stream that has just been created, without its content."""
+    wanted = {name: getattr(new, name) for name in _GIVEN}
+    info = Info(key=key, epoch=1, state=State.LIVE, created=now, **wanted)
+    return info if new.state is State.LIVE else replace(apply(info, Patch(state=new.state), now), version=1)
+
+
+_GIVEN = {field.name for field in fields(NewStream)} & {field.name for field in fields(Info)} - {"state"}
+
+
+def check_shared(info: Info) -> None:
+    """Raise Conflict unless many writers may append to the stream."""
+    if not info.framing:
+        raise Conflict(f"The stream with ID {info.id} has one producer at a time; resume it to append.")
+
+
+def check_addition(info: Info, names: Collection[str], addition: Addition) -> None:
+    """Raise StreamFinal if `addition` comes after the end; ValueError for one that no stream takes."""
+    if info.state.final and not addition.empty:
+        raise final(info)
+    check_entries(addition.entries)
+    if not addition.entries.keys() <= set(names):
+        raise ValueError("an entry is set that was not looked up")
+    if addition.patch and addition.patch.state not in (None, State.COMPLETE, State.ABORTED):
+        raise ValueError(f"an addition cannot make a stream {addition.patch.state}")
+
+
+def check_entries(entries: Mapping[str, str]) -> None:
+    """Raise ValueError if these entries are not Unicode, or more than one change may add to a ledger."""
+    if growth({}, entries) > ENTRIES_SIZE:
+        raise ValueError("too many or too long entries for one change of a ledger")
+
+
+def growth(before: Mapping[str, str], entries: Mapping[str, str]) -> int:
+    """Return by how much a ledger grows with `entries` if it has `before` under their names."""
+    known = before.keys() & entries.keys()
+    return _size(entries) - _size({name: before[name] for name in known})
+
+
+def _size(entries: Mapping[str, str]) -> int:
+    return sum(ENTRY_COST + len(f"{name}{value}".encode()) for name, value in entries.items())
 
 
 def check_takeover(info: Info, epoch: int | None) -> None:
-    """Raise StreamFinal or EpochMismatch if a takeover has to be refused before anyone is fenced."""
+    """Raise Conflict, StreamFinal or EpochMismatch for a takeover that is refused before anyone is fenced."""
+    if info.framing:
+        raise Conflict(f"The stream with ID {info.id} has many writers; none of them takes it over.")
     if info.state.final:
         raise final(info)
     if epoch is not None and epoch != info.epoch:
@@ -173,13 +239,15 @@ def expires_at(info: Info) -> float:
     return info.expires if info.state.final and info.expires is not None else math.inf
 
 
-def announced(before: Info, after: Info) -> ChangeKind | None:
-    """Return what a change of a row is announced as: CLOSED if it ends the stream, CHANGED if it changes only
-    the metadata, None if it is not announced.
+def announced(before: Info | None, after: Info) -> list[ChangeKind]:
+    """Return what a change of a row is announced as, in this order: CREATED for a new stream, then CLOSED if
+    it is final now; CHANGED if only the metadata changed.
     """
+    if before is None:
+        return [ChangeKind.CREATED] + [ChangeKind.CLOSED] * after.state.final
     if after.state.final and not before.state.final:
-        return ChangeKind.CLOSED
-    return None if after.metadata == before.metadata else ChangeKind.CHANGED
+        return [ChangeKind.CLOSED]
+    return [] if after.metadata == before.metadata else [ChangeKind.CHANGED]
 
 
 def final(info: Info) -> StreamFinal:

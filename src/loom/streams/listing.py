@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from loom.errors import StreamNotFound
-from loom.model import COUNTED, Folder, Info, Query, number_of
+from loom.ids import number_of
+from loom.model import COUNTED, Folder, Info, Query
 from loom.store.base import Store
 
 BATCH = 500

@@ -1,12 +1,12 @@
 """A clock set by hand, recorders of callbacks, and short calls that tests of stores share."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from loom.errors import LoomError
-from loom.model import Change, ChangeKind, Info, NewStream, Patch, Query, State
+from loom.model import Addition, Change, ChangeKind, Framing, Info, NewStream, Patch, Query, State
 from loom.store.base import Content, Following, Store, Subscription, Writer
 
 T = TypeVar("T")
@@ -159,6 +159,34 @@ async def stream(store: Store, id: str, data: bytes = b"", patch: Patch | None =
     if patch:
         await writer.close(patch)
     return writer
+
+
+async def shared(
+    store: Store, id: str, *, content: Sequence[bytes] = (), entries: Mapping[str, str] | None = None
+) -> Info:
+    """Create a shared stream, and return it."""
+    new = NewStream(id=id, framing=Framing.BYTES, state=State.OPEN, content=content, entries=entries or {})
+    return await store.put(new)
+
+
+async def add(
+    store: Store, key: str, data: bytes, entries: Mapping[str, str] | None = None, patch: Patch | None = None
+) -> Info:
+    """Append to a shared stream unconditionally."""
+    addition = Addition(data=[data], entries=entries or {}, patch=patch)
+    return await store.append(key, addition.entries.keys(), lambda *_: addition)
+
+
+async def entries_of(store: Store, key: str, *names: str) -> dict[str, str]:
+    """Return those of the entries that a ledger has."""
+    found: dict[str, str] = {}
+
+    def look(_: Info, entries: Mapping[str, str]) -> Addition:
+        found.update(entries)
+        return Addition()
+
+    await store.append(key, names, look)
+    return found
 
 
 async def collect(content: Content, start: int, stop: int) -> bytes:

@@ -8,7 +8,7 @@ from loom.access.ids import Ids
 from loom.errors import BadRequest
 from loom.http.exchange import Exchange
 from loom.http.headers import NO_STORE
-from loom.model import check_id
+from loom.ids import check_id
 from loom.wire.times import rfc3339
 
 MAX_BODY = 4096

@@ -18,7 +18,8 @@ from loom.http.headers import (
 from loom.http.stream.conditions import Validators
 from loom.http.stream.lifetime import lifetime_headers
 from loom.http.stream.ranges import PartialContent
-from loom.model import Info, State, quote_id
+from loom.ids import quote_id
+from loom.model import Info, State
 from loom.streams.ranges import Part
 from loom.streams.service import Service
 from loom.wire.head import StreamHead

@@ -27,7 +27,8 @@ from loom.http.stream.request_headers import (
     resume_window,
 )
 from loom.http.stream.response_headers import changed_headers, created_headers, upload_headers
-from loom.model import Info, NewStream, State, new_id, quote_id, repeats
+from loom.ids import new_id, quote_id
+from loom.model import Info, NewStream, State, repeats
 from loom.streams.service import Service
 from loom.wire.media import MERGE_PATCH, PARTIAL_UPLOAD
 

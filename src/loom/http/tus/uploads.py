@@ -15,7 +15,8 @@ from loom.http.stream.request_headers import check_encoding
 from loom.http.stream.response_headers import upload_headers
 from loom.http.stream.write import Writes
 from loom.http.tus import protocol
-from loom.model import NewStream, State, new_id, quote_id
+from loom.ids import new_id, quote_id
+from loom.model import NewStream, State
 from loom.streams.service import Service
 from loom.wire.head import StreamHead
 from loom.wire.media import OFFSET_STREAM

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loom.model import Info
 from loom.store.files import index as sparse
-from loom.store.files import members
+from loom.store.files import ledger, members
 from loom.store.files.schema import SELECT, UPSERT, Row, connect, info_of, migrate, schema_of, values
 from loom.store.places import GRAIN, Count, Mark
 
@@ -40,8 +40,10 @@ class Catalog:
         checkpoint  the lsn up to which no log is needed, 0 before the first checkpoint
         flushed     whether the log after that was written with flushes
         number      the last stream number that was assigned
+        settled     a content file with a higher number may belong to a stream that was never created
         size        the bytes of all streams
         metadata    the bytes of the metadata of all streams
+        ledgers     the sum of Info.ledger
         unindexed   the last stream number that is not in the index of metadata, 0 once all are
         """
         (value,) = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
@@ -57,13 +59,16 @@ class Catalog:
         deletes: Sequence[int],
         number: int,
         *,
+        settled: int | None = None,
+        entries: Mapping[int, Mapping[str, str]] | None = None,
         marks: Mapping[int, Iterable[Mark]] | None = None,
         grains: Mapping[int, float] | None = None,
         checkpoint: int | None = None,
     ) -> None:
         """Apply changes in one transaction; with `checkpoint` they are durable on return.
 
-        `marks` are added to the index of streams. Moments of those with `grains` are thinned to them.
+        `settled` is a fact, `number` by default. `entries` are added to the ledgers of streams, `marks` to
+        their index. Moments of those with `grains` are thinned to them.
         Raises sqlite3.Error with nothing applied; the same changes may be given again, with more.
         """
         with self._transaction(flush=checkpoint is not None) as db:
@@ -74,11 +79,17 @@ class Catalog:
             db.executemany("DELETE FROM streams WHERE number = ?", ((each,) for each in deletes))
             db.executemany(UPSERT, (values(*row) for row in rows))
             sparse.forget(db, deletes)
+            ledger.remove(db, deletes)
+            for each, added in (entries or {}).items():
+                ledger.keep(db, each, added)
             for each, found in (marks or {}).items():
                 sparse.keep(db, each, found)
             for each, grain in (grains or {}).items():
                 sparse.thin(db, each, grain)
             db.execute("UPDATE facts SET value = ? WHERE name = 'number'", (number,))
+            db.execute(
+                "UPDATE facts SET value = ? WHERE name = 'settled'", (number if settled is None else settled,)
+            )
             if checkpoint is not None:
                 db.execute("UPDATE facts SET value = ? WHERE name = 'checkpoint'", (checkpoint,))
         if checkpoint is not None:

@@ -7,12 +7,13 @@ stream orders its changes, and creations of one id wait for each other.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from loom.errors import LoomError, StorageFull, StreamExists, StreamFailed, StreamNotFound
-from loom.model import Clock, Info, NewStream, Patch, new_key
+from loom.ids import new_key
+from loom.model import Clock, Info, NewStream, Patch
 from loom.store import rules
 from loom.store.base import Admit
 from loom.store.files.checkpoints import Checkpoints
@@ -49,9 +50,20 @@ class Changes:
         self._names: dict[str, asyncio.Future[None]] = {}
 
     async def create(self, new: NewStream, replace: bool, admit: Admit) -> FilesWriter:
-        return await self._finish(self._create(new, replace, admit), orphan=self._abandon)
+        rules.check_new(new, live=True)
+        return await self._finish(self._create(new, replace, admit, self._begin), orphan=self._abandon)
 
-    async def _create(self, new: NewStream, replace: bool, admit: Admit) -> FilesWriter:
+    async def put(self, new: NewStream, admit: Admit) -> Info:
+        rules.check_new(new, live=False)
+        return await self._finish(self._create(new, False, admit, self._begin_whole))
+
+    async def _create(
+        self,
+        new: NewStream,
+        replace: bool,
+        admit: Admit,
+        begin: Callable[[NewStream, Stream | None, Admit], Awaitable[T]],
+    ) -> T:
         self._stop.check()
         if self._checkpoints.full:
             raise StorageFull("Too little disk space is left to take another stream.")
@@ -70,25 +82,46 @@ class Changes:
                     await held.enter_async_context(old.lock)
                     # It may have been deleted while its lock was awaited.
                     old = old if old.error is None else None
-                return await self._begin(new, old, admit)
+                return await begin(new, old, admit)
         finally:
             del self._names[new.id]
             named.set_result(None)
 
     async def _begin(self, new: NewStream, old: Stream | None, admit: Admit) -> FilesWriter:
+        stream = self._admit(new, old, admit)
+        writer = self._attach(stream, stream.info, replaced=old is not None)
+        await self._commit_new(stream, old)
+        return writer
+
+    async def _begin_whole(self, new: NewStream, old: Stream | None, admit: Admit) -> Info:
+        stream = self._admit(new, old, admit)
+        self._table.unsettled.add(stream.number)
+        self._commits.add(stream, new.content, new.entries, rules.growth({}, new.entries))
+        try:
+            await self._commit_new(stream, old)
+        except StreamFailed as error:
+            # A crash may leave what was written of the content. The record of a delete prevents that.
+            await self._commit(stream, drop=stream)
+            raise StorageFull("Too little disk space is left to take this stream.") from error
+        finally:
+            self._table.unsettled.remove(stream.number)
+        return stream.view
+
+    def _admit(self, new: NewStream, old: Stream | None, admit: Admit) -> Stream:
         self._stop.check()
         admit(old.view if old else None)
         number = self._table.next_number()
-        row = rules.born(new, new_key(number), self._clock())
-        stream = Stream(number, row)
-        writer = self._attach(stream, row, replaced=old is not None)
-        self._table.holdings.add(row)
+        stream = Stream(number, rules.born(new, new_key(number), self._clock()))
+        self._table.holdings.add(stream.info)
+        return stream
+
+    async def _commit_new(self, stream: Stream, old: Stream | None) -> None:
+        row = stream.info
         try:
             await self._commit(stream, put=row, drop=old)
         except BaseException:
             self._table.holdings.remove(row)
             raise
-        return writer
 
     async def resume(self, key: str, offset: int, epoch: int | None, length: int | None) -> FilesWriter:
         return await self._finish(self._resume(key, offset, epoch, length), orphan=self._abandon)
@@ -105,7 +138,7 @@ class Changes:
         self, stream: Stream, offset: int, epoch: int | None, length: int | None
     ) -> FilesWriter:
         # Refuse before anything is changed.
-        self._check_there(stream)
+        self.check_there(stream)
         rules.check_takeover(stream.info, epoch)
         if self._checkpoints.full:
             raise StorageFull("Too little disk space is left to take more bytes.")
@@ -164,7 +197,7 @@ class Changes:
         stream = self.stream(key)
         try:
             async with stream.lock:
-                self._check_there(stream)
+                self.check_there(stream)
                 row = rules.change(stream.info, patch, version, self._clock())
                 if patch.state:
                     stream.lose_writer(rules.fenced(row, patch.state))
@@ -260,7 +293,7 @@ class Changes:
             raise StreamNotFound(key)
         return stream
 
-    def _check_there(self, stream: Stream) -> None:
+    def check_there(self, stream: Stream) -> None:
         """Raise if the stream was deleted or the store stopped while the stream's lock was awaited."""
         self._stop.check()
         if stream.error:

@@ -18,32 +18,22 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 
 from loom.errors import StoreStopped
 from loom.model import Info
+from loom.store.files.batch import Batch
 from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.content import ContentFiles
 from loom.store.files.log import Log
 from loom.store.files.publish import Publisher
-from loom.store.files.records import Delete, Extent, Put, Record, digest_of, encode, encode_append
+from loom.store.files.records import digest_of
 from loom.store.files.stopping import StopState
 from loom.store.files.stream import Op, Stream, Write
 
 LARGE = 256 << 10
-OP_SIZE = 1024
 STOPPED = StoreStopped("The store has stopped; whether anything was changed is not known.")
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one cycle makes durable. In the log, every change comes after all bytes."""
-
-    writes: list[Write] = field(default_factory=list)
-    ops: list[Op] = field(default_factory=list)
-    lsn: int = 0
 
 
 class Commits:
@@ -69,9 +59,12 @@ class Commits:
         self._stop = stop
         self._flush = flush
         self._on_commit = on_commit
-        # A frame holds at most two budgets and one change, and must fit into three quarters of a segment.
+        # A frame holds at most two budgets, the entries of one ledger and one change, and must fit into three
+        # quarters of a segment.
         self._budget = log.segment_size // 5
         self._large = min(LARGE, self._budget)
+        self.most_entries = self._large // 2
+        """Bytes of pending entries of one ledger, in the log, from which on its writers wait."""
         self._marked: dict[Stream, None] = {}
         # A stream with a large write is in `_filing` until the write's record is durable. If it has more to
         # commit, it is in `_waiting` meanwhile: in the log that record has to come first.
@@ -93,6 +86,14 @@ class Commits:
         stream.accepted += len(data)
         self.in_flight += len(data)
         self._mark(stream)
+
+    def add(self, stream: Stream, data: Sequence[bytes], entries: Mapping[str, str], growth: int) -> None:
+        """Queue bytes together with entries, by which the ledger grows. Both become durable in one frame."""
+        for piece in filter(None, data):
+            self.append(stream, piece)
+        if entries or any(data):
+            stream.ledger.add(entries, growth)
+            self._mark(stream)
 
     def submit(
         self, stream: Stream, *, put: Info | None = None, drop: Stream | None = None
@@ -172,17 +173,25 @@ class Commits:
 
     def _take(self, *, room: bool) -> Batch:
         """Assemble the next batch. Without `room`, bytes are taken only to fail."""
-        # Large writes whose bytes are durable in their files: their records come first.
-        batch = Batch(self._filed)
-        self._filed = []
-        # Large writes begin before any change is taken: a change that drops such a stream must find it in
-        # `_filing` and wait, else its content file would be removed under the filing thread.
+        batch = Batch()
+        small = ops = self._budget
+        # Large writes whose bytes are durable in their files. Their records come first, each with the change
+        # that may belong to it: an addition that ends its stream is stored as a whole.
+        while self._filed and ops > 0:
+            write = self._filed.pop(0)
+            batch.writes.append(write)
+            ops -= write.weight
+            if all(op.drop is None for op in write.stream.ops):
+                ops -= batch.take_ops(write.stream)
+        # Large writes begin before any other change is taken: a change that drops such a stream must find it
+        # in `_filing` and wait, else its content file would be removed under the filing thread.
         if room:
             for stream in [each for each in self._marked if each.accepted - each.taken >= self._large]:
                 if stream not in self._filing:
                     self._file(stream)
-        small = ops = self._budget
         for stream in tuple(self._marked):
+            if small <= 0 or ops <= 0:
+                break
             if stream in self._filing or (stream.ops and stream.ops[0].drop in self._filing):
                 self._waiting[stream] = self._marked.pop(stream)
                 continue
@@ -190,39 +199,21 @@ class Commits:
             if size and not room:
                 batch.writes.append(stream.take_bytes(large=True))
                 batch.writes[-1].error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            elif 0 < size <= small:
+            elif stream.untaken and size <= small:
+                write = stream.take_bytes(large=False)
+                batch.writes.append(write)
                 small -= size
-                batch.writes.append(stream.take_bytes(large=False))
-            # A change comes after every byte queued before it. So it is taken only once no byte is pending,
-            # and the size that is logged with it is exact.
-            while stream.ops and not stream.pending and ops > 0:
-                op = stream.ops.popleft()
-                op.size = stream.taken
-                ops -= most_bytes(op)
-                batch.ops.append(op)
-            if not stream.pending and not stream.ops:
+                ops -= write.weight
+            ops -= batch.take_ops(stream)
+            if not stream.untaken and not stream.ops:
                 del self._marked[stream]
-            if small <= 0 or ops <= 0:
-                break
         return batch
 
     def _commit(self, batch: Batch) -> None:
         """Make the batch durable, except for writes that have failed. In the committer thread."""
-        failed = {write.stream for write in batch.writes if write.error}
-        parts: list[bytes] = []
-        for write in batch.writes:
-            number = write.stream.number
-            if not write.large:
-                parts += encode_append(number, write.offset, write.chunks)
-            elif write.error is None:
-                parts += encode(Extent(number, write.offset, write.size, write.digest))
-        for op in batch.ops:
-            if op.stream not in failed:
-                for record in records_of(op):
-                    parts += encode(record)
-        if parts:
+        if frame := batch.frame():
             begun = time.perf_counter()
-            batch.lsn = self._log.append([b"".join(parts)])
+            batch.lsn = self._log.append([frame])
             self._on_commit(time.perf_counter() - begun)
 
     def _file(self, stream: Stream) -> None:
@@ -312,20 +303,3 @@ class Commits:
         """End the threads, which are idle."""
         self._thread.shutdown(wait=False)
         self._filer.shutdown(wait=False)
-
-
-def most_bytes(op: Op) -> int:
-    """Return an upper bound of the bytes of a change in the log: JSON writes a character as up to twelve."""
-    put = op.put
-    texts = (put.id, put.metadata, put.content_type, put.reason, put.idempotency_key) if put else ()
-    return OP_SIZE + 12 * sum(map(len, texts))
-
-
-def records_of(op: Op) -> list[Record]:
-    """Return the records of a change: the delete of a replaced stream precedes the new stream."""
-    records: list[Record] = []
-    if op.drop is not None:
-        records.append(Delete(op.drop.number))
-    if op.put is not None:
-        records.append(Put(op.stream.number, replace(op.put, size=op.size)))
-    return records

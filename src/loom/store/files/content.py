@@ -14,7 +14,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from loom.store.files.disk import Disk, FlushFailed
@@ -208,8 +208,8 @@ class ContentFiles:
         # Without the lock: the last close of a removed file frees its blocks, which takes 0.5 s a GiB.
         self._disk.close(file.fd)
 
-    def remove_above(self, last: int) -> None:
-        """Remove files of streams whose creation a crash has lost, which `durability: os` allows.
+    def remove_above(self, last: int, exists: Callable[[int], bool]) -> None:
+        """Remove files of streams with higher numbers whose creation a crash has lost: they do not exist.
 
         Files with other names are left alone.
         """
@@ -219,7 +219,7 @@ class ContentFiles:
             least = last >> (12 if prefix else 24)
             below[:] = [name for name in below if number_in(prefix + name) >= least]
             for name in names:
-                if number_in(name) > last:
+                if number_in(name) > last and not exists(number_in(name)):
                     self._disk.remove(f"content/{os.path.relpath(directory, top)}/{name}")
 
     def size(self, number: int) -> int | None:

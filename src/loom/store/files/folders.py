@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from loom.model import COUNTED, FAILURES, FOLDERS, Outcome, folder_of
+from loom.ids import folder_of
+from loom.model import COUNTED, FAILURES, FOLDERS, Outcome
 from loom.store.files.members import code_of_outcome
 
 INDEX = "sqlite_autoindex_streams_1"

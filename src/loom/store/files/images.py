@@ -53,11 +53,13 @@ class Image:
 
     lsn: int
     number: int
+    settled: int
     due: bool
     rows: list[Row]
     changed: list[Stream]
     dropped: list[int]
     writes: list[tuple[Stream, int, list[bytes], Count | None]]
+    entries: dict[int, dict[str, str]]
     marks: dict[int, list[Mark]]
     grains: dict[int, float]
     uncounted: list[tuple[Stream, Count | None, int]]
@@ -163,6 +165,7 @@ class Images:
         return Image(
             lsn=lsn,
             number=self._table.number,
+            settled=self._table.settled,
             due=due and lsn > self._checkpoints.reached,
             rows=[row_of(stream) for stream in changed],
             changed=changed,
@@ -172,6 +175,7 @@ class Images:
                 for stream in recent
                 if stream.recent and stream.error is None
             ],
+            entries={stream.number: dict(stream.ledger.ahead) for stream in changed if stream.ledger.ahead},
             marks={stream.number: list(stream.marks) for stream in changed if stream.marks},
             grains={stream.number: stream.dates.grain for stream in changed if stream.dates.coarser()},
             uncounted=[(stream, stream.count, stream.filed) for stream in self._uncounted],
@@ -252,6 +256,8 @@ class Images:
                 image.rows,
                 image.dropped,
                 image.number,
+                settled=image.settled,
+                entries=image.entries,
                 marks={each: marks for each, marks in image.marks.items() if each not in dropped},
                 grains=image.grains,
                 checkpoint=image.lsn if image.checkpoint else None,
@@ -302,6 +308,7 @@ class Images:
         if image.stored:
             for stream in image.changed:
                 del stream.marks[: len(image.marks.get(stream.number, ()))]
+                stream.ledger.forget(image.entries.get(stream.number, {}))
             self._table.caught_up(image.dropped)
         else:
             self._table.give_back()

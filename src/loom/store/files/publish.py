@@ -37,9 +37,12 @@ class Publisher:
         for write in writes:
             stream = write.stream
             if stream.error is None:
-                stream.add_moment(now)
+                if write.size:
+                    stream.add_moment(now)
                 stream.add_durable(write.chunks, filed=write.large)
                 self._table.size += write.size
+                self._table.holdings.grow(write.ledger - stream.ledger.durable)
+                stream.ledger.settle(write.ledger)
                 if write.large and write.count is not None:
                     stream.add_count(write.count, write.places)
                 self._table.changed(stream)
@@ -52,25 +55,30 @@ class Publisher:
             if op.stream is stream:
                 op.fail(failed)
         stream.halt(failed)
-        self._on_unstored(stream, error)
+        if self._table.has(stream):
+            self._on_unstored(stream, error)
 
     def show_change(self, op: Op) -> None:
         """Show a change that has become durable, then answer its caller."""
         if op.drop is not None:
-            before = op.drop.view
-            self._table.drop(op.drop)
-            self._table.size -= before.size
-            self._table.holdings.remove(before)
-            op.drop.end(rules.gone(before))
-            self._notify(ChangeKind.DELETED, before)
+            self._show_delete(op.drop)
         if op.put is not None:
-            kind = ChangeKind.CREATED if op.put.version == 1 else rules.announced(op.stream.info, op.put)
+            kinds = rules.announced(None if op.put.version == 1 else op.stream.info, op.put)
             self._table.holdings.change(op.stream.info, op.put)
             op.stream.set_row(op.put)
             self._table.changed(op.stream)
-            if kind is not None:
+            for kind in kinds:
                 self._notify(kind, op.stream.view)
         op.done.set_result(None)
+
+    def _show_delete(self, stream: Stream) -> None:
+        before, shown = stream.view, self._table.has(stream)
+        self._table.drop(stream)
+        if shown:
+            self._table.size -= before.size
+            self._table.holdings.remove(before)
+            stream.end(rules.gone(before))
+            self._notify(ChangeKind.DELETED, before)
 
     def _notify(self, kind: ChangeKind, info: Info) -> None:
         change = Change(kind, info)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from loom.errors import Busy
 from loom.model import Query, State
-from loom.store.files import folders, members
+from loom.store.files import folders, ledger, members
 from loom.store.files import index as sparse
 from loom.store.files.schema import SELECT, Row, connect, info_of
 from loom.store.folders import Count
@@ -69,6 +69,11 @@ class CatalogReader:
         with readable():
             row = self._db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
         return (row[0], info_of(row)) if row else None
+
+    @readable()
+    def entry(self, number: int, name: str) -> str | None:
+        """Return the text of an entry of a ledger."""
+        return ledger.look_up(self._db, number, name)
 
     @readable()
     def place(self, number: int, line: int) -> LinePlace:

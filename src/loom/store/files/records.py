@@ -10,16 +10,18 @@ not count.
             APPEND  offset (u64), length (u32), the bytes
             EXTENT  offset (u64), length (u32), XXH3 (u64) of bytes already durable in the content file
             DELETE  nothing
+            LEDGER  size of the ledger after it (u64), length (u32), entries as a JSON object
 """
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from xxhash import xxh3_64
 
-from loom.model import Info, State
+from loom.model import Framing, Info, State
 
 MAGIC = b"LmF1"
 HEADER = struct.Struct("<4sIQQ")
@@ -28,7 +30,8 @@ PUT_LENGTH = struct.Struct("<I")
 APPEND_HEAD = struct.Struct("<QI")
 APPEND_RECORD = struct.Struct("<BQQI")
 EXTENT_HEAD = struct.Struct("<QIQ")
-PUT, APPEND, EXTENT, DELETE = 1, 2, 3, 4
+LEDGER_HEAD = struct.Struct("<QI")
+PUT, APPEND, EXTENT, DELETE, LEDGER = 1, 2, 3, 4, 5
 
 INFO_FIELDS = frozenset(field.name for field in fields(Info))
 
@@ -67,7 +70,16 @@ class Delete:
     number: int
 
 
-Record = Put | Append | Extent | Delete
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Entries that are set in the ledger of stream `number`, whose size is then `size`."""
+
+    number: int
+    size: int
+    entries: Mapping[str, str]
+
+
+Record = Put | Append | Extent | Delete | Entries
 
 
 def digest_of(parts: Sequence[bytes | memoryview], seed: int = 0) -> int:
@@ -90,11 +102,19 @@ def encode(record: Record) -> list[bytes]:
             return [HEAD.pack(EXTENT, number) + EXTENT_HEAD.pack(offset, length, digest)]
         case Delete(number):
             return [HEAD.pack(DELETE, number)]
+        case Entries(number, size, entries):
+            text = encode_entries(entries)
+            return [HEAD.pack(LEDGER, number) + LEDGER_HEAD.pack(size, len(text)) + text]
 
 
 def encode_append(number: int, offset: int, parts: Sequence[bytes]) -> list[bytes]:
     """Encode an Append without making one: a cycle may have thousands."""
     return [APPEND_RECORD.pack(APPEND, number, offset, sum(map(len, parts))), *parts]
+
+
+def encode_entries(entries: Mapping[str, str]) -> bytes:
+    """Return entries as JSON in ASCII."""
+    return json.dumps(entries, separators=(",", ":")).encode("ascii")
 
 
 def frame(seed: int, lsn: int, parts: Sequence[bytes]) -> bytes:
@@ -135,13 +155,19 @@ def decode(payload: memoryview) -> Iterator[Record]:
             at += EXTENT_HEAD.size
         elif kind == DELETE:
             yield Delete(number)
+        elif kind == LEDGER:
+            size, length = LEDGER_HEAD.unpack_from(payload, at)
+            at += LEDGER_HEAD.size
+            yield Entries(number, size, json.loads(bytes(payload[at : at + length])))
+            at += length
         else:
             raise ValueError(f"record kind {kind} is not of this version")
 
 
-def info_of(row: dict[str, object]) -> Info:
+def info_of(row: dict[str, Any]) -> Info:
     """Return the row of a Put. Raises ValueError for unknown fields, which would be lost otherwise."""
     unknown = row.keys() - INFO_FIELDS
     if unknown:
         raise ValueError(f"fields {sorted(unknown)} are not of this version")
-    return Info(**{**row, "state": State(row["state"])})  # type: ignore[arg-type]  # rows are what encode wrote
+    words = {"state": State(row["state"]), "framing": Framing(row.get("framing", ""))}
+    return Info(**{**row, **words})

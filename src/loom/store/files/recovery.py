@@ -20,7 +20,7 @@ from loom.store import rules
 from loom.store.files.catalog import Catalog
 from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.log import Log
-from loom.store.files.records import Append, Delete, Extent, Put, Record, decode
+from loom.store.files.records import Append, Delete, Entries, Extent, Put, Record, decode
 from loom.store.files.schema import Row
 from loom.store.holdings import Holdings
 
@@ -35,6 +35,8 @@ class Replayed:
 
     info: Info | None = None
     size: int | None = None
+    ledger: int | None = None
+    entries: dict[str, str] = field(default_factory=dict)
     deleted: bool = False
 
 
@@ -64,15 +66,20 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     catalog.mend_index(rows.items(), clock())
     for each in deleted:
         content.remove(each)
-    content.remove_above(number)
+    content.remove_above(
+        catalog.fact("settled"), lambda number: number in rows or bool(catalog.rows([number]))
+    )
     # Only now may the catalog record that no log is needed: its commit is what ends the recovery.
     content.sync_all()
     content.trim()
     log.reset()
-    catalog.store(rows.items(), deleted, number, checkpoint=log.lsn)
+    entries = {each: found.entries for each, found in replayed.items() if not found.deleted}
+    catalog.store(rows.items(), deleted, number, entries=entries, checkpoint=log.lsn)
     unfinished = [(each, info) for each, info in rows.items() if not info.state.final]
     ids = sorted(rows[each].id for each in damaged)
-    holdings = Holdings(catalog.owners(), catalog.fact("metadata"), (info for _, info in unfinished))
+    holdings = Holdings(
+        catalog.owners(), catalog.fact("metadata") + catalog.fact("ledgers"), (info for _, info in unfinished)
+    )
     return Recovered(unfinished, number, catalog.fact("size"), holdings, log.lsn, ids)
 
 
@@ -109,6 +116,9 @@ def replay(log: Log, after: int, content: ContentFiles) -> tuple[dict[int, Repla
                 stream.size = offset + length
                 if digest_in(content, number, offset, length) != digest:
                     runs.damaged.add(number)
+            case Entries(_, size, entries):
+                stream.ledger = size
+                stream.entries |= entries
             case Delete(number):
                 stream.deleted = True
                 runs.drop(number)
@@ -193,7 +203,11 @@ def merge(catalog: Catalog, streams: dict[int, Replayed]) -> dict[int, Info]:
         if info is None or found.deleted:
             rows.pop(number, None)
             continue
-        rows[number] = info if found.size is None else replace(info, size=found.size)
+        rows[number] = replace(
+            info,
+            size=info.size if found.size is None else found.size,
+            ledger=info.ledger if found.ledger is None else found.ledger,
+        )
     return rows
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loom.errors import ConfigError
-from loom.model import Info, State
+from loom.model import Framing, Info, State
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (  # 1: a row a stream; facts, see Catalog.fact
@@ -81,12 +81,30 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             DELETE FROM owners WHERE owner = old.owner AND streams = 0;
         END""",
     ),
+    (  # 9: shared streams and their ledgers, forks; the bytes of all ledgers, kept by triggers
+        "ALTER TABLE streams ADD COLUMN framing TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE streams ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE streams ADD COLUMN fork INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE streams ADD COLUMN gone INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE streams ADD COLUMN ledger INTEGER NOT NULL DEFAULT 0",
+        """CREATE TABLE ledger (
+            number INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (number, name)
+        ) WITHOUT ROWID""",
+        "INSERT INTO facts VALUES ('ledgers', 0)",
+        "INSERT INTO facts SELECT 'settled', value FROM facts WHERE name = 'number'",
+        """CREATE TRIGGER opened AFTER INSERT ON streams WHEN new.ledger > 0
+        BEGIN UPDATE facts SET value = value + new.ledger WHERE name = 'ledgers'; END""",
+        """CREATE TRIGGER entered AFTER UPDATE OF ledger ON streams WHEN new.ledger <> old.ledger
+        BEGIN UPDATE facts SET value = value + new.ledger - old.ledger WHERE name = 'ledgers'; END""",
+        """CREATE TRIGGER cleared AFTER DELETE ON streams WHEN old.ledger > 0
+        BEGIN UPDATE facts SET value = value - old.ledger WHERE name = 'ledgers'; END""",
+    ),
 )
 SCHEMA = len(MIGRATIONS)
 COLUMNS = (
     "number", "key", "id", "epoch", "state", "reason", "size", "metadata", "content_type",
     "created", "ended", "deadline", "resume_window", "idempotency_key", "length", "amended", "ttl", "expires",
-    "digest", "owner", "version",
+    "digest", "owner", "framing", "source", "fork", "gone", "ledger", "version",
 )  # fmt: skip
 INFO_COLUMNS = COLUMNS[1:]
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM streams"  # noqa: S608  # our own column names
@@ -149,7 +167,7 @@ def migrate(db: sqlite3.Connection, number: int) -> None:
         db.execute(f"PRAGMA user_version = {SCHEMA}")
     if number == 0:
         seed = int.from_bytes(os.urandom(7))
-        facts = {"seed": seed, "checkpoint": 0, "number": 0, "flushed": 1}
+        facts = {"seed": seed, "checkpoint": 0, "number": 0, "flushed": 1, "settled": 0}
         db.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
 
 
@@ -161,5 +179,11 @@ def values(number: int, info: Info) -> tuple[object, ...]:
 def info_of(row: Sequence[object]) -> Info:
     """Return the stream of a row of SELECT."""
     fields = dict(zip(INFO_COLUMNS, row[1:], strict=True))
-    values = {**fields, "state": State(str(fields["state"])), "amended": bool(fields["amended"])}
+    values = {
+        **fields,
+        "state": State(str(fields["state"])),
+        "framing": Framing(str(fields["framing"])),
+        "amended": bool(fields["amended"]),
+        "gone": bool(fields["gone"]),
+    }
     return Info(**values)  # type: ignore[arg-type]  # as UPSERT wrote

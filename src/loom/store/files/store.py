@@ -5,14 +5,15 @@ work on what it passes to them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from loom.errors import Busy, LoomError, StreamDamaged, StreamNotFound
 from loom.model import Change, Clock, Folder, Info, NewStream, Patch, Query
 from loom.store import rules
-from loom.store.base import Admit, Health, Sink, Store, Subscription, Usage, admit_all
+from loom.store.base import Admit, Decide, Health, Sink, Store, Subscription, Usage, admit_all
+from loom.store.files.additions import Additions
 from loom.store.files.changes import Changes
 from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.commit import Commits
@@ -80,6 +81,15 @@ class FilesStore(Store):
         self._changes = Changes(
             self._table, self._commits, self._checkpoints, self._stop, clock=clock, bounds=bounds
         )
+        self._additions = Additions(
+            self._changes,
+            self._table,
+            parts.reader,
+            self._commits,
+            self._checkpoints,
+            clock=clock,
+            bounds=bounds,
+        )
         self._stop.on_stop(self._on_stop)
 
     @classmethod
@@ -116,6 +126,12 @@ class FilesStore(Store):
 
     async def create(self, new: NewStream, *, replace: bool = False, admit: Admit = admit_all) -> FilesWriter:
         return await self._changes.create(new, replace, admit)
+
+    async def put(self, new: NewStream, *, admit: Admit = admit_all) -> Info:
+        return await self._changes.put(new, admit)
+
+    async def append(self, key: str, names: Collection[str], decide: Decide) -> Info:
+        return await self._additions.append(key, names, decide)
 
     async def resume(
         self, key: str, offset: int, *, epoch: int | None = None, length: int | None = None

@@ -5,7 +5,7 @@ Four offsets only rise, and none passes the next:
     filed      bytes that the content file holds
     durable    bytes that survive power loss; the only size visible outside the store
     taken      bytes that a commit cycle has taken
-    accepted   bytes that the writer has accepted
+    accepted   bytes that were accepted from writers
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from loom.errors import LoomError
 from loom.model import Info
 from loom.store.base import Sink
 from loom.store.common import ProducerWriter
+from loom.store.files.ledger import Ledger
 from loom.store.places import Count, Dates, LinePlace, Mark
 
 
@@ -30,6 +31,8 @@ class Op:
     done: asyncio.Future[None]
     size: int = 0
     """The size of the stream at this point of the log."""
+    ledger: int = 0
+    """The size of its ledger."""
 
     def fail(self, error: LoomError) -> None:
         """Report to the caller that the change was not made."""
@@ -39,7 +42,9 @@ class Op:
 
 @dataclass(slots=True, eq=False)
 class Write:
-    """Bytes of one stream to commit, at `offset`.
+    """Bytes of one stream to commit, at `offset`, with the entries that its ledger gets by the same commit.
+
+    `ledger` is then the size of the ledger, and `weight` an upper bound of the entries' bytes in the log.
 
     A large write goes to the content file first. It includes `recent`, the bytes before its own that
     the file lacks, which start at `filed`.
@@ -53,6 +58,9 @@ class Write:
     filed: int
     recent: list[bytes]
     count: Count | None
+    entries: dict[str, str]
+    ledger: int
+    weight: int
     places: list[LinePlace] = field(default_factory=list)
     digest: int = 0
     error: OSError | None = None
@@ -70,6 +78,7 @@ class Stream:
         "filed",
         "grows",
         "info",
+        "ledger",
         "lock",
         "marks",
         "number",
@@ -91,6 +100,7 @@ class Stream:
         self.pending: list[bytes] = []
         self.recent: deque[bytes] = deque()
         self.ops: deque[Op] = deque()
+        self.ledger = Ledger(info.ledger)
         self.writer: ProducerWriter | None = None
         self.sinks: list[Following] = []
         self.waiters: list[asyncio.Future[None]] = []
@@ -106,15 +116,25 @@ class Stream:
 
     @property
     def view(self) -> Info:
-        """The row with the durable size, as visible outside the store."""
-        return replace(self.info, size=self.durable)
+        """The row with the durable sizes, as visible outside the store."""
+        return replace(self.info, size=self.durable, ledger=self.ledger.durable)
+
+    @property
+    def accepted_view(self) -> Info:
+        """The row with the sizes that it has once everything accepted is durable."""
+        return replace(self.info, size=self.accepted, ledger=self.ledger.accepted)
+
+    @property
+    def untaken(self) -> bool:
+        """True if no commit cycle has taken some of what was accepted."""
+        return bool(self.pending or self.ledger.pending)
 
     @property
     def idle(self) -> bool:
         """True if the catalog and the content file hold everything that is held here."""
         return not (
             self.pending or self.recent or self.ops or self.sinks or self.opened or self.writer
-            or self.waiters or self.marks or self.lock.locked()
+            or self.waiters or self.marks or self.lock.locked() or not self.ledger.idle
         )  # fmt: skip
 
     @property
@@ -123,14 +143,18 @@ class Stream:
         return self.grows and (self.count is None or self.count.offset < self.filed)
 
     def take_bytes(self, *, large: bool) -> Write:
-        """Move every pending byte into a write for the next commit."""
+        """Move everything pending into a write for the next commit."""
         chunks, self.pending = self.pending, []
         size = self.accepted - self.taken
         if not large and len(chunks) > 1:
             chunks = [b"".join(chunks)]
         recent = list(self.recent) if large else []
-        write = Write(self, self.taken, chunks, size, large, self.filed, recent, self.count)
+        write = Write(
+            self, self.taken, chunks, size, large, self.filed, recent, self.count,
+            self.ledger.pending, self.ledger.accepted, self.ledger.weight,
+        )  # fmt: skip
         self.taken = self.accepted
+        self.ledger.take()
         return write
 
     async def wait_progress(self) -> None:
@@ -216,6 +240,7 @@ class Stream:
         """Drop everything that is not durable; report `error` to the writer and to waiting callers."""
         self.pending = []
         self.accepted = self.taken = self.durable
+        self.ledger.drop(error)
         ops, self.ops = self.ops, deque()
         for op in ops:
             op.fail(error)

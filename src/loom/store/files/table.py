@@ -6,7 +6,8 @@ the catalog and forgotten after use. Everything in this table is durable, so it 
 
 from collections import Counter
 
-from loom.model import FINAL_STATES, Query, State, number_of
+from loom.ids import number_of
+from loom.model import FINAL_STATES, Query, State
 from loom.store.files.queries import CatalogReader
 from loom.store.files.recovery import Recovered
 from loom.store.files.schema import Row
@@ -32,6 +33,8 @@ class Table:
         self._changed: dict[int, Stream] = {}
         self._storing: dict[int, Stream] = {}
         self._dropped: set[int] = set()
+        self.unsettled: set[int] = set()
+        """The numbers of streams that are being created and may have a content file already."""
         for row in recovered.unfinished:
             self._keep(Stream(*row))
 
@@ -39,6 +42,15 @@ class Table:
         """Return a number that no stream ever had."""
         self.number += 1
         return self.number
+
+    @property
+    def settled(self) -> int:
+        """The number up to which every stream that has a content file exists."""
+        return min(self.unsettled, default=self.number + 1) - 1
+
+    def has(self, stream: Stream) -> bool:
+        """Return True if the stream exists and this object stands for it."""
+        return self._streams.get(stream.number) is stream
 
     def by_id(self, id: str) -> Stream | None:
         """Return the stream of that id."""

@@ -17,6 +17,18 @@ class Bounds:
     total: int = 64 << 20
 
 
+async def wait_for_room(stream: Stream, commits: Commits, bounds: Bounds, check: Callable[[], None]) -> None:
+    """Wait until what is in flight is below its bounds. `check` raises if nothing may be appended."""
+    while True:
+        check()
+        if stream.accepted - stream.durable >= bounds.stream or stream.ledger.weight >= commits.most_entries:
+            await stream.wait_progress()
+        elif commits.in_flight >= bounds.total:
+            await commits.wait_cycle()
+        else:
+            return
+
+
 class FilesWriter(ProducerWriter):
     """The Writer of the files store."""
 
@@ -48,15 +60,7 @@ class FilesWriter(ProducerWriter):
         self._commits.append(self.stream, data)
 
     async def wait_for_room(self) -> None:
-        stream = self.stream
-        while True:
-            self.check()
-            if stream.accepted - stream.durable >= self._bounds.stream:
-                await stream.wait_progress()
-            elif self._commits.in_flight >= self._bounds.total:
-                await self._commits.wait_cycle()
-            else:
-                return
+        await wait_for_room(self.stream, self._commits, self._bounds, self.check)
 
     async def wait_durable(self, offset: int) -> int:
         while self.stream.durable < offset:

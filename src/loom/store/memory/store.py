@@ -2,15 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from loom.errors import LoomError, StoreStopped, StreamNotFound
-from loom.model import Change, ChangeKind, Clock, Folder, Info, NewStream, Patch, Query, State, new_key
+from loom.ids import new_key
+from loom.model import Change, ChangeKind, Clock, Folder, Info, NewStream, Patch, Query, State
 from loom.store import rules
 from loom.store.base import (
     Admit,
     Content,
+    Decide,
     Following,
     Health,
     Sink,
@@ -45,7 +48,15 @@ class MemoryStore(Store):
         self._failed = asyncio.Event()
 
     async def create(self, new: NewStream, *, replace: bool = False, admit: Admit = admit_all) -> Writer:
+        rules.check_new(new, live=True)
         return await self._commits.submit(lambda: self._create(new, replace, admit), self._abandon)
+
+    async def put(self, new: NewStream, *, admit: Admit = admit_all) -> Info:
+        rules.check_new(new, live=False)
+        return await self._commits.submit(lambda: self._put(new, admit))
+
+    async def append(self, key: str, names: Collection[str], decide: Decide) -> Info:
+        return await self._commits.submit(lambda: self._append(key, names, decide))
 
     async def resume(
         self, key: str, offset: int, *, epoch: int | None = None, length: int | None = None
@@ -166,6 +177,18 @@ class MemoryStore(Store):
     # The changes. Each is one step of a commit.
 
     def _create(self, new: NewStream, replace: bool, admit: Admit) -> MemoryWriter:
+        stream, old = self._begin(new, replace, admit)
+        stream.writer = MemoryWriter(stream, self._commits, self._close_writer, replaced=old is not None)
+        self._announce(rules.announced(None, stream.info), stream.info)
+        return stream.writer
+
+    def _put(self, new: NewStream, admit: Admit) -> Info:
+        stream, _ = self._begin(new, False, admit)
+        self._add(stream, new.content, new.entries)
+        self._announce(rules.announced(None, stream.info), stream.info)
+        return stream.info
+
+    def _begin(self, new: NewStream, replace: bool, admit: Admit) -> tuple[Stream, Stream | None]:
         old = self._ids.get(new.id)
         rules.check_creation(new, old.info if old else None, replaces=replace)
         admit(old.info if old else None)
@@ -175,9 +198,27 @@ class MemoryStore(Store):
         info = rules.born(new, new_key(self._number), self._clock())
         self._holdings.add(info)
         stream = self._streams[info.key] = self._ids[info.id] = Stream(info, self._clock)
-        stream.writer = MemoryWriter(stream, self._commits, self._close_writer, replaced=old is not None)
-        self._announce(ChangeKind.CREATED, info)
-        return stream.writer
+        return stream, old
+
+    def _append(self, key: str, names: Collection[str], decide: Decide) -> Info:
+        stream = self._stream(key)
+        rules.check_shared(stream.info)
+        known = {name: stream.ledger[name] for name in names if name in stream.ledger}
+        addition = decide(stream.info, known)
+        rules.check_addition(stream.info, names, addition)
+        self._add(stream, addition.data, addition.entries)
+        if addition.patch:
+            self._change_row(stream, rules.apply(stream.info, addition.patch, self._clock()))
+        return stream.info
+
+    def _add(self, stream: Stream, data: Sequence[bytes], entries: Mapping[str, str]) -> None:
+        """Make bytes and entries of the ledger durable."""
+        growth = rules.growth(stream.ledger, entries)
+        stream.ledger |= entries
+        stream.info = replace(stream.info, ledger=stream.info.ledger + growth)
+        self._holdings.grow(growth)
+        self._commits.stored += sum(map(len, data))
+        stream.add(b"".join(data))
 
     def _resume(self, key: str, offset: int, epoch: int | None, length: int | None) -> MemoryWriter:
         stream = self._stream(key)
@@ -185,7 +226,7 @@ class MemoryStore(Store):
         stream.flush()
         rules.check_offset(stream.info.size, offset)
         stream.lose_writer(rules.fenced(stream.info))
-        self._put(stream, rules.take_over(stream.info, length, self._clock()))
+        self._change_row(stream, rules.take_over(stream.info, length, self._clock()))
         stream.writer = MemoryWriter(stream, self._commits, self._close_writer)
         return stream.writer
 
@@ -195,7 +236,7 @@ class MemoryStore(Store):
         row = rules.change(stream.info, patch, version, self._clock())
         if patch.state:
             stream.lose_writer(rules.fenced(row, patch.state))
-        return self._put(stream, row)
+        return self._change_row(stream, row)
 
     async def _close_writer(self, writer: MemoryWriter, patch: Patch) -> Info:
         return await self._commits.submit(lambda: self._end(writer, patch))
@@ -203,7 +244,7 @@ class MemoryStore(Store):
     def _end(self, writer: MemoryWriter, patch: Patch) -> Info:
         writer.check()
         writer.stream.writer = None
-        return self._put(writer.stream, rules.apply(writer.stream.info, patch, self._clock()))
+        return self._change_row(writer.stream, rules.apply(writer.stream.info, patch, self._clock()))
 
     def _remove(self, stream: Stream) -> None:
         error = rules.gone(stream.info)
@@ -212,7 +253,7 @@ class MemoryStore(Store):
         self._holdings.remove(stream.info)
         del self._streams[stream.info.key], self._ids[stream.info.id]
         stream.end(error)
-        self._announce(ChangeKind.DELETED, stream.info)
+        self._announce([ChangeKind.DELETED], stream.info)
 
     def _close(self) -> None:
         stop = rules.closed()
@@ -227,7 +268,7 @@ class MemoryStore(Store):
 
     def _interrupt(self, stream: Stream, error: LoomError, reason: str) -> None:
         stream.lose_writer(error)
-        self._put(stream, rules.interrupt(stream.info, reason, self._clock()))
+        self._change_row(stream, rules.interrupt(stream.info, reason, self._clock()))
 
     # The steps that changes share.
 
@@ -237,17 +278,17 @@ class MemoryStore(Store):
             return stream
         raise StreamNotFound(key)
 
-    def _put(self, stream: Stream, row: Info) -> Info:
+    def _change_row(self, stream: Stream, row: Info) -> Info:
         before = stream.info
         self._holdings.change(before, row)
         stream.turn(row)
-        if (kind := rules.announced(before, row)) is not None:
-            self._announce(kind, row)
+        self._announce(rules.announced(before, row), row)
         return row
 
-    def _announce(self, kind: ChangeKind, info: Info) -> None:
-        for callback in targets(self._watchers):
-            callback(Change(kind, info))
+    def _announce(self, kinds: list[ChangeKind], info: Info) -> None:
+        for kind in kinds:
+            for callback in targets(self._watchers):
+                callback(Change(kind, info))
 
     def _halt(self, stop: StoreStopped) -> None:
         self._commits.halt(stop)

@@ -30,6 +30,7 @@ class Stream:
     def __init__(self, info: Info, clock: Clock) -> None:
         self.info = info
         self.data = bytearray()
+        self.ledger: dict[str, str] = {}
         self.places: list[LinePlace] = []
         self.moments = [Moment(info.created, 0)]
         self.writer: MemoryWriter | None = None
@@ -40,7 +41,12 @@ class Stream:
 
     def flush(self) -> None:
         """Make durable what the writer has accepted, and show it in one piece."""
-        if self.writer and (data := self.writer.take()):
+        if self.writer:
+            self.add(self.writer.take())
+
+    def add(self, data: bytes) -> None:
+        """Make bytes durable and show them."""
+        if data:
             offset = self.info.size
             self._index(offset, data)
             self.data += data

@@ -14,6 +14,7 @@ subclasses DurableStoreTests, which opens the same path again. A store that need
 server say, gets it from an autouse fixture of the class.
 """
 
+from loom.testing.store.append import AppendTests, DurableAppendTests
 from loom.testing.store.change import ChangeTests
 from loom.testing.store.content import ContentTests
 from loom.testing.store.create import CreateTests
@@ -24,6 +25,7 @@ from loom.testing.store.fixtures import Opener, Reopening, StoreFixtures
 from loom.testing.store.follow import FollowTests
 from loom.testing.store.model import ModelTests
 from loom.testing.store.places import DurablePlacesTests, PlacesTests
+from loom.testing.store.put import DurablePutTests, PutTests
 from loom.testing.store.reopen import ReopenTests
 from loom.testing.store.stop import StopTests
 from loom.testing.store.takeover import TakeoverTests
@@ -36,6 +38,8 @@ __all__ = ["DurableStoreTests", "Opener", "Reopening", "StoreTests"]
 
 class StoreTests(
     CreateTests,
+    PutTests,
+    AppendTests,
     TakeoverTests,
     WriterTests,
     ChangeTests,
@@ -57,6 +61,8 @@ class StoreTests(
 class DurableStoreTests(
     StoreTests,
     ReopenTests,
+    DurablePutTests,
+    DurableAppendTests,
     DurableExpiryTests,
     DurablePlacesTests,
     DurableUsageTests,

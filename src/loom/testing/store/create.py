@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from loom.errors import StreamExists, StreamGone, StreamNotFound
-from loom.model import Info, NewStream, Patch, State, check_id
+from loom.ids import check_id
+from loom.model import Info, NewStream, Patch, State
 from loom.store.base import Store
 from loom.testing.tools import (
     COMPLETE,

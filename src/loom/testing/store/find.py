@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from loom.model import FAILURES, NewStream, Outcome, Patch, Query, State, number_of
+from loom.ids import number_of
+from loom.model import FAILURES, NewStream, Outcome, Patch, Query, State
 from loom.store.base import Store
 from loom.testing.tools import ABORTED, COMPLETE, INTERRUPTED, NOT_LIVE, ManualClock, found, ids, stream
 
