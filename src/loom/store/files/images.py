@@ -250,7 +250,6 @@ class Images:
 
     def _store(self, image: Image) -> bool:
         """Store the rows in the catalog; return False if the disk is full."""
-        dropped = set(image.dropped)
         try:
             self._catalog.store(
                 image.rows,
@@ -258,7 +257,7 @@ class Images:
                 image.number,
                 settled=image.settled,
                 entries=image.entries,
-                marks={each: marks for each, marks in image.marks.items() if each not in dropped},
+                marks=image.marks,
                 grains=image.grains,
                 checkpoint=image.lsn if image.checkpoint else None,
             )
