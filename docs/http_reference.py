@@ -15,7 +15,7 @@ from loom.http.problem import ROWS
 
 DOCS = Path(__file__).parent
 TABLE = re.compile(r"(<!-- http: ([^>]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
-METHODS = ("post", "get", "head", "patch", "delete")
+METHODS = ("put", "post", "get", "head", "patch", "delete")
 SOURCE: dict[str, Any] = json.loads(files("loom.http.service").joinpath("openapi.json").read_text("utf-8"))
 
 
@@ -34,9 +34,8 @@ def of_tag(tag: str) -> Iterator[str]:
     for path, method, operation in operations(tag):
         yield f"| `{method} {path}` | {operation['summary']}. {operation['description']} |"
         for each in operation.get("parameters", []):
-            request = (
-                f"`{method}`" if path.startswith("/stream/") or path == "/stream" else f"`{method} {path}`"
-            )
+            short = path == "/stream" or path.startswith(("/stream/", "/v1/"))
+            request = f"`{method}`" if short else f"`{method} {path}`"
             requests = used.setdefault(each["$ref"].rpartition("/")[2], [])
             requests += [] if request in requests else [request]
     if used:

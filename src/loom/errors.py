@@ -1,6 +1,4 @@
-"""Define every error that Loom raises on purpose. Each class has a stable `code`.
-
-This module knows nothing of HTTP: `http/problem.py` maps each class to a status.
+"""Every error that Loom raises on purpose, with a stable `code`. `http/problem.py` maps them to statuses.
 
 LoomError
 ├── BadRequest                malformed or contradictory
@@ -13,6 +11,7 @@ LoomError
 │   └── ChecksumMismatch      a body does not match the checksum sent with it
 ├── Unauthorized
 ├── Forbidden
+├── ProducerFenced            the same idempotent producer has begun a later epoch
 ├── StreamNotFound
 ├── ProducerIdle
 ├── Conflict                  the stream is in another state than the request expects
@@ -20,6 +19,7 @@ LoomError
 │   ├── StreamFinal           the stream is complete or aborted
 │   ├── OffsetMismatch        carries the offset to resume from
 │   ├── UploadEnded           an upload was aborted
+│   ├── SequenceGap           an append of an idempotent producer is missing
 │   ├── EpochMismatch         another producer took the stream over
 │   └── VersionMismatch       a compare-and-set failed
 ├── DigestMismatch            the stored bytes are not those the producer sent
@@ -114,6 +114,16 @@ class Forbidden(LoomError):
     code = "forbidden"
 
 
+class ProducerFenced(LoomError):
+    """An idempotent producer sent an epoch that is older than its latest one, which is `epoch`."""
+
+    code = "producer_fenced"
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"This Producer-Id has begun epoch {epoch}; an older one may not append any more.")
+        self.epoch = epoch
+
+
 class StreamNotFound(LoomError):
     """No stream has this id, or the key no longer exists."""
 
@@ -130,8 +140,7 @@ class ProducerIdle(LoomError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"The producer sent nothing for {seconds:g} seconds, the idle limit of this server. Reconnect to "
-            "resume."
+            f"The producer sent nothing for {seconds:g} seconds, the idle limit. Reconnect to resume."
         )
 
 
@@ -169,8 +178,17 @@ class OffsetMismatch(Conflict):
 
     def __init__(self, offset: int, provided: int) -> None:
         super().__init__(f"The stream ends at offset {offset}, not at {provided}. Resume from {offset}.")
-        self.offset = offset
-        self.provided = provided
+        self.offset, self.provided = offset, provided
+
+
+class SequenceGap(Conflict):
+    """An idempotent producer left out an append: its next number is `expected`, not `received`."""
+
+    code = "sequence_gap"
+
+    def __init__(self, expected: int, received: int) -> None:
+        super().__init__(f"The next Producer-Seq of this producer is {expected}, not {received}.")
+        self.expected, self.received = expected, received
 
 
 class EpochMismatch(Conflict):
@@ -179,9 +197,7 @@ class EpochMismatch(Conflict):
     code = "epoch_mismatch"
 
     def __init__(self, epoch: int, provided: int) -> None:
-        super().__init__(
-            f"The stream's epoch is {epoch}, not {provided}: another producer took the stream over."
-        )
+        super().__init__(f"The stream's epoch is {epoch}, not {provided}: another producer took it over.")
 
 
 class VersionMismatch(Conflict):
@@ -266,9 +282,7 @@ class SizeLimit(LoomError):
     code = "size_limit"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"The stream exceeds the limit of {limit} bytes. Send the remaining bytes as another stream."
-        )
+        super().__init__(f"The stream exceeds the limit of {limit} bytes. Send the rest as another stream.")
 
 
 class StorageFull(LoomError):

@@ -6,7 +6,7 @@ import socket
 from asyncio import IncompleteReadError
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.support.server import PATIENCE, Server
 from tests.support.wire import Cut, Head, Wire
@@ -90,10 +90,10 @@ async def follow(server: Server, target: str, *, buffer: int = 0) -> AsyncIterat
         yield wire
 
 
-async def ask(server: Server, method: str, target: str) -> tuple[Head, bytes]:
+async def ask(server: Server, method: str, target: str, **headers: Any) -> tuple[Head, bytes]:
     """Send a request without a body and return its whole response."""
     async with connect(server) as wire:
-        await wire.request(method, target, connection="close")
+        await wire.request(method, target, connection="close", **headers)
         await wire.answer()
         return wire.head, b"" if method == "HEAD" else await wire.body()
 

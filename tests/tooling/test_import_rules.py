@@ -25,6 +25,7 @@ FORBIDDEN = [
     ("loom.model", "asyncio", "Values and rules do no I/O"),
     ("loom.access.auth", "loom.access.revocations", "Values and rules do no I/O"),
     ("loom.access.ids", "asyncio", "Values and rules do no I/O"),
+    ("loom.streams.ledger", "asyncio", "Values and rules do no I/O"),
     ("loom.store.files", "loom.config", "Stores know their contract"),
     ("loom.store.rules", "asyncio", "Values and rules do no I/O"),
     ("loom.store.base", "loom.store.memory", "The store contract knows no store"),
@@ -36,6 +37,7 @@ FORBIDDEN = [
     ("loom.http", "loom.store.base", "HTTP reaches the streams"),
     ("loom.http.service", "loom.http.stream.sse", "Within HTTP imports go downwards"),
     ("loom.http.stream.write", "loom.http.tus.protocol", "Within HTTP imports go downwards"),
+    ("loom.http.tus.uploads", "loom.http.durable.framing", "Within HTTP imports go downwards"),
     ("loom.client", "loom.streams.service", "The client knows nothing"),
     ("loom.streams.service", "loom.store.files", "Only the assembly picks a store"),
     ("loom.store.memory", "loom.store.files", "Only the assembly picks a store"),
@@ -56,6 +58,7 @@ FORBIDDEN = [
     ("loom.client", "rich", "Only the command line imports click"),
     ("loom.client.grep", "mcp", "Only the tools for agents import the SDK of MCP"),
     ("loom.http.stream.grep", "re2", "Only the tools for agents import the SDK of MCP"),
+    ("loom.http.service", "msgspec", "Only the tools for agents import the SDK of MCP"),
 ]
 
 

@@ -113,6 +113,10 @@ class ServerSettings(Model):
     """Time a stream is kept after its end, such as 7d, unless its creation sets one; 0: forever."""
     producer_idle_timeout: Seconds = 0.0
     """Time without a byte after which a producer is disconnected; 0: never."""
+    long_poll_timeout: Annotated[float, DURATION] = Field(20.0, ge=0, le=3600, allow_inf_nan=False)
+    """Time after which a long-poll of Durable Streams is answered without bytes."""
+    max_append_bytes: Bytes = Field(16 << 20, ge=1024, le=1 << 28)
+    """Maximum bytes of one append in Durable Streams, which is held in memory until it is stored."""
     max_metadata_bytes: int = Field(4096, ge=2, le=32768)
     """Maximum bytes of a stream's metadata, as a header has it."""
     early_response: Literal["direct", "always", "never"] = "direct"

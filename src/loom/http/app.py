@@ -10,9 +10,13 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom.access.auth import Auth
+from loom.access.quotas import Quotas
 from loom.config import Settings
 from loom.http.addresses import Proxies
 from loom.http.caps import Caps
+from loom.http.durable.bodies import Bodies
+from loom.http.durable.reads import Reads as DurableReads
+from loom.http.durable.writes import Appends
 from loom.http.exchange import Resource, respond
 from loom.http.headers import ACCEPT_PATCH
 from loom.http.middleware.access_log import AccessLog
@@ -90,8 +94,10 @@ def build_app(
 
 
 def _stream_routes(service: Service, reads: Reads, settings: Settings) -> list[Route]:
+    quotas = Quotas(service.holdings, service.now)
     writes = Writes(
         service,
+        quotas,
         max_metadata_bytes=settings.max_metadata_bytes,
         early_response=settings.early_response,
         producer_idle_timeout=settings.producer_idle_timeout,
@@ -107,7 +113,22 @@ def _stream_routes(service: Service, reads: Reads, settings: Settings) -> list[R
         PATCH=by_dialect(writes.patch, uploads.append),
         DELETE=writes.delete,
     )
-    return [Route("/stream", new), Route("/stream/", new), Route("/stream/{id:path}", stream)]
+    return [
+        *(Route("/stream", new), Route("/stream/", new), Route("/stream/{id:path}", stream)),
+        Route("/v1/stream/{id:path}", _durable(service, writes, quotas, settings)),
+    ]
+
+
+def _durable(service: Service, writes: Writes, quotas: Quotas, settings: Settings) -> Resource:
+    reads = DurableReads(service, long_poll_timeout=settings.long_poll_timeout)
+    appends = Appends(
+        service,
+        writes,
+        quotas,
+        Bodies(settings.max_append_bytes),
+        max_metadata_bytes=settings.max_metadata_bytes,
+    )
+    return Resource(GET=reads.read, PUT=appends.put, POST=appends.post, DELETE=appends.delete)
 
 
 def _page_routes(pages: Pages) -> list[Route]:

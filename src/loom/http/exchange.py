@@ -100,7 +100,7 @@ class Exchange(HTTPConnection):
         """
         if self.principal.allowed(action, id):
             return
-        if id is not None and id not in self.principal.ids and self.scope["method"] != "POST":
+        if id is not None and id not in self.principal.ids and self.scope["method"] not in ("POST", "PUT"):
             audit_refusal(self.scope, "outside_prefix")
             raise StreamNotFound(id)
         if self.principal.may(action):

@@ -44,6 +44,9 @@ EXPOSED = (
     *("Upload-Offset", "Upload-Complete", "Upload-Length", "Upload-Limit", "Accept-Patch"),
     *("Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
     *("Upload-Defer-Length", "Upload-Metadata", "Upload-Expires"),
+    *("Stream-Next-Offset", "Stream-Up-To-Date", "Stream-Closed", "Stream-Cursor"),
+    *("Stream-SSE-Data-Encoding", "Producer-Epoch", "Producer-Seq"),
+    *("Producer-Expected-Seq", "Producer-Received-Seq"),
     *("Location", "Accept-Ranges", "Content-Range", "ETag", "Repr-Digest"),
 )
 """The headers that a page of another origin may read."""

@@ -31,7 +31,7 @@ class Part:
 class Lookup:
     """A part whose first byte has to be looked up by line or by time. `stop` is that of the part."""
 
-    by: "LastLines | FromLine | Since"
+    by: "LastLines | FromLine | Since | WholeLines"
     stop: int | None = None
 
 
@@ -98,6 +98,14 @@ class Since:
 
     def select(self, info: Info, tail: bool) -> Lookup:
         return Lookup(self, stop_of(info, tail))
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLines:
+    """Lines that begin at `start` or later and before `before`, which is not limited if None: whole ones."""
+
+    start: int
+    before: int | None = None
 
 
 WHOLE = FromOffset(0)

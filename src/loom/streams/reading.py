@@ -92,7 +92,20 @@ class Reading:
     @property
     def available(self) -> bool:
         """True if the next byte is stored already."""
-        return self._offset < (self._tail.end if self._tail is not None else self.part.stop or 0)
+        return self._offset < self.end
+
+    @property
+    def end(self) -> int:
+        """The durable size of a followed stream, or where the part stops."""
+        return self._tail.end if self._tail is not None else self.part.stop or 0
+
+    async def wait(self) -> None:
+        """Wait for the next byte or the end of the stream. Raises StreamGone, StoreStopped."""
+        tail = self._tail
+        if tail is not None:
+            await tail.wait_for_bytes(self._offset)
+            if tail.error is not None and not self.available:
+                raise tail.error.with_traceback(None)
 
     @property
     def lagging(self) -> bool:
@@ -114,7 +127,7 @@ class Reading:
             if piece:
                 yield piece
         if to_end:
-            _check_not_aborted(self.info)
+            check_not_aborted(self.info)
 
     async def prepare(self) -> None:
         """Open the content if the first piece needs it, so that errors are raised before any byte is sent."""
@@ -190,13 +203,13 @@ async def read_exactly(content: Content, start: int, stop: int) -> bytes:
 
 def _check_end(tail: Tail) -> None:
     """Raise unless the stream is complete. All its bytes have been returned."""
-    _check_not_aborted(tail.info)
+    check_not_aborted(tail.info)
     if tail.info.state is not State.COMPLETE:
         assert tail.error is not None
         raise tail.error.with_traceback(None)
 
 
-def _check_not_aborted(info: Info) -> None:
+def check_not_aborted(info: Info) -> None:
     """Raise StreamAborted if the stream was aborted."""
     if info.state is State.ABORTED:
         raise StreamAborted(f"The stream was aborted: {info.reason or 'no reason was given'}.")

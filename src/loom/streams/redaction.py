@@ -113,6 +113,10 @@ class Redactor:
             spans.append((len(text) - cut, len(text)))
         return self._take(text, spans, len(text), keep=True)
 
+    def strings(self, text: bytes) -> bytes:
+        """Return JSON, in UTF-8, with its strings redacted. It is independent of the bytes fed."""
+        return self._secrets.metadata(text.decode()).encode()
+
     def drop(self) -> None:
         """Forget what is held: the producer sends it again."""
         self._line = self._line[: self._shown]

@@ -10,7 +10,7 @@ from loom.model import Info
 from loom.store.base import Content, Store
 from loom.store.places import MAX_LINE
 from loom.streams.lines import SCAN, Read, find_last_lines, find_line
-from loom.streams.ranges import MAX, LastLines, Lookup, Part, Since
+from loom.streams.ranges import MAX, LastLines, Lookup, Part, Since, WholeLines
 from loom.streams.reading import read_exactly
 
 NEAR = 256 << 10
@@ -37,6 +37,10 @@ class Finder:
             start = await self._store.offset_at(info.key, by.when)
         elif isinstance(by, LastLines):
             start = await self._last_lines(info, by.count)
+        elif isinstance(by, WholeLines):
+            start = await self._line_at(info, by.start)
+            if by.before is not None and stop is not None:
+                stop = await self._line_at(info, max(by.before, start))
         else:
             async with await self._store.open(info.key) as content:
 
@@ -71,6 +75,20 @@ class Finder:
                 ends, ended = ends + data.count(b"\n"), data.endswith(b"\n")
             number = ends + (not ended) - count + 1
             return (await self._line(info.key, size, number, read))[0] if number > 1 else 0
+
+    async def _line_at(self, info: Info, offset: int) -> int:
+        """Return where the first line begins at `offset` or after it, or the size."""
+        if not 0 < offset < info.size:
+            return offset
+        async with await self._store.open(info.key) as content:
+            # Mostly a client continues where a line has ended, so the first look is at one byte.
+            at, length = offset - 1, 1
+            while at < info.size:
+                data = await self._read(content, at, min(at + length, info.size))
+                if (end := data.find(b"\n")) >= 0:
+                    return at + end + 1
+                at, length = at + len(data), SCAN
+        return info.size
 
     async def _line(self, key: str, size: int, number: int, read: Read) -> tuple[int, int]:
         known = await self._store.place(key, number)

@@ -33,6 +33,7 @@ from loom.streams.ranges import WHOLE, Lookup, Part
 from loom.streams.reading import Load, Reading
 from loom.streams.redaction import Redactions
 from loom.streams.search import Finder
+from loom.streams.shared import Shared
 
 Choose = Callable[[Info], Part | Lookup]
 """Returns the part of a stream to read, given the stream as it is now. May raise an error of its own."""
@@ -85,6 +86,9 @@ class Service:
         self._finder = Finder(store, self._check)
         self._feed = Feed(store)
         self.listing = Listing(store, self._check)
+        self.shared = Shared(
+            store, self.room, self._redactions, self._check, self._with_current, retention=retention
+        )
 
     def now(self) -> float:
         """Return the time, on the clock that deadlines use."""
@@ -157,7 +161,6 @@ class Service:
                 # offset. So the offset in an OffsetMismatch does not move: the client can resume from it.
                 return await self._store.resume(info.key, offset, epoch=epoch, length=length)
 
-        self._check()
         return await self._start_producer(await self._with_current(id, resumed))
 
     def _live(self, besides: str = "") -> int:
@@ -205,7 +208,6 @@ class Service:
         async def opened(info: Info) -> Reading:
             return await self._open(info, await self._finder.locate(info, choose(info)))
 
-        self._check()
         return await self._with_current(id, opened)
 
     async def _open(self, info: Info, part: Part) -> Reading:
@@ -241,7 +243,6 @@ class Service:
             return await self._store.change(info.key, patch, version=info.version)
 
         while True:
-            self._check()
             try:
                 return await self._with_current(id, amended)
             except VersionMismatch:
@@ -252,12 +253,10 @@ class Service:
 
         Raises StreamNotFound, StreamDamaged, Busy, StoreStopped.
         """
-        self._check()
         return await self._with_current(id, lambda info: read_index(self._store, info, lines, count))
 
     async def arrivals(self, id: str, offset: int) -> Arrivals:
         """Return when the bytes of a stream from `offset` on arrived. Raises StreamNotFound, StoreStopped."""
-        self._check()
         return await self._with_current(id, lambda info: read_arrivals(self._store, info, offset))
 
     async def delete(self, id: str, check: Callable[[Info], None] = lambda _: None) -> Info:
@@ -272,7 +271,6 @@ class Service:
             await self._store.delete(info.key)
             return info
 
-        self._check()
         return await self._with_current(id, deleted)
 
     def changes(self, last: str = "") -> Position:
@@ -338,6 +336,7 @@ class Service:
 
     async def _with_current(self, id: str, use: Callable[[Info], Awaitable[T]]) -> T:
         """Call `use` with the stream that has this id, and again whenever it was replaced meanwhile."""
+        self._check()
         tried = ""
         while True:
             info = await self._store.info(id)

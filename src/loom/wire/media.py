@@ -17,6 +17,11 @@ MERGE_PATCH = "application/merge-patch+json"
 """The body of a PATCH that changes metadata (RFC 7396)."""
 
 
+def plain_type(content_type: str) -> str:
+    """Return a content type without parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def accepts_events(values: Iterable[bytes]) -> bool:
     """Return True if an Accept header names events and prefers no other type (RFC 9110 section 12.5.1)."""
     wanted = {}

@@ -19,9 +19,15 @@ class Event:
     id: str = ""
 
 
-def encode(data: str, *, name: str = "", id: str = "") -> bytes:
-    """Encode an event. Line ends in `data` become LF. `name` and `id` contain none, and `id` no NUL."""
-    lines = [f"data: {line}" for line in _LINE_END.split(data)]
+def encode(data: str, *, name: str = "", id: str = "", compact: bool = False) -> bytes:
+    """Encode an event. Line ends in `data` become LF. `name` and `id` contain none, and `id` no NUL.
+
+    A `compact` one has the space after the colon only before a line that begins with a space.
+    """
+    lines = [
+        f"data:{line}" if compact and not line.startswith(" ") else f"data: {line}"
+        for line in _LINE_END.split(data)
+    ]
     if name:
         lines.insert(0, f"event: {name}")
     if id:

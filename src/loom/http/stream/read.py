@@ -88,7 +88,7 @@ class Reads:
             begin = exchange.begin if reading.part.stop is None or ends_short else exchange.start
             await begin(status, headers)
             slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
-            await exchange.relay(reading.pieces(slices=slices, to_end=to_end), _message)
+            await exchange.relay(reading.pieces(slices=slices, to_end=to_end), piece_part)
 
     async def _answer_producer(self, exchange: Exchange, id: str) -> None:
         """Answer HEAD for a client that may write but not read: only how much of the stream is stored."""
@@ -103,7 +103,8 @@ class Reads:
         return await self._service.digests.known(info) if selection.whole else info
 
 
-def _message(piece: Piece) -> Message:
+def piece_part(piece: Piece) -> Message:
+    """Return a piece of a stream as a part of the body of a response, with more to come."""
     if isinstance(piece, FileSlice):
         return {
             "type": "http.response.zerocopysend",

@@ -13,7 +13,7 @@ from loom.errors import BadRequest, InconsistentLength, UnsupportedEncoding
 from loom.http.headers import Fields
 from loom.model import DEFAULT_CONTENT_TYPE
 from loom.wire.fields import parse_boolean, parse_digest, parse_integer
-from loom.wire.media import LINES, PARTIAL_UPLOAD
+from loom.wire.media import LINES, PARTIAL_UPLOAD, plain_type
 
 MAX_CONTENT_TYPE = 255
 """Characters: twice what RFC 6838 allows for a type, and less than any proxy's limit on a header."""
@@ -124,7 +124,7 @@ def content_type_of(values: Sequence[bytes]) -> str:
 
 def media_type(values: Iterable[bytes]) -> str:
     """Return the media type in Content-Type: without parameters, in lower case, empty without the header."""
-    return b",".join(values).decode("latin-1").partition(";")[0].strip().lower()
+    return plain_type(b",".join(values).decode("latin-1"))
 
 
 def check_encoding(values: Iterable[bytes]) -> None:

@@ -42,13 +42,14 @@ class Writes:
     def __init__(
         self,
         service: Service,
+        quotas: Quotas,
         *,
         max_metadata_bytes: int = 4096,
         early_response: str = "direct",
         producer_idle_timeout: float = 0,
     ) -> None:
         self._service = service
-        self._quotas = Quotas(service.holdings, service.now)
+        self._quotas = quotas
         self._body = Body(service, idle_timeout=producer_idle_timeout)
         self._max_metadata_bytes = max_metadata_bytes
         self._early_response = early_response
