@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from bench.tools import (
     Process,
@@ -30,6 +31,8 @@ LINE = b"x" * 98 + MARK + b"\n"
 CHUNK = b"%x\r\n%b\r\n" % (len(LINE), LINE)
 WARM_UP = 20
 PAUSE = 0.005
+MANY = 3000
+"""Followers of each server, above which fewer servers are compared: one process follows all of them."""
 
 NCHAN = """
     location ~ /pub/(.*)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 10; }
@@ -49,11 +52,11 @@ class Crowd:
         self._poll = select.epoll()
         self._clients: dict[int, socket.socket] = {}
 
-    def gather(self, count: int) -> None:
+    def gather(self, count: int, header: str) -> None:
         """Connect followers and read the head of each response."""
         for _ in range(count):
             client = connect(self.server.port)
-            client.sendall(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            client.sendall(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode())
             answer = client.recv(4096)
             assert answer.startswith(b"HTTP/1.1 200"), answer
             self._clients[client.fileno()] = client
@@ -87,14 +90,22 @@ def sender(port: int, head: str, data: bytes, *, answered: bool = False) -> Call
     return send
 
 
-def crowds(stack: ExitStack) -> list[Crowd]:
+def crowds(stack: ExitStack, options: argparse.Namespace) -> list[Crowd]:
     """Start every server and its producer."""
     directory = stack.enter_context(scratch())
     post = "POST /stream/lines HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
     found = []
-    for name, flags in (("Loom", ()), ("Loom, durability os", ("--durability", "os"))):
-        server = stack.enter_context(loom(directory / name, *flags))
+    looms: list[tuple[str, tuple[str, ...], Path | None]] = [("Loom", (), None)]
+    if options.beside:
+        looms.append((f"Loom in {options.beside}", (), options.beside))
+    if not options.events and options.followers <= MANY:
+        looms.append(("Loom, durability os", ("--durability", "os"), None))
+    for number, (name, flags, source) in enumerate(looms):
+        flags = (*flags, "--max-connections-per-address", "20000")
+        server = stack.enter_context(loom(directory / str(number), *flags, source=source))
         found.append(Crowd(name, server, "/stream/lines", sender(server.port, post, CHUNK)))
+    if options.events:
+        return found
     server = stack.enter_context(module("bench.bare"))
     found.append(Crowd("bare send() loop", server, "/", sender(server.port, "POST / HTTP/1.1", LINE)))
     if other := stack.enter_context(nginx(directory / "nginx", NCHAN, nchan=True)):
@@ -109,12 +120,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--followers", type=int, default=500)
     parser.add_argument("--lines", type=int, default=300)
+    parser.add_argument("--events", action="store_true", help="follow as Server-Sent Events, Loom alone")
+    parser.add_argument("--beside", type=Path, help="another source tree of Loom to compare with")
     options = parser.parse_args()
     many_files()
     with ExitStack() as stack:
-        contenders = crowds(stack)
+        contenders = crowds(stack, options)
         for crowd in contenders:
-            crowd.gather(options.followers)
+            crowd.gather(options.followers, "Accept: text/event-stream\r\n" if options.events else "")
             for _ in range(WARM_UP):
                 crowd.line()
             crowd.times.clear()

@@ -29,10 +29,15 @@ MIB = 1 << 20
 class Process:
     """A measured program, its child processes included. Its standard output can be read."""
 
-    def __init__(self, *command: object) -> None:
+    def __init__(self, *command: object, source: Path | None = None) -> None:
         words = [str(word) for word in command]
         self._popen = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            process_group=0,
+            env=None if source is None else os.environ | {"PYTHONPATH": str(source.resolve() / "src")},
         )
         self.port = 0
 
@@ -96,10 +101,10 @@ def running(process: Process) -> Iterator[Process]:
 
 
 @contextlib.contextmanager
-def loom(data: Path, *flags: str) -> Iterator[Process]:
-    """Run `loom serve` on a free port."""
+def loom(data: Path, *flags: str, source: Path | None = None) -> Iterator[Process]:
+    """Run `loom serve` on a free port, from another source tree if `source` is given."""
     program = Path(sys.executable).parent / "loom"
-    with running(Process(program, "serve", "--port", 0, "--data", data, *flags)) as process:
+    with running(Process(program, "serve", "--port", 0, "--data", data, *flags, source=source)) as process:
         process.port = int(process.line().split("://")[1].split()[0].rsplit(":", 1)[1])
         yield process
 
@@ -126,7 +131,7 @@ def nginx(directory: Path, locations: str, *, nchan: bool = False) -> Iterator[P
     directory.mkdir()
     (directory / "nginx.conf").write_text(f"""
         {load} {owner} daemon off; worker_processes 1; pid {directory}/pid; error_log stderr error;
-        events {{ worker_connections 4096; }}
+        events {{ worker_connections 16384; }}
         http {{
             access_log off; sendfile on; tcp_nodelay on; client_max_body_size 0;
             client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;

@@ -8,17 +8,19 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import TypeVar
 
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
 from loom.access.auth import Action, Principal
 from loom.errors import BadRequest, Forbidden, LoomError, StreamNotFound, TooLarge
+from loom.http.extensions import CROWD, ZERO_COPY
 from loom.http.headers import NO_STORE, NOSNIFF, Headers, content_length, values_of
 from loom.http.problem import problem
 from loom.http.record import RECORD, Record, audit, audit_refusal
 from loom.ids import parse_id
+from loom.streams.crowd import Member
+from loom.streams.reading import Piece
 from loom.wire.media import JSON
 
 PRINCIPAL = "loom.principal"
@@ -26,7 +28,6 @@ PRINCIPAL = "loom.principal"
 
 _NUMBER = re.compile("[0-9]{1,18}")
 
-T = TypeVar("T")
 Interrupt = Callable[[Exception], None]
 Handler = Callable[["Exchange"], Awaitable[None]]
 
@@ -59,6 +60,10 @@ class Exchange(HTTPConnection):
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of a header; its name is in lower case."""
         return values_of(self.scope["headers"], name)
+
+    def extended(self, name: str) -> bool:
+        """Return True if the server has an extension to ASGI."""
+        return name in (self.scope.get("extensions") or {})
 
     @property
     def stream_id(self) -> str:
@@ -165,13 +170,13 @@ class Exchange(HTTPConnection):
         await self.start(status, headers)
         await self.send(body_part(first))
 
-    async def relay(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
+    async def relay(self, pieces: AsyncGenerator[Piece | Member, None]) -> None:
         """Send the rest of a response, and its end. Raises Disconnected as soon as the client disconnects.
 
         A separate task sends. A task that resumes passes through each coroutine on its stack, and around a
         handler there are a dozen: too many for each chunk to each follower.
         """
-        sending = asyncio.create_task(self._send_all(pieces, part))
+        sending = asyncio.create_task(self._send_all(pieces))
         watching = asyncio.create_task(self._wait_disconnected())
         try:
             await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,10 +208,10 @@ class Exchange(HTTPConnection):
         """Send the end of a response, which marks it as complete."""
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_all(self, pieces: AsyncGenerator[T, None], part: Callable[[T], Message]) -> None:
+    async def _send_all(self, pieces: AsyncGenerator[Piece | Member, None]) -> None:
         async with aclosing(pieces):
             async for piece in pieces:
-                await self.send(part(piece))
+                await self.send(body_part(piece))
         await self.end()
 
     async def _wait_disconnected(self) -> None:
@@ -278,6 +283,16 @@ class Resource:
             await exchange.respond(*problem(405, "method_not_allowed", detail, headers=self._allow))
 
 
-def body_part(data: bytes) -> Message:
+def body_part(piece: Piece | Member) -> Message:
     """Return a part of the body of a response, with more to come."""
-    return {"type": "http.response.body", "body": data, "more_body": True}
+    if isinstance(piece, bytes):
+        return {"type": "http.response.body", "body": piece, "more_body": True}
+    if isinstance(piece, Member):
+        return {"type": CROWD, "member": piece, "more_body": True}
+    return {
+        "type": ZERO_COPY,
+        "file": piece.fileno,
+        "offset": piece.start,
+        "count": piece.stop - piece.start,
+        "more_body": True,
+    }

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 from loom.wire.sse import HEARTBEAT, encode_retry
 
@@ -12,12 +13,14 @@ INTERVAL = 15.0
 _RECONNECT = 1000, 4000
 """Milliseconds, from and to."""
 
+T = TypeVar("T")
+
 
 async def with_heartbeat(
-    events: AsyncGenerator[bytes, None], interval: float, beat: Callable[[], bytes] = lambda: HEARTBEAT
-) -> AsyncGenerator[bytes, None]:
+    events: AsyncGenerator[T, None], interval: float, beat: Callable[[], bytes] = lambda: HEARTBEAT
+) -> AsyncGenerator[T | bytes, None]:
     """Pass events on, and send what `beat` returns after each `interval` seconds of silence."""
-    waiting: asyncio.Future[bytes | None] | None = None
+    waiting: asyncio.Future[T | None] | None = None
     async with aclosing(events):
         try:
             while True:
@@ -43,5 +46,5 @@ def reconnect_later() -> bytes:
     return encode_retry(random.randint(*_RECONNECT))
 
 
-async def _next(events: AsyncGenerator[bytes, None]) -> bytes | None:
+async def _next(events: AsyncGenerator[T, None]) -> T | None:
     return await anext(events, None)

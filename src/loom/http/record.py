@@ -6,6 +6,7 @@ from urllib.parse import quote
 from starlette.types import Scope
 
 from loom import logs
+from loom.streams.crowd import Member
 
 RECORD = "loom.record"
 """The key of a request's Record in its ASGI scope."""
@@ -18,11 +19,12 @@ CLIENT_LEFT = "the client left"
 class Record:
     """One request. `status` is None until the response begins, `cut` says why a response did not reach its
     end, `code` why the request was refused; `took_over` is True once it has taken a stream over; `owner` is
-    the configured token, `who` the name of the holder, which the holder of a signed token chose."""
+    the configured token, `who` the name of the holder, which the holder of a signed token chose. `written`
+    counts what the app sent; `member` may have sent more."""
 
     status: int | None = None
     received: int = 0
-    sent: int = 0
+    written: int = 0
     stream: str = ""
     state: str = ""
     cut: str = ""
@@ -30,6 +32,12 @@ class Record:
     took_over: bool = False
     owner: str = ""
     who: str = ""
+    member: Member | None = None
+
+    @property
+    def sent(self) -> int:
+        """The bytes of the body that were sent, by the app or by a crowd."""
+        return self.written + (0 if self.member is None else self.member.sent)
 
 
 def audit(scope: Scope, event: str, **fields: object) -> None:

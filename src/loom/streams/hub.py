@@ -1,8 +1,8 @@
 """Tails: the newest durable bytes of each followed stream, shared by all its followers.
 
 Owns the only buffer of visible bytes and the wake-up of followers. `Store.follow` alone feeds it. Knows no
-concrete store, no HTTP, and no follower. Nothing is queued for a follower: it holds an
-offset and takes bytes from there, so a stuck follower costs no memory.
+concrete store, no HTTP, and no follower. Nothing is queued for a follower: it holds an offset, alone or with
+others of the `crowd`, and takes bytes from there. A stuck follower costs no memory.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from loom.errors import LoomError
 from loom.model import Info
 from loom.store.base import Following, Store
+from loom.streams.crowd import AT_ONCE, Crowd, Turns
 
 BUDGET = 64 << 20
 TAIL_LIMIT = 1 << 20
@@ -48,6 +49,8 @@ class Tail:
         """Set once nothing follows because the stream is gone or the store stopped."""
         self.listeners: set[Callable[[Tail], None]] = set()
         """Called after new bytes, a change of state and the end, for consumers of many tails at once."""
+        self.crowd = Crowd(self, hub.turns)
+        """The followers that have caught up, where the server can write to many at once."""
         self.held = 0
         self.users = 0
         self.following: asyncio.Task[Following]
@@ -159,6 +162,7 @@ class Tail:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        self.crowd.on_change()
         for listener in tuple(self.listeners):
             listener(self)
 
@@ -166,10 +170,13 @@ class Tail:
 class Hub:
     """The tails of all followed streams, one per key, within one budget of memory."""
 
-    def __init__(self, store: Store, budget: int = BUDGET, *, tail_limit: int = TAIL_LIMIT) -> None:
+    def __init__(
+        self, store: Store, budget: int = BUDGET, *, tail_limit: int = TAIL_LIMIT, at_once: int = AT_ONCE
+    ) -> None:
         self.closed: LoomError | None = None
         self.listeners: set[Callable[[], None]] = set()
         """Called once, when the hub closes."""
+        self.turns = Turns(at_once)
         self._store = store
         self._budget = budget
         self._tail_limit = tail_limit

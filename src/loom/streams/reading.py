@@ -6,11 +6,12 @@ Knows the store and the hub by their contracts; nothing of HTTP.
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, overload
 
 from loom.errors import StreamAborted, StreamGone, StreamNotFound
 from loom.model import Info, State
 from loom.store.base import Content, Store
+from loom.streams.crowd import SHORT, Member
 from loom.streams.hub import Hub, Tail
 from loom.streams.lines import skip_lines
 from loom.streams.ranges import Part
@@ -68,6 +69,8 @@ class Reading:
         """The stream as it was when opened."""
         self.part = part
         self._offset = part.start
+        self._size = 0  # of the piece returned last
+        self._member: Member | None = None  # while it may be in a crowd
         self._store = store
         self._hub = hub
         self._on_close = on_close
@@ -76,8 +79,8 @@ class Reading:
 
     @property
     def offset(self) -> int:
-        """The offset after the last byte returned."""
-        return self._offset
+        """The offset after the last byte returned, or written by a crowd."""
+        return self._offset if self._member is None else self._member.offset
 
     @property
     def latest(self) -> Info:
@@ -87,12 +90,12 @@ class Reading:
     @property
     def lag(self) -> int:
         """How many durable bytes a follower has not received yet."""
-        return 0 if self._tail is None else max(0, self._tail.end - self._offset)
+        return 0 if self._tail is None else max(0, self._tail.end - self.offset)
 
     @property
     def available(self) -> bool:
         """True if the next byte is stored already."""
-        return self._offset < self.end
+        return self.offset < self.end
 
     @property
     def end(self) -> int:
@@ -103,25 +106,44 @@ class Reading:
         """Wait for the next byte or the end of the stream. Raises StreamGone, StoreStopped."""
         tail = self._tail
         if tail is not None:
-            await tail.wait_for_bytes(self._offset)
+            await tail.wait_for_bytes(self.offset)
             if tail.error is not None and not self.available:
                 raise tail.error.with_traceback(None)
 
     @property
     def lagging(self) -> bool:
         """True if the follower's next byte has left the ring of its tail."""
-        return self._tail is not None and self._offset < self._tail.start
+        return self._tail is not None and self.offset < self._tail.start
 
-    async def pieces(self, *, slices: bool = False, to_end: bool = False) -> AsyncGenerator[Piece, None]:
+    @overload
+    def pieces(self, *, slices: bool = False, to_end: bool = False) -> AsyncGenerator[Piece, None]: ...
+
+    @overload
+    def pieces(
+        self, *, slices: bool = False, to_end: bool = False, member: Member | None
+    ) -> AsyncGenerator[Piece | Member, None]: ...
+
+    async def pieces(
+        self, *, slices: bool = False, to_end: bool = False, member: Member | None = None
+    ) -> AsyncGenerator[Piece | Member, None]:
         """Yield the bytes in order; with `slices`, yield stored bytes as slices of a descriptor.
+
+        Wherever the reader waits for bytes, `member` is yielded, if given. It stands for all bytes that the
+        crowd writes to it, if it joins before the next piece is requested.
 
         Ends at the part's `stop`, or when the stream is complete. Raises StreamAborted, StreamGone,
         StoreStopped, StreamDamaged or Busy if the response must be cut, after the bytes that are available.
         With `to_end`, the bytes of a stream that was aborted earlier are followed by StreamAborted, too.
         """
         skip = self.part.skip
-        while (piece := await self._next(slices and not skip)) is not None:
-            self._offset += len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
+        while (piece := await self._next(slices and not skip, None if skip else member)) is not None:
+            if isinstance(piece, Member):
+                self._member = piece
+                yield piece
+                self._member, self._offset = None, piece.offset
+                continue
+            self._size = len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
+            self._offset += self._size
             if skip and isinstance(piece, bytes):
                 skip, piece = skip_lines(piece, skip)
             if piece:
@@ -150,8 +172,11 @@ class Reading:
     ) -> None:
         self.close()
 
-    async def _next(self, slices: bool) -> Piece | None:
-        """Return the next piece, or None at the end. This is one step of the follow loop."""
+    async def _next(self, slices: bool, member: Member | None) -> Piece | Member | None:
+        """Return the next piece, or None at the end. This is one step of the follow loop.
+
+        A reader that waits for bytes gets `member` instead, if there is one.
+        """
         tail = self._tail
         if tail is None:
             stop = self.part.stop
@@ -162,6 +187,9 @@ class Reading:
             if tail.ended:
                 _check_end(tail)
                 return None
+            # A part may begin after the tail. A crowd delivers no long pieces: its members would leave again.
+            if member is not None and self._offset == tail.end and self._size <= SHORT:
+                return member.invite(tail.crowd, self._offset)
             await tail.wait_for_bytes(self._offset)
         # The usual case: the byte is in the ring. Content that was opened to catch up is not needed any more.
         chunk = tail.take(self._offset)

@@ -12,6 +12,12 @@ def unfinished(data: bytes) -> int:
     return 0
 
 
+def split_whole(data: bytes) -> tuple[bytes, bytes]:
+    """Return `data` up to the end of the last whole character, and the bytes after it."""
+    end = len(data) - unfinished(data)
+    return data[:end], data[end:]
+
+
 class Whole:
     """Passes bytes on, and holds an incomplete character until its last byte arrives."""
 
@@ -20,10 +26,8 @@ class Whole:
 
     def feed(self, data: bytes) -> bytes:
         """Return the held bytes and `data`, up to the end of the last whole character."""
-        data = self.held + data if self.held else data
-        end = len(data) - unfinished(data)
-        self.held = data[end:]
-        return data[:end]
+        whole, self.held = split_whole(self.held + data if self.held else data)
+        return whole
 
 
 def continuation(data: bytes) -> int:

@@ -212,7 +212,7 @@ async def test_extension_is_offered_on_plain_connections_only(certificate):
         client = await dial()
         await client.send(GET)
         await client.answer()
-        assert seen.scopes[0]["extensions"] == {"http.response.zerocopysend": {}}
+        assert "http.response.zerocopysend" in seen.scopes[0]["extensions"]
     server, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     server.load_cert_chain(certificate)
     trusting.check_hostname = False
@@ -221,5 +221,5 @@ async def test_extension_is_offered_on_plain_connections_only(certificate):
         client = await dial(trusting)
         await client.send(GET)
         assert (await client.answer()).status == 200
-        assert "extensions" not in seen.scopes[1]
+        assert "http.response.zerocopysend" not in seen.scopes[1]["extensions"]
         assert seen.scopes[1]["scheme"] == "https"

@@ -20,11 +20,11 @@ from loom.http.durable.responses import (
     part_headers,
     part_tag,
 )
-from loom.http.exchange import Exchange, body_part
+from loom.http.exchange import Exchange
+from loom.http.extensions import ZERO_COPY
 from loom.http.headers import EVENT_HEADERS, NO_STORE, NOSNIFF, Headers, content_length
 from loom.http.heartbeat import INTERVAL, with_heartbeat
 from loom.http.stream.conditions import NotModified, Validators, check_conditions
-from loom.http.stream.read import piece_part
 from loom.model import Framing
 from loom.streams.reading import Piece, Reading, check_not_aborted
 from loom.streams.service import Service
@@ -76,7 +76,7 @@ class Reads:
         events = Events(reading, wanted.cursor, self._service.now)
         encoding = [ENCODED] if in_base64(reading.info) else []
         await exchange.begin(200, [*EVENTS, *encoding])
-        await exchange.relay(with_heartbeat(events.stream(), INTERVAL, events.beat), body_part)
+        await exchange.relay(with_heartbeat(events.stream(), INTERVAL, events.beat))
 
     async def _send_part(self, exchange: Exchange, wanted: Wanted, reading: Reading) -> None:
         start, stop = reading.part.start, reading.part.stop
@@ -105,9 +105,9 @@ class Reads:
         size = array_size(stop - start) if lines else stop - start
         kind = (b"content-type", announced(info).encode("latin-1"))
         await exchange.start(200, [kind, content_length(size), *part_headers(info, stop, end, etag), *cursor])
-        slices = not lines and "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
+        slices = not lines and exchange.extended(ZERO_COPY)
         pieces = _up_to(stop, reading, slices=slices)
-        await exchange.relay(_array(pieces) if lines else pieces, piece_part)
+        await exchange.relay(_array(pieces) if lines else pieces)
 
     async def _wait(self, exchange: Exchange, reading: Reading) -> None:
         """Wait for the next byte or the end of the stream, for a limited time."""

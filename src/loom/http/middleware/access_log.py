@@ -11,6 +11,7 @@ from http import HTTPStatus
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from loom.http.extensions import CROWD, ZERO_COPY
 from loom.http.record import RECORD, Record, Traffic, audit_refusal, client_of, path_of
 from loom.metrics import Metrics
 
@@ -40,11 +41,13 @@ class AccessLog:
         # Not a coroutine: each chunk for each follower passes here.
         def counted(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.body":
-                record.sent += len(message.get("body", b""))
+                record.written += len(message.get("body", b""))
             elif message["type"] == "http.response.start":
                 record.status = message["status"]
-            elif message["type"] == "http.response.zerocopysend":
-                record.sent += message["count"]
+            elif message["type"] == CROWD:
+                record.member = message["member"]
+            elif message["type"] == ZERO_COPY:
+                record.written += message["count"]
             return send(message)
 
         begun = time.perf_counter()

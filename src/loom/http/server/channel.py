@@ -9,8 +9,10 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Callable
 
 from loom.errors import Busy, StreamDamaged
+from loom.http.extensions import Joining
 from loom.http.server.limits import Limits
 
 SENDFILE_SIZE = 1 << 20
@@ -45,6 +47,7 @@ class Channel:
         self._socket: socket.socket = transport.get_extra_info("socket")
         self._may_write = asyncio.Event()
         self._may_write.set()
+        self._joined: Joining | None = None  # who else may write
         self._duplicate: int | None = None
         self._socket_writable: asyncio.Future[None] | None = None
 
@@ -76,6 +79,8 @@ class Channel:
         """Note that the transport buffers more than its high-water mark."""
         self.write_paused = True
         self._may_write.clear()
+        if self._joined is not None:
+            self._joined.leave()
 
     def on_resume_writing(self) -> None:
         """Note that the transport buffers little again, and wake the waiting senders."""
@@ -85,6 +90,25 @@ class Channel:
     async def wait_to_write(self) -> None:
         """Wait until the transport buffers little, or the client is gone."""
         await self._may_write.wait()
+
+    # Crowds.
+
+    async def wait_joined(self, member: Joining, frame: Callable[[bytes], bytes]) -> None:
+        """Let others write, until the member leaves. It leaves at once when the client lags or is gone."""
+        left: asyncio.Future[None] = self._loop.create_future()
+
+        def on_left(error: Exception | None) -> None:
+            if not left.done():  # cancelled
+                left.set_result(None) if error is None else left.set_exception(error)
+
+        if not member.join(self.write, frame, on_left):
+            return
+        self._joined = member
+        try:
+            await left
+        finally:
+            self._joined = None
+            member.leave()
 
     # Ends.
 
@@ -120,6 +144,8 @@ class Channel:
     def on_lost(self) -> None:
         """Note that nothing can be sent any more, and wake the waiting senders."""
         self.gone = True
+        if self._joined is not None:
+            self._joined.leave()
         self.on_resume_writing()
         self._stop_watching()
         if self._duplicate is not None:

@@ -13,6 +13,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loom.errors import LoomError
+from loom.http.extensions import CROWD, ZERO_COPY
 from loom.http.headers import Headers
 from loom.http.problem import problem, problem_of
 from loom.http.server.channel import Channel
@@ -22,10 +23,10 @@ from loom.http.server.response import CONTINUE, LAST_CHUNK, Framing, make_chunk,
 RECEIVE_BUFFER = 64 << 10
 """Reading pauses while the app has yet to receive more than this many bytes of the body."""
 
-SHARED_BELOW = 16 << 10
-"""A smaller piece is framed once for all followers; hashing a larger one costs more than a copy."""
-
 CHUNKED, LENGTH, CLOSE, NO_BODY = Framing.CHUNKED, Framing.LENGTH, Framing.CLOSE, Framing.NO_BODY
+
+FRAMES: dict[Framing | None, Callable[[bytes], bytes]] = {CHUNKED: make_chunk, CLOSE: bytes}
+"""How a crowd frames a part of a body, where its length need not be known."""
 
 log = structlog.get_logger("loom")
 
@@ -146,7 +147,10 @@ class Cycle:
             raise RuntimeError(f"The response is complete: {kind} is not allowed.")
         elif kind == "http.response.body":
             self._send_body(message.get("body", b""), message.get("more_body", False))
-        elif kind == "http.response.zerocopysend" and channel.zero_copy:
+        elif kind == CROWD and self.framing in FRAMES:
+            self._send_body(b"", True)
+            await channel.wait_joined(message["member"], FRAMES[self.framing])
+        elif kind == ZERO_COPY and channel.zero_copy:
             await self._send_file(message)
             if not channel.gone:
                 self._send_body(b"", message.get("more_body", False))
@@ -185,9 +189,7 @@ class Cycle:
         self.whole = bool(self._unsent) and not more
         out, self._unsent = self._unsent, []
         if self.framing is CHUNKED:
-            if 0 < size < SHARED_BELOW:
-                out.append(make_chunk(body))
-            elif size:
+            if size:
                 out += (b"%x\r\n" % size, body, b"\r\n")
             if not more:
                 out.append(LAST_CHUNK)

@@ -5,6 +5,7 @@ from urllib.parse import unquote
 
 import httptools
 
+from loom.http.extensions import CROWD, ZERO_COPY
 from loom.http.headers import Headers
 
 
@@ -25,7 +26,7 @@ HEAD_TOO_SLOW = Refusal(408, "head_too_slow", "The request's headers took too lo
 
 def origin(server: object, client: object, *, zero_copy: bool) -> dict[str, Any]:
     """Return the part of the scope that all requests of a connection share; the ends are as sockets say."""
-    extensions: dict[str, Any] = {"extensions": {"http.response.zerocopysend": {}}} if zero_copy else {}
+    extensions: dict[str, Any] = {CROWD: {}, ZERO_COPY: {}} if zero_copy else {CROWD: {}}
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -33,7 +34,7 @@ def origin(server: object, client: object, *, zero_copy: bool) -> dict[str, Any]
         "server": _address(server),
         "client": _address(client),
         "root_path": "",
-        **extensions,
+        "extensions": extensions,
     }
 
 

@@ -79,9 +79,8 @@ def make_head(
     return Head(b"".join(lines), framing, (length or 0) if framing is Framing.LENGTH else 0, keep_alive)
 
 
-@lru_cache(maxsize=16)
 def make_chunk(data: bytes) -> bytes:
-    """Return `data` as a chunk. All followers of a stream send the same bytes, so they share the result."""
+    """Return `data`, which is not empty, as a chunk: an empty one would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 

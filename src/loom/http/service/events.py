@@ -13,7 +13,7 @@ data: {}
 from collections.abc import AsyncGenerator, Callable
 
 from loom.errors import StoreStopped
-from loom.http.exchange import Exchange, body_part
+from loom.http.exchange import Exchange
 from loom.http.headers import EVENT_HEADERS
 from loom.http.heartbeat import INTERVAL, reconnect_later, with_heartbeat
 from loom.http.service.listing import once, words_of
@@ -52,7 +52,7 @@ class ServiceEvents:
         with self._service.follower_slot():
             # A client that disconnects before the first event can resume from here too.
             await exchange.begin(200, EVENT_HEADERS, encode_id(position.id) if position.id else b"")
-            await exchange.relay(with_heartbeat(change_events(position, wanted), self._heartbeat), body_part)
+            await exchange.relay(with_heartbeat(change_events(position, wanted), self._heartbeat))
 
 
 async def change_events(position: Position, wanted: Wanted) -> AsyncGenerator[bytes, None]:

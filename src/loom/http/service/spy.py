@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from loom.errors import StoreStopped
-from loom.http.exchange import Exchange, body_part
+from loom.http.exchange import Exchange
 from loom.http.headers import EVENT_HEADERS, LIVE_HEADERS
 from loom.http.heartbeat import INTERVAL, reconnect_later, with_heartbeat
 from loom.streams.service import Service
@@ -48,7 +48,7 @@ class SpyOutput:
                 first = await anext(pieces)
                 await exchange.begin(200, headers, first + encode("{}", name="joined") if events else first)
                 following = with_heartbeat(_until_stopped(pieces), self._heartbeat) if events else pieces
-                await exchange.relay(following, body_part)
+                await exchange.relay(following)
 
 
 class EventOutput:

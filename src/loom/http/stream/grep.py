@@ -6,7 +6,7 @@
 from contextlib import AsyncExitStack
 
 from loom.errors import BadRequest
-from loom.http.exchange import Exchange, body_part
+from loom.http.exchange import Exchange
 from loom.http.heartbeat import INTERVAL, with_heartbeat
 from loom.http.searches import Searches
 from loom.http.stream.conditions import check_match
@@ -54,7 +54,7 @@ class StreamGrep:
                 exchange.record.state = search.reading.info.state
                 await exchange.begin(200, found_headers(search.reading.info))
                 output = search.output(turn.aclose)
-                await exchange.relay(with_heartbeat(output, INTERVAL, search.progress), body_part)
+                await exchange.relay(with_heartbeat(output, INTERVAL, search.progress))
 
 
 def parse_query(exchange: Exchange) -> Query:

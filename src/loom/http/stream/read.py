@@ -5,10 +5,9 @@ Knows nothing of how streams are stored or followed.
 
 from contextlib import nullcontext
 
-from starlette.types import Message
-
 from loom.access.auth import Action
-from loom.http.exchange import Exchange, body_part
+from loom.http.exchange import Exchange
+from loom.http.extensions import CROWD, ZERO_COPY
 from loom.http.headers import NO_STORE
 from loom.http.searches import Searches
 from loom.http.stream.conditions import NotModified
@@ -18,8 +17,8 @@ from loom.http.stream.response_headers import upload_headers
 from loom.http.stream.selection import Selection
 from loom.http.stream.sse import StreamEvents
 from loom.model import Info, State
+from loom.streams.crowd import AsStored, Member
 from loom.streams.grep.search import Grep
-from loom.streams.reading import FileSlice, Piece
 from loom.streams.service import Service
 from loom.wire.head import StreamHead
 from loom.wire.media import accepts_events
@@ -87,8 +86,9 @@ class Reads:
             # With a known length, the head and the first bytes leave together.
             begin = exchange.begin if reading.part.stop is None or ends_short else exchange.start
             await begin(status, headers)
-            slices = "http.response.zerocopysend" in (exchange.scope.get("extensions") or {})
-            await exchange.relay(reading.pieces(slices=slices, to_end=to_end), piece_part)
+            slices = exchange.extended(ZERO_COPY)
+            member = Member(AsStored()) if exchange.extended(CROWD) else None
+            await exchange.relay(reading.pieces(slices=slices, to_end=to_end, member=member))
 
     async def _answer_producer(self, exchange: Exchange, id: str) -> None:
         """Answer HEAD for a client that may write but not read: only how much of the stream is stored."""
@@ -101,16 +101,3 @@ class Reads:
     async def _with_digest(self, info: Info, selection: Selection) -> Info:
         """Return the stream with its digest if the response sends one."""
         return await self._service.digests.known(info) if selection.whole else info
-
-
-def piece_part(piece: Piece) -> Message:
-    """Return a piece of a stream as a part of the body of a response, with more to come."""
-    if isinstance(piece, FileSlice):
-        return {
-            "type": "http.response.zerocopysend",
-            "file": piece.fileno,
-            "offset": piece.start,
-            "count": piece.stop - piece.start,
-            "more_body": True,
-        }
-    return body_part(piece)

@@ -14,21 +14,25 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, replace
+from typing import Self
 
 from loom.errors import BadRequest, PreconditionFailed, StoreStopped, StreamAborted, StreamGone
-from loom.http.exchange import Exchange, body_part
+from loom.http.exchange import Exchange
+from loom.http.extensions import CROWD
 from loom.http.headers import NO_STORE, VARY
 from loom.http.heartbeat import INTERVAL, reconnect_later, with_heartbeat
 from loom.http.searches import Searches
 from loom.http.stream.ranges import parse_start
 from loom.http.stream.response_headers import event_headers
 from loom.model import Info
+from loom.streams.crowd import Beat, Member
 from loom.streams.ranges import WHOLE, FromLine, FromOffset, LastLines, Lookup, Part, Selector
 from loom.streams.reading import Reading
 from loom.streams.service import Service
 from loom.wire.metadata import readable
-from loom.wire.sse import encode
-from loom.wire.text import Whole, continuation
+from loom.wire.sse import HEARTBEAT, encode
+from loom.wire.text import continuation, split_whole
 from loom.wire.times import parse_since
 
 _EVENT_ID = re.compile(r"([^:]+):([0-9]{1,18})")
@@ -72,7 +76,9 @@ class StreamEvents:
         async with reading:
             exchange.record.state = reading.info.state
             await exchange.begin(200, event_headers(reading.info))
-            await exchange.relay(with_heartbeat(stream_events(reading, kind), self._heartbeat), body_part)
+            member = Member(ByteEvents(reading.info.key, kind), Beat(self._heartbeat, HEARTBEAT))
+            events = stream_events(reading, member, joins=exchange.extended(CROWD))
+            await exchange.relay(with_heartbeat(events, self._heartbeat))
 
 
 class EventStart:
@@ -117,70 +123,75 @@ def parse_kind(values: list[str]) -> str:
     return values[0]
 
 
-async def stream_events(reading: Reading, kind: str) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes as events, and how the stream ended. Raises an error that allows no true last event."""
-    encoder = ByteEvents(reading.info.key, kind)
+async def stream_events(
+    reading: Reading, member: Member, *, joins: bool
+) -> AsyncGenerator[bytes | Member, None]:
+    """Yield the bytes as events, and how the stream ended. Raises an error that allows no true last event.
+
+    With `joins`, yield `member` wherever it may join the crowd.
+    """
     try:
-        async for piece in reading.pieces():
-            assert isinstance(piece, bytes)
-            for event in encoder.feed(reading.offset - len(piece), piece):
-                yield event
+        async for piece in reading.pieces(member=member if joins else None):
+            if isinstance(piece, bytes):
+                events, member.form = member.form.feed(reading.offset - len(piece), piece)
+                if events:
+                    yield events
+            elif isinstance(piece, Member):
+                yield piece
     except StreamAborted:
         pass  # reported by the event `end`
     except StreamGone as error:
-        for event in encoder.rest():
-            yield event
-        yield encode(json.dumps({"reason": str(error)}), name="gone")
+        yield member.form.rest(reading.offset) + encode(json.dumps({"reason": str(error)}), name="gone")
         return
     except StoreStopped:
         yield reconnect_later()
         return
-    for event in encoder.rest():
-        yield event
     info = reading.latest
     end = {"state": info.state, "size": reading.offset, "reason": info.reason, "outcome": info.outcome}
     text = f'{json.dumps(end)[:-1]}, "metadata": {readable(info.metadata)}}}'
-    yield encode(text, name="end", id=f"{info.key}:{reading.offset}")
+    yield member.form.rest(reading.offset) + encode(text, name="end", id=f"{info.key}:{reading.offset}")
 
 
+@dataclass(frozen=True, slots=True)
 class ByteEvents:
-    """Encodes consecutive pieces of a stream. A character is sent only once all its bytes have arrived."""
+    """Encodes consecutive pieces of a stream. A character is sent only once all its bytes have arrived.
 
-    def __init__(self, key: str, kind: str) -> None:
-        self._key = key
-        self._kind = kind
-        self._whole = Whole()
-        self._at: int | None = None
-        self._left = 3
+    Immutable: each piece leads to the encoder of the next one. `held` are the bytes of a character that has
+    begun; up to `left` bytes that follow may end a character that began before the first piece.
+    """
 
-    def feed(self, offset: int, data: bytes) -> list[bytes]:
+    key: str
+    kind: str
+    held: bytes = b""
+    left: int = 3
+
+    def feed(self, offset: int, data: bytes) -> tuple[bytes, Self]:
         """Return the events for `data`, which begins at `offset`, right after the piece before."""
-        if self._at is None:
-            self._at = offset
-        if self._kind == "binary":
-            return self._events(data)
-        data = self._whole.feed(data)
+        if self.kind == "binary":
+            return self._event(offset, data), self
+        offset -= len(self.held)
+        data, held = split_whole(self.held + data)
         # A read that begins within a character gets the rest of it in an event of its own, so that the
         # following bytes are still text.
-        left = continuation(data[: self._left])
-        self._left = self._left - left if left == len(data) else 0
-        return [*self._events(data[:left]), *self._events(data[left:])]
+        left = continuation(data[: self.left])
+        events = self._event(offset, data[:left]) + self._event(offset + left, data[left:])
+        left = self.left - left if left == len(data) else 0
+        same = (held, left) == (self.held, self.left)
+        return events, self if same else replace(self, held=held, left=left)
 
-    def rest(self) -> list[bytes]:
-        """Return the events for bytes at the end that are not a whole character."""
-        return self._events(self._whole.held)
+    def rest(self, offset: int) -> bytes:
+        """Return the event for bytes before the end, at `offset`, that are not a whole character."""
+        return self._event(offset - len(self.held), self.held)
 
-    def _events(self, data: bytes) -> list[bytes]:
+    def _event(self, offset: int, data: bytes) -> bytes:
         if not data:
-            return []
-        assert self._at is not None
-        members: dict[str, object] = {"offset": self._at}
+            return b""
+        members: dict[str, object] = {"offset": offset}
         try:
-            if self._kind == "binary":
+            if self.kind == "binary":
                 members["base64"] = b64encode(data).decode("ascii")
             else:
-                members["text"] = data.decode(errors="replace" if self._kind == "text" else "strict")
+                members["text"] = data.decode(errors="replace" if self.kind == "text" else "strict")
         except UnicodeDecodeError:
             members["base64"] = b64encode(data).decode("ascii")
-        self._at += len(data)
-        return [encode(json.dumps(members, ensure_ascii=False), id=f"{self._key}:{self._at}")]
+        return encode(json.dumps(members, ensure_ascii=False), id=f"{self.key}:{offset + len(data)}")
