@@ -4,13 +4,14 @@ import errno
 import os
 import random
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.files.disks import FaultyDisk, QuickDisk, failing
 
-from loom.store.files.content import ContentFiles, ContentLost, content_name
+from loom.store.files.content import FLUSHERS, ContentFiles, ContentLost, content_name
 from loom.store.files.disk import Disk, FlushFailed
 
 
@@ -399,4 +400,54 @@ def test_bytes_written_during_a_flush_need_another_one(tmp_path):
     assert disk.durable(1) == b"before"
     files.sync_all()
     assert disk.durable(1) == b"before, during"
+    files.close()
+
+
+class TogetherDisk(QuickDisk):
+    """Ends no flush of a file before FLUSHERS of them run. The one of `failing` then fails."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self._together = threading.Barrier(FLUSHERS)
+        self.running: set[int] = set()
+        self.failing = 0
+
+    def sync(self, fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            return
+        self.running.add(fd)
+        self._together.wait(30)
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(content_name(self.failing)):
+            self.running.remove(fd)
+            raise FlushFailed("Flushing to disk failed.")
+        time.sleep(0.05)  # a flush that ends after the failure
+        self.running.remove(fd)
+
+
+@pytest.mark.parametrize("failing", [0, 1, FLUSHERS])
+def test_files_are_flushed_together_and_a_failure_is_reported_once_none_is_running(tmp_path, failing):
+    disk = TogetherDisk(tmp_path)
+    disk.make_directory("content")
+    disk.failing = failing
+    files = ContentFiles(disk, max_open=10)
+    for number in range(1, FLUSHERS + 1):
+        files.write(number, 0, [b"bytes"])
+    if failing:
+        with pytest.raises(FlushFailed):
+            files.sync_all()
+    else:
+        files.sync_all()
+    assert not disk.running
+    files.close()
+
+
+def test_a_quarter_of_the_files_is_closed_at_once(disk):
+    before = descriptors()
+    files = ContentFiles(disk, max_open=8)
+    for number in range(1, 10):
+        assert not disk.closed
+        files.write(number, 0, [b"bytes"])
+        files.trim()
+    assert len(disk.closed) == 3
+    assert descriptors() - before == 6
     files.close()

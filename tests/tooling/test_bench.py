@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 SMALLEST = {
     "commit": ["--streams", "2", "--rounds", "2", "--acks", "2"],
     "followers": ["--followers", "2", "--lines", "2"],
+    "flush": ["--files", "20", "--rounds", "1"],
     "grep": ["--mib", "1", "--rounds", "1"],
     "producers": ["--producers", "2", "--rounds", "1"],
     "redact": ["--mib", "1", "--rounds", "1"],

@@ -10,14 +10,19 @@ the kernel reports a failure only once.
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from loom.store.files.disk import Disk, FlushFailed
+
+FLUSHERS = 4
+"""Files that are flushed at the same time."""
 
 
 def content_name(number: int) -> str:
@@ -133,9 +138,22 @@ class ContentFiles:
         """Make everything written durable."""
         with self._lock:
             dirty = [number for number, file in self._files.items() if file.dirty]
-        for number in dirty:
-            self.sync(number)
+        self._sync_each(dirty)
         self._sync_directories()
+
+    def _sync_each(self, numbers: Sequence[int]) -> None:
+        """Make several files durable, some at once: the file system commits what they wait for together.
+
+        One after the other takes 5 to 20 times as long (bench/flush.py). Raises what the first failure
+        raised, once no flush is running.
+        """
+        if len(numbers) < FLUSHERS:
+            for number in numbers:
+                self.sync(number)
+            return
+        with ThreadPoolExecutor(FLUSHERS, thread_name_prefix="loom-flush") as threads:
+            for _ in threads.map(self.sync, numbers):
+                pass
 
     def _touch(self, name: str) -> None:
         """Note a change of a directory. A new object marks each, so that one during a flush is not missed."""
@@ -227,14 +245,19 @@ class ContentFiles:
         return self._disk.size(content_name(number))
 
     def trim(self) -> None:
-        """Flush and close the files that were not used for longest, until few enough are open."""
+        """If too many files are open, flush and close those that were not used for longest.
+
+        A quarter of the files is closed at once, so that short streams need a flush of many files now and
+        then, not of one file each.
+        """
         with self._lock:
-            excess = len(self._files) - self._max_open
-            if excess <= 0:
+            if len(self._files) <= self._max_open:
                 return
-            spare = [number for number in self._files if number not in self._pins][:excess]
+            excess = len(self._files) - self._max_open + self._max_open // 4
+            idle = (number for number in self._files if number not in self._pins)
+            spare = list(itertools.islice(idle, excess))
+        self._sync_each(spare)
         for number in spare:
-            self.sync(number)
             self._close(number)
 
     def close(self) -> None:

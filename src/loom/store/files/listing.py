@@ -99,8 +99,8 @@ class Lists:
             return lambda reader: reader.expired(now, limit)
 
         at = rules.expires_at
-        rows = self._table.latest(await self._read_current(prepare))
-        found = [(at(info), number, info) for number, info in rows if at(info) <= now]
+        rows = self._table.latest(await self._read_current(prepare), lambda info: at(info) <= now)
+        found = [(at(info), number, info) for number, info in rows]
         return [info for _, _, info in sorted(found)[: rules.AT_ONCE]]
 
     async def count(self, disk: Disk) -> Usage:

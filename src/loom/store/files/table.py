@@ -5,9 +5,10 @@ the catalog and forgotten after use. Everything in this table is durable, so it 
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 from loom.ids import number_of
-from loom.model import FINAL_STATES, Query, State
+from loom.model import FINAL_STATES, Info, Query, State
 from loom.store.files.queries import CatalogReader
 from loom.store.files.recovery import Recovered
 from loom.store.files.schema import Row
@@ -114,13 +115,17 @@ class Table:
             if number in numbers and query.matches(stream.info)
         }
 
-    def latest(self, rows: list[Row]) -> list[Row]:
-        """Return rows of the catalog in their current state, with the rows that it does not have yet."""
-        known = {number: info for number, info in rows if number not in self._dropped}
-        ahead = self._changed | self._storing
-        known |= {number: self._streams[number].view for number in known.keys() & self._streams.keys()}
-        known |= {number: stream.view for number, stream in ahead.items() if number not in self._dropped}
-        return list(known.items())
+    def latest(self, rows: list[Row], wanted: Callable[[Info], bool]) -> list[Row]:
+        """Return the rows that are wanted: of `rows`, which are the catalog's, and of those that it does not
+        have yet, in their current state.
+        """
+        stored = dict(rows)
+        found = []
+        for number in (stored.keys() | self._changed.keys() | self._storing.keys()) - self._dropped:
+            stream = self._streams.get(number)
+            if wanted(stream.info if stream else stored[number]):
+                found.append((number, stream.view if stream else stored[number]))
+        return found
 
     @property
     def dropped(self) -> int:
