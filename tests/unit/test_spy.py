@@ -138,7 +138,7 @@ async def test_a_spy_that_pauses_is_shown_the_rest_later(store: TestStore, hub: 
     for id in ("one", "two"):
         writer = await created(store, id, id.encode() + b"\n")
         await ended(writer)
-    assert not store.followings, "nothing is attached for a spy that does not read"
+    assert len(store.followings) == 2, "for a spy that does not read, once for all spies"
     seen = await spy.leave()
     assert seen == b"START: one\none:\none\nEND: one\nSTART: two\ntwo:\ntwo\nEND: two\n"
 
@@ -195,7 +195,7 @@ async def test_stream_deleted_while_the_spy_pauses_just_ends(store: TestStore):
     await store.delete(behind.key)
     await store.delete(never_seen.key)
     seen = await spy.leave()
-    assert seen == b"START: behind\nEND: behind\nSTART: never\nEND: never\n"
+    assert seen == b"START: behind\nEND: behind\nSTART: never\nnever:\nz\nEND: never\n"
 
 
 async def test_split_character_stays_whole(store: TestStore, hub: Hub):
@@ -286,7 +286,7 @@ async def test_spy_that_lags_too_far_is_cut_and_releases_everything(store: TestS
         await fed(writer, b"x")
     for number in range(3):
         await created(store, f"new{number}")
-    assert len(store.followings) == 5, "live streams do not count"
+    assert len(store.followings) == 8, "live streams do not count"
     await ended(live[0])
     assert store.idle
     spy.read_on()
@@ -295,37 +295,63 @@ async def test_spy_that_lags_too_far_is_cut_and_releases_everything(store: TestS
     await spy.leave()
 
 
+async def test_spies_share_what_they_follow_and_get_the_same_bytes(store: TestStore, hub: Hub):
+    writer = await created(store, "a", b"before\n")
+    spies = Spy(store, hub)
+    reading = [(await Spying(spies.interleave()).join()).read_on() for _ in range(3)]
+    paused = await Spying(spies.interleave()).join()
+    hidden = await Spying(spies.interleave(shown=lambda id: id != "a")).join()
+    await fed(writer, b"one\n")
+    await settled()
+    late = await Spying(spies.interleave()).join()
+    await fed(writer, b"two\n")
+    assert len(store.followings) == hub.statistics().followers == 1
+    await ended(writer)
+    for spy in (*reading, paused):
+        assert await spy.leave() == b"START: a\na:\none\ntwo\nEND: a\n"
+    assert await late.leave() == b"START: a\na:\ntwo\nEND: a\n"
+    assert await hidden.leave() == b""
+
+
 async def test_spies_follow_a_bounded_number_of_streams_together(store: TestStore, hub: Hub):
     for number in range(4):
         await created(store, f"live{number}")
     spies = Spy(store, hub, followed=9)
-    first, second = [await Spying(spies.interleave()).join() for _ in range(2)]
+    everything = (await Spying(spies.interleave()).join()).read_on()
+    live = (await Spying(spies.interleave(prefix="live")).join()).read_on()
     with pytest.raises(Busy):
-        await Spying(spies.interleave()).join()
-    first.read_on()
-    second.read_on()
-    await created(store, "one more")  # one of them must end, and the other one has room again
+        await Spying(spies.interleave(prefix="li")).join()
+    await created(store, "one more")  # the spy with the most streams has to end, and there is room again
     await settled()
-    errors = [spy.error for spy in (first, second)]
-    assert sorted(type(error).__name__ for error in errors) == ["Busy", "NoneType"]
-    for number in range(4):
-        await created(store, f"later{number}")
+    assert isinstance(everything.error, Busy)
+    for number in range(3):
+        await created(store, f"live{number} again")
+        await settled()
+    assert live.error is None
+    assert b"START: live2 again" in await live.leave()
+
+
+async def test_a_spy_that_lags_makes_room_for_those_that_do_not(store: TestStore, hub: Hub):
+    writers = [await created(store, f"live{number}") for number in range(4)]
+    spies = Spy(store, hub, followed=8)
+    reading = (await Spying(spies.interleave()).join()).read_on()
+    stuck = await Spying(spies.interleave()).join()
+    for writer in writers:
+        await fed(writer, b"x\n")
+        await settled()
+    stuck.read_on()
     await settled()
-    assert sum(spy.error is not None for spy in (first, second)) == 1
-    left = first if first.error is None else second
-    assert b"START: later3" in await left.leave()
-    await first.leave()
-    await second.leave()
-    again = await Spying(spies.interleave()).join()
-    assert await again.leave()
+    assert isinstance(stuck.error, Busy)
+    assert reading.error is None
+    assert (await reading.leave()).count(b"x\n") == 4
 
 
 async def test_spy_cut_while_it_attaches_leaves_nothing(store: TestStore, hub: Hub):
     spy = await joined(store, hub, pending=2)
-    await created(store, "slow")
+    spy.read_on()
     store.gate.clear()
     store.entered.clear()
-    spy.read_on()
+    await created(store, "slow")
     await store.entered.wait()
     for number in range(3):
         await created(store, f"new{number}")

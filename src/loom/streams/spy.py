@@ -13,27 +13,21 @@ streams are new or have grown. It takes bytes from the tail of a stream or, if i
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
-from itertools import cycle
 from typing import Protocol
 
 from loom.errors import Busy, LoomError, StreamDamaged, StreamGone, StreamNotFound
-from loom.model import FINAL_STATES, Change, ChangeKind, Query, State
 from loom.store.base import Store
-from loom.streams.hub import Hub, Tail
+from loom.streams.hub import Hub
+from loom.streams.roster import FOLLOWED, Followed, Roster, Rosters
 from loom.wire.text import Whole
 
 RUN = 64 << 10
 """After about this many bytes of one stream it is the next stream's turn."""
 PENDING = 10_000
 """The most streams whose START or END a spy may still have to write. A slower spy is disconnected."""
-
-FOLLOWED = 200_000
-"""The most streams that all spies together follow. Each costs each spy nearly a kilobyte."""
-AT_ONCE = 50
+AT_ONCE = 500
 """Streams that a spy joins before other work has its turn."""
 
-UNFINISHED = Query(states=frozenset(State) - FINAL_STATES)
 COLORS = 32, 33, 34, 35, 36, 92, 93, 94, 95, 96
 RESET = "\x1b[0m"
 
@@ -45,7 +39,7 @@ class Spy:
         self._store = store
         self._hub = hub
         self._pending = pending
-        self._room = _Room(followed)
+        self._rosters = Rosters(store, hub, followed)
 
     async def interleave(
         self, output: "Output | None" = None, prefix: str = "", shown: Callable[[str], bool] = lambda _: True
@@ -55,12 +49,9 @@ class Spy:
         The first piece, which may be empty, is yielded once the spy has joined. Raises StoreStopped, or Busy
         if the spy lags too far, all spies follow too many streams, or no descriptor is left.
         """
-
-        def wanted(id: str) -> bool:
-            return id.startswith(prefix) and shown(id)
-
-        output = output or TextOutput()
-        session = _Session(self._store, self._hub, self._room, self._pending, output, wanted)
+        session = _Session(
+            self._store, self._hub, self._rosters, self._pending, output or TextOutput(), shown
+        )
         try:
             yield await session.join(prefix)
             while True:
@@ -70,32 +61,35 @@ class Spy:
             session.leave()
 
 
-class _Room:
-    """Room for more streams that spies follow; below 0 once one of them has to end."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def check(self, more: int = 0) -> None:
-        """Raise Busy if there are too many, or would be with `more`."""
-        if self.left < more:
-            raise Busy("All readers of /spy together follow too many streams. Retry later.")
-
-
 class Source:
-    """What a spy has written of a stream: all bytes before `offset`, except those that `whole` holds."""
+    """A stream that a spy has written up to `offset`, except what `whole` holds, and not to its end."""
 
-    def __init__(self, key: str, id: str, color: int) -> None:
-        self.key = key
-        self.id = id
-        self.color = color
-        self.tail: Tail | None = None
-        """None until the stream is announced."""
-        self.offset = 0
+    def __init__(self, stream: Followed, offset: int, *, new: bool) -> None:
+        self.stream = stream
+        self.offset = offset
+        self.new = new
+        """START is still to be written."""
         self.whole = Whole()
-        self.over = False
-        """The stream has ended, or cannot be read; END is still to be written."""
+        self.lost = False
+        """Its bytes cannot be read: END is written, or still to be written."""
         self.queued = False
+
+    @property
+    def key(self) -> str:
+        return self.stream.key
+
+    @property
+    def id(self) -> str:
+        return self.stream.id
+
+    @property
+    def color(self) -> int:
+        return COLORS[(self.stream.number - 1) % len(COLORS)]
+
+    @property
+    def due(self) -> bool:
+        """True if START or END is still to be written."""
+        return self.new or self.stream.over
 
 
 class Output(Protocol):
@@ -113,7 +107,7 @@ class TextOutput:
 
     def __init__(self, colored: bool = False) -> None:
         self._colored = colored
-        self._running: Source | None = None
+        self._running: Followed | None = None
         self._at_line_start = True
 
     def announce(self, word: str, source: Source) -> bytes:
@@ -123,8 +117,8 @@ class TextOutput:
 
     def show(self, source: Source, data: bytes) -> bytes:
         """Return bytes of a stream, after its line if the output showed another stream before."""
-        line = b"" if self._running is source else self._line(f"{self._name(source)}:")
-        self._running = source
+        line = b"" if self._running is source.stream else self._line(f"{self._name(source)}:")
+        self._running = source.stream
         self._at_line_start = data.endswith(b"\n")
         if self._colored:
             return b"%b\x1b[%dm%b%b" % (line, source.color, data, RESET.encode())
@@ -140,75 +134,96 @@ class TextOutput:
 
 
 class _Session:
-    """One spy: the streams it knows, and a queue of those that have something to write."""
+    """One spy. Nothing is kept of a stream that it has written to its end, but those that are not over
+    continue to belong to its roster.
+    """
 
     def __init__(
-        self, store: Store, hub: Hub, room: _Room, limit: int, output: Output, shown: Callable[[str], bool]
+        self,
+        store: Store,
+        hub: Hub,
+        rosters: Rosters,
+        limit: int,
+        output: Output,
+        shown: Callable[[str], bool],
     ) -> None:
         self._store = store
         self._hub = hub
-        self._room = room
+        self._rosters = rosters
         self._limit = limit
         self._shown = shown
         self._output = output
-        self._colors = cycle(COLORS)
+        self._roster: Roster | None = None
         self._sources: dict[str, Source] = {}
-        self._growing = 0  # sources with a tail that are not over
+        self._due = 0  # sources whose START or END is still to be written
         self._ready: deque[Source] = deque()
         self._woken = asyncio.Event()
         self._error: LoomError | None = None
-        self._watching = store.watch(self._on_change)
         hub.listeners.add(self._woken.set)
 
     async def join(self, prefix: str) -> bytes:
         """Join every stream that is not final at its present end; return that they have begun."""
+        roster = self._roster = self._rosters.enter(prefix)
+        before = roster.number
+        await asyncio.shield(roster.begun)
+        # From here on the roster reports what is new, and what becomes of those that are present.
+        roster.spies[self] = None
+        present = []
+        for stream in roster.streams.values():
+            if stream.created and stream.number > before:
+                self.on_created(stream)
+            elif self._shown(stream.id):
+                present.append(stream)
+        await roster.wait_attached()
         started = []
-        unfinished = replace(UNFINISHED, prefix=prefix)
-        found = [info async for info in self._store.find(unfinished) if self._shown(info.id)]
-        # One that finds no room is refused before it joins any.
-        self._room.check(len(found))
-        for info in found:
-            if info.key in self._sources:
-                continue  # created after `watch`: already queued, and shown from its first byte
-            source = self._add(info.key, info.id)
-            self._room.check()
-            if len(self._sources) % AT_ONCE == 0:
+        for number, stream in enumerate(reversed(present), 1):
+            if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-            await self._attach(source)
-            if source.tail is None:
-                self._release(source)
-            else:
-                source.offset = source.tail.end
+            if stream.tail is not None:
+                source = self._sources.get(stream.key) or Source(stream, stream.end, new=False)
                 started.append(self._output.announce("START", source))
         return b"".join(started)
+
+    @property
+    def weight(self) -> int:
+        """Streams that the spy has not written to their end."""
+        return len(self._sources)
 
     async def turn(self) -> bytes:
         """Wait for the next stream that has something to write; return one run of it."""
         source = await self._next()
         shown = []
-        # A new stream is attached at its first turn. It is announced even if it was deleted since.
-        if source.tail is None:
+        if source.new:
+            # A new stream is announced even if it was deleted since.
             shown.append(self._output.announce("START", source))
-            await self._attach(source)
+            await asyncio.wait({source.stream.attached})
+            self._due -= not source.stream.over
+            source.new = False
         size = 0
         while size < RUN and (data := await self._take(source)):
             size += len(data)
             if whole := source.whole.feed(data):
                 shown.append(self._output.show(source, whole))
+        tail = source.stream.tail
         # END follows the last byte: a source that is over but has bytes left takes another turn.
-        if source.tail is not None and source.offset < source.tail.end:
+        if not source.lost and tail is not None and source.offset < tail.end:
             self._queue(source)
-        elif source.over:
+        elif source.lost or source.stream.over:
             shown += self._end(source)
+        elif not source.whole.held:
+            self._drop(source)
         return b"".join(shown)
 
     def leave(self) -> None:
         """Release everything. May be repeated."""
-        self._watching.close()
         self._hub.listeners.discard(self._woken.set)
         for source in tuple(self._sources.values()):
-            self._release(source)
+            self._drop(source)
         self._ready.clear()
+        if roster := self._roster:
+            self._roster = None
+            roster.spies.pop(self, None)
+            self._rosters.leave(roster)
 
     async def _next(self) -> Source:
         while True:
@@ -226,8 +241,8 @@ class _Session:
 
     async def _take(self, source: Source) -> bytes:
         """Return some of the bytes after the source's offset, or none."""
-        tail = source.tail
-        if tail is None or source.offset >= tail.end:
+        tail = source.stream.tail
+        if source.lost or tail is None or source.offset >= tail.end:
             return b""
         data = tail.take(source.offset)
         if data is None:
@@ -241,49 +256,70 @@ class _Session:
             async with await self._store.open(source.key) as content:
                 return b"".join([part async for part in content.read(source.offset, stop)])
         except (StreamNotFound, StreamDamaged):
-            self._detach(source)
+            source.lost = True
             return b""
 
     def _end(self, source: Source) -> list[bytes]:
-        if source.tail is not None and (error := source.tail.error) and not isinstance(error, StreamGone):
+        tail = source.stream.tail
+        if tail is not None and (error := tail.error) and not isinstance(error, StreamGone):
             raise error.with_traceback(None)
-        self._release(source)
+        if source.stream.over:
+            self._drop(source)
         held = source.whole.held
         return [*([self._output.show(source, held)] if held else []), self._output.announce("END", source)]
 
-    def _add(self, key: str, id: str) -> Source:
-        source = self._sources[key] = Source(key, id, next(self._colors))
-        self._room.left -= 1
+    # What the roster reports.
+
+    def on_created(self, stream: Followed) -> None:
+        """Queue a new stream."""
+        if self._shown(stream.id):
+            self._queue(self._add(stream, 0, new=True))
+            self._check_limit()
+
+    def on_grown(self, stream: Followed) -> None:
+        """Queue a stream that has new bytes."""
+        source = self._sources.get(stream.key)
+        if source is None:
+            if not self._shown(stream.id):
+                return
+            source = self._add(stream, stream.end, new=False)
+        if not source.lost:
+            self._queue(source)
+
+    def on_over(self, stream: Followed) -> None:
+        """Queue a stream whose END is to be written."""
+        source = self._sources.get(stream.key)
+        if source is None:
+            # One that was never attached was not announced either.
+            if stream.tail is None or not self._shown(stream.id):
+                return
+            source = self._add(stream, stream.end, new=False)
+        self._due += not source.new
+        if source.lost:
+            self._drop(source)
+            return
+        self._queue(source)
+        self._check_limit()
+
+    def fail(self, error: LoomError) -> None:
+        """Leave, and raise the error at the next turn."""
+        self._error = self._error or error
+        self.leave()
+        self._woken.set()
+
+    def _add(self, stream: Followed, offset: int, *, new: bool) -> Source:
+        source = self._sources[stream.key] = Source(stream, offset, new=new)
+        self._rosters.room -= 1
+        stream.users += 1
+        self._due += new
         return source
 
-    async def _attach(self, source: Source) -> None:
-        try:
-            tail = await self._hub.attach(source.key)
-        except (StreamNotFound, StreamGone):
-            source.over = True
-            return
-        if source.key not in self._sources:  # released during the await
-            self._hub.detach(tail)
-            return
-        source.tail = tail
-        self._growing += 1
-        tail.listeners.add(self._on_tail)
-        if tail.ended:
-            self._on_tail(tail)
-
-    def _detach(self, source: Source) -> None:
-        """Stop reading the stream; END is still to be written."""
-        if source.tail is not None:
-            self._growing -= not source.over
-            source.tail.listeners.discard(self._on_tail)
-            self._hub.detach(source.tail)
-        source.tail = None
-        source.over = True
-
-    def _release(self, source: Source) -> None:
+    def _drop(self, source: Source) -> None:
         if self._sources.pop(source.key, None):
-            self._room.left += 1
-            self._detach(source)
+            assert self._roster is not None
+            self._rosters.room += 1
+            self._due -= source.due
+            self._roster.drop_user(source.stream)
 
     def _queue(self, source: Source) -> None:
         if not source.queued:
@@ -291,30 +327,7 @@ class _Session:
             self._ready.append(source)
             self._woken.set()
 
-    def _on_change(self, change: Change) -> None:
-        info = change.info
-        if change.kind is ChangeKind.CREATED and info.key not in self._sources and self._shown(info.id):
-            self._queue(self._add(info.key, info.id))
-            self._check_limit()
-
-    def _on_tail(self, tail: Tail) -> None:
-        source = self._sources[tail.key]
-        if tail.ended and not source.over:
-            source.over = True
-            self._growing -= 1
-            self._check_limit()
-        self._queue(source)
-
     def _check_limit(self) -> None:
-        # Live streams do not count, however many there are: only those whose START or END is due.
-        if len(self._sources) - self._growing > self._limit:
-            self._fail(Busy(f"This spy lags by more than {self._limit} streams. Reconnect to continue."))
-        try:
-            self._room.check()
-        except Busy as error:
-            self._fail(error)
-
-    def _fail(self, error: LoomError) -> None:
-        self._error = self._error or error
-        self.leave()
-        self._woken.set()
+        # Live streams do not count, however many there are.
+        if self._due > self._limit:
+            self.fail(Busy(f"This spy lags by more than {self._limit} streams. Reconnect to continue."))
