@@ -3,9 +3,13 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Container, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
+
+from tests.files.sharing import Log, Sharing, check_shared
 
 from loom.errors import Conflict, LoomError, StreamNotFound, WriterLost
 from loom.model import Info, NewStream, Patch, State
@@ -36,21 +40,33 @@ class Reported:
     may_be_metadata: str = "{}"
 
 
+class Promises(NamedTuple):
+    """What is promised at a moment, by key: of streams with one producer, and of shared ones."""
+
+    streams: dict[str, Reported]
+    shared: dict[str, Log]
+
+
 class History:
-    """Every key. A follower of each stream records what is shown of it."""
+    """Every key. A follower of each stream with one producer records what is shown of it."""
 
     def __init__(self) -> None:
+        self.sharing = Sharing()
         self.keys: dict[str, Reported] = {}
         self.replacing: Counter[str] = Counter()
         """Creations under way that may replace an existing stream."""
 
-    def promises(self) -> dict[str, Reported]:
+    def promises(self) -> Promises:
         """Return what is promised now. The bytes are shared, not copied."""
-        return {key: replace(reported) for key, reported in list(self.keys.items())}
+        streams = {key: replace(reported) for key, reported in list(self.keys.items())}
+        return Promises(streams, self.sharing.promises())
 
     def recovered(self, rows: dict[str, Info]) -> None:
         """Take what a recovered store has as the new state."""
+        self.sharing.recovered(rows)
         for key, info in rows.items():
+            if info.framing:
+                continue
             reported = self.keys.setdefault(key, Reported(info.id))
             del reported.sent[info.size :]
             reported.durable, reported.metadata = info.size, info.metadata
@@ -93,7 +109,8 @@ class Life:
 
     async def live(self, producers: int = 6) -> None:
         await asyncio.gather(
-            *(self._produce(random.Random(f"{self._seed} {index}")) for index in range(producers))
+            *(self._produce(random.Random(f"{self._seed} {index}")) for index in range(producers)),
+            self._history.sharing.live(self._store, random.Random(f"{self._seed}"), steps=self._steps // 4),
         )
 
     async def _produce(self, chance: random.Random) -> None:
@@ -161,35 +178,57 @@ class Life:
             reported.gone = True
 
 
-def check(parts: Parts, root: Path, before: dict[str, Reported], after: dict[str, Reported]) -> None:
+def check(parts: Parts, root: Path, before: Promises, after: Promises) -> None:
     """Check that recovery kept what was promised before the crash, and made nothing up."""
     assert not parts.recovered.damaged
     rows = dict(parts.catalog.every())
     keys = {info.key: info for info in rows.values()}
-    for key, reported in before.items():
-        assert key in keys or after[key].may_be_gone, f"{reported} is lost"
-        assert key not in keys or not reported.gone, f"{reported} came back"
+    check_existence(keys, before.streams, after.streams)
+    check_existence(keys, before.shared, after.shared)
     for number, info in rows.items():
         path = root / content_name(number)
         content = path.read_bytes() if path.exists() else b""
         assert len(content) == info.size
-        if info.key not in before:
-            assert info.id in IDS
-            if info.key not in after:
-                assert info.size == 0
-                continue
-        now, then = after[info.key], before.get(info.key, Reported(info.id))
-        assert bytes(now.sent[: info.size]) == content, "a byte is wrong"
-        assert info.size >= then.durable, "durable bytes are lost"
-        assert not then.final or info.state is then.final, "an end is lost"
-        assert not info.state.final or now.may_be_final, "an end was made up"
-        assert not then.final or info.size == then.durable
-        assert info.state is not State.LIVE
-        assert info.metadata in {then.metadata, now.may_be_metadata, now.metadata}
+        if not info.framing:
+            check_stream(info, content, before.streams, after.streams)
+        else:
+            with closing(connect(parts.catalog.path, read_only=True)) as db:
+                check_shared(db, number, info, content, before.shared.get(info.key))
+    check_rest(parts, root, rows)
+
+
+def check_existence(
+    keys: Container[str], before: Mapping[str, Reported | Log], after: Mapping[str, Reported | Log]
+) -> None:
+    for key, reported in before.items():
+        assert key in keys or after[key].may_be_gone, f"{reported} is lost"
+        assert key not in keys or not reported.gone, f"{reported} came back"
+
+
+def check_stream(info: Info, content: bytes, before: dict[str, Reported], after: dict[str, Reported]) -> None:
+    if info.key not in before:
+        assert info.id in IDS
+        if info.key not in after:
+            assert info.size == 0
+            return
+    now, then = after[info.key], before.get(info.key, Reported(info.id))
+    assert bytes(now.sent[: info.size]) == content, "a byte is wrong"
+    assert info.size >= then.durable, "durable bytes are lost"
+    assert not then.final or info.state is then.final, "an end is lost"
+    assert not info.state.final or now.may_be_final, "an end was made up"
+    assert not then.final or info.size == then.durable
+    assert info.state is not State.LIVE
+    assert info.metadata in {then.metadata, now.may_be_metadata, now.metadata}
+
+
+def check_rest(parts: Parts, root: Path, rows: dict[int, Info]) -> None:
+    """Check that nothing is left of streams that do not exist."""
     named = {content_name(number) for number in rows}
     files = {str(path.relative_to(root)) for path in (root / "content").rglob("*") if path.is_file()}
     assert files <= named, "files of no stream are left"
     with closing(connect(parts.catalog.path, read_only=True)) as db:
         entries = set(db.execute("SELECT number, code FROM members"))
+        ledgers = {number for (number,) in db.execute("SELECT DISTINCT number FROM ledger")}
+    assert ledgers <= rows.keys(), "ledgers of no stream are left"
     wanted = {(number, code) for number, info in rows.items() for code in codes(info.state, info.metadata)}
     assert entries == wanted, "the index of metadata is not that of the rows"

@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 import struct
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from tests.files.history import History, Life, check
 from loom.errors import ConfigError, LoomError
 from loom.model import Info, State
 from loom.store.files.catalog import Catalog
+from loom.store.files.log import Log
 from loom.store.files.parts import Parts, open_parts
+from loom.store.files.records import Entries, Put, decode, encode
 from loom.store.files.schema import connect
 from loom.testing.tools import ManualClock
 
@@ -103,6 +106,31 @@ async def test_the_crashes_find_a_flush_that_is_left_out(folder, lies):
     root.mkdir()
     disk = await lives(root, history, 5, lies=lies)
     with pytest.raises((AssertionError, ConfigError)):
+        await asyncio.to_thread(crash, disk.snapshots, history, folder, random.Random(5), count=400)
+
+
+@pytest.mark.parametrize("apart", [(Entries, 1), (Entries, 0), (Put, 1)], ids=["after", "before", "end"])
+async def test_the_crashes_find_a_ledger_or_an_end_in_a_frame_of_its_own(folder, monkeypatch, apart):
+    kind, place = apart
+    append = Log.append
+
+    def split(log: Log, parts: Sequence[bytes]) -> int:
+        records = list(decode(memoryview(b"".join(parts))))
+        frames = [[each for each in records if isinstance(each, kind) == mine] for mine in (False, True)]
+        lsn = 0
+        for each in frames if place else frames[::-1]:
+            if each:
+                lsn = append(log, [part for record in each for part in encode(record)])
+        return lsn
+
+    monkeypatch.setattr(Log, "append", split)
+    history = History()
+    root = folder / "first"
+    root.mkdir()
+    disk = await lives(root, history, 5, steps=30)
+    with pytest.raises(
+        (AssertionError, ConfigError), match=r"are apart|without its content|not in the catalog"
+    ):
         await asyncio.to_thread(crash, disk.snapshots, history, folder, random.Random(5), count=400)
 
 

@@ -136,7 +136,8 @@ class Store(ABC):
         before is durable. Entries may be set under `names` only.
 
         Raises StreamNotFound; Conflict for a stream without a framing; StreamFinal for an Addition to a final
-        stream, unless it is empty; StorageFull for bytes; StreamFailed if they could not be stored.
+        stream, unless it is empty; StorageFull for bytes, also if there was no space after all to store them:
+        then the stream stays as it was. StreamFailed if they could not be stored for another reason.
         """
 
     @abstractmethod

@@ -99,7 +99,7 @@ class Changes:
         self._commits.add(stream, new.content, new.entries, rules.growth({}, new.entries))
         try:
             await self._commit_new(stream, old)
-        except StreamFailed as error:
+        except (StreamFailed, StorageFull) as error:
             # A crash may leave what was written of the content. The record of a delete prevents that.
             await self._commit(stream, drop=stream)
             raise StorageFull("Too little disk space is left to take this stream.") from error

@@ -5,12 +5,12 @@ Called once a commit is durable, never before. Belongs to the event loop; knows 
 
 from collections.abc import Callable, Iterable
 
-from loom.errors import StreamFailed
+from loom.errors import LoomError, StorageFull, StreamFailed
 from loom.model import Change, ChangeKind, Clock, Info
 from loom.store import rules
 from loom.store.base import Subscription
 from loom.store.common import Member, targets
-from loom.store.files.images import Images
+from loom.store.files.images import NO_SPACE, Images
 from loom.store.files.stream import Op, Stream, Write
 from loom.store.files.table import Table
 
@@ -49,13 +49,16 @@ class Publisher:
                 self._images.note(stream, large=write.size if write.large else 0)
 
     def show_failure(self, stream: Stream, error: OSError, ops: Iterable[Op]) -> None:
-        """Halt a stream whose accepted bytes could not be stored, with its changes among `ops`."""
+        """Halt a stream whose accepted bytes could not be stored, with its changes among `ops`.
+
+        A shared one stays open: each of its writers gets the error and may retry.
+        """
         failed = unstored(stream, error)
         for op in ops:
             if op.stream is stream:
                 op.fail(failed)
         stream.halt(failed)
-        if self._table.has(stream):
+        if self._table.has(stream) and not stream.info.framing:
             self._on_unstored(stream, error)
 
     def show_change(self, op: Op) -> None:
@@ -86,6 +89,8 @@ class Publisher:
             callback(change)
 
 
-def unstored(stream: Stream, error: OSError) -> StreamFailed:
-    """Return the error for the producer of a stream whose bytes could not be stored."""
+def unstored(stream: Stream, error: OSError) -> LoomError:
+    """Return the error for the producers of a stream whose bytes could not be stored."""
+    if stream.info.framing and error.errno in NO_SPACE:
+        return StorageFull("No disk space is left to take more bytes.")
     return StreamFailed(f"The stream with ID {stream.info.id} could not be stored further: {error.strerror}.")

@@ -58,6 +58,7 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     number = max(catalog.fact("number"), *replayed, 0)
     rows = merge(catalog, replayed)
     deleted = [each for each, found in replayed.items() if found.deleted]
+    entries = {each: found.entries for each, found in replayed.items() if not found.deleted}
     damaged.difference_update(deleted)
     damaged.update(each for each, info in rows.items() if not fits(content, each, info.size))
     for each in damaged:
@@ -73,7 +74,6 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     content.sync_all()
     content.trim()
     log.reset()
-    entries = {each: found.entries for each, found in replayed.items() if not found.deleted}
     catalog.store(rows.items(), deleted, number, entries=entries, checkpoint=log.lsn)
     unfinished = [(each, info) for each, info in rows.items() if not info.state.final]
     ids = sorted(rows[each].id for each in damaged)

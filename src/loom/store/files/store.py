@@ -18,7 +18,7 @@ from loom.store.files.changes import Changes
 from loom.store.files.checkpoints import Checkpoints
 from loom.store.files.commit import Commits
 from loom.store.files.disk import Disk
-from loom.store.files.images import OUT_OF_FILES, Images
+from loom.store.files.images import NO_SPACE, OUT_OF_FILES, Images
 from loom.store.files.listing import Lists
 from loom.store.files.log import SEGMENT_SIZE
 from loom.store.files.parts import Parts, open_parts
@@ -264,7 +264,12 @@ class FilesStore(Store):
         return await self._stop.wait_stopped()
 
     def _on_unstored(self, stream: Stream, error: OSError) -> None:
-        """Abort a stream whose bytes could not be written to its content file."""
+        """Abort a stream whose bytes could not be written to its content file.
+
+        A shared stream with too little space stays open: meanwhile nothing more is added to it.
+        """
+        if stream.info.framing and error.errno in NO_SPACE:
+            return
         self._changes.abort(stream, unstored(stream, error), f"not stored: {error.strerror}")
 
     def _on_stop(self) -> None:
