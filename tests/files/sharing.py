@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from loom.errors import Conflict, StreamFinal, StreamNotFound
-from loom.model import Addition, Framing, Info, NewStream, Patch, State
+from loom.model import Addition, Framing, Info, NewStream, State
 from loom.store import rules
 from loom.store.base import Decide
 from loom.store.files import FilesStore
+from loom.testing.tools import COMPLETE, entries_of
 
 HEAD = struct.Struct("<4sBIH")
 MARK = b"\xffmsg"
 CREATOR = 0
 ENDED = "ended"
-COMPLETE = Patch(state=State.COMPLETE)
 
 
 def message(writer: int, number: int, size: int) -> bytes:
@@ -64,8 +64,8 @@ class Sharing:
         }
 
     def recovered(self, rows: Mapping[str, Info]) -> None:
-        """Forget streams that are gone: nothing more is sent to them."""
-        self.logs = {key: replace(log, may_be_gone=False) for key, log in self.logs.items() if key in rows}
+        """Go on from a crash. Much was acknowledged after it; writers ask the ledgers what is stored."""
+        self.logs = {key: Log() for key in self.logs if key in rows}
 
     async def live(self, store: FilesStore, chance: random.Random, *, steps: int) -> None:
         """Append to streams of an earlier life, then to new ones."""
@@ -98,9 +98,13 @@ class Sharing:
             log.gone = True
 
     async def _write(self, store: FilesStore, key: str, log: Log, writer: int, chance: random.Random) -> None:
-        """Send some messages from the first that was not acknowledged, each maybe twice at once."""
-        for _ in range(chance.randrange(6)):
-            number = log.acknowledged.get(writer, -1) + 1
+        """Send some messages from the last that is stored, each maybe twice at once."""
+        try:
+            known = await entries_of(store, key, f"{writer}")
+        except StreamNotFound:
+            return
+        first = int(known.get(f"{writer}", "0"))
+        for number in range(first, first + chance.randrange(6)):
             size = chance.choice([1, 10, 100, 2000, 15_000])
             last = chance.random() < 0.05
             decide = once(writer, number, size, last=last)
