@@ -34,14 +34,14 @@ async def conformance(node: str, loom: Loom, report: Path, *, at_once: int = 16)
     """Run the suite, several tests at once, and return a result for each."""
     process = await asyncio.create_subprocess_exec(
         *(node, "../../node_modules/vitest/vitest.mjs", "run", "--sequence.concurrent"),
-        *(f"--maxConcurrency={at_once}", "--testTimeout=20000", "--reporter=json", f"--outputFile={report}"),
+        *(f"--maxConcurrency={at_once}", "--testTimeout=120000", "--reporter=json", f"--outputFile={report}"),
         cwd=HERE,
-        env={"CONFORMANCE_TEST_URL": loom.url, "LONG_POLL_TIMEOUT_MS": str(int(LONG_POLL * 1000))},
+        env={"CONFORMANCE_TEST_URL": loom.url},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             await process.wait()
     finally:
         if process.returncode is None:
@@ -51,7 +51,7 @@ async def conformance(node: str, loom: Loom, report: Path, *, at_once: int = 16)
     return list(file["assertionResults"])
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_the_conformance_suite_passes(serve: Serve, node: str, tmp_path: Path):
     loom = await serve(cors_origins=["*"], long_poll_timeout=LONG_POLL, durability="disk")
     results = await conformance(node, loom, tmp_path / "report.json")
