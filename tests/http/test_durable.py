@@ -74,7 +74,7 @@ async def followers(loom: Loom, count: int) -> None:
 async def test_what_one_writes_is_read_by_the_other_interface(loom: Loom):
     head = (await put(loom, b"one ")).head
     assert (head.status, head["stream-next-offset"]) == (201, format_offset(4))
-    assert head["location"] == "http://localhost/v1/stream/a"
+    assert (head["location"], head["content-length"]) == ("http://localhost/v1/stream/a", "0")
     follower = await loom.get("/stream/a")
     assert await follower.take(4) == b"one "
     head = (await append(loom, b"two")).head

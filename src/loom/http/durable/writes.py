@@ -15,7 +15,7 @@ from loom.http.durable.paths import stream_of
 from loom.http.durable.requests import announced, append_of, closes, content_type_of, lifetime
 from loom.http.durable.responses import appended, described, end_of
 from loom.http.exchange import Exchange
-from loom.http.headers import Headers
+from loom.http.headers import Headers, content_length
 from loom.http.problem import problem, problem_of
 from loom.http.stream.metadata import parse_metadata
 from loom.http.stream.request_headers import check_encoding, media_type
@@ -57,7 +57,7 @@ class Appends:
                 lambda size: self._quotas.charge_creation(exchange.principal, size, replaced=None),
             )
         exchange.record.state = info.state
-        headers = described(info)
+        headers = [*described(info), content_length(0)]
         if created:
             headers.append((b"location", _address(exchange)))
         await exchange.respond(201 if created else 200, headers)
@@ -110,7 +110,11 @@ class Appends:
             return
         exchange.record.state = info.state
         created = append.producer is not None and bool(pieces) and not verdict.repeat
-        await exchange.respond(200 if created else 204, appended(info, append, verdict))
+        headers = appended(info, append, verdict)
+        if created:
+            await exchange.respond(200, [*headers, content_length(0)])
+        else:
+            await exchange.respond(204, headers)
 
     def _accepted(self, exchange: Exchange, info: Info, pieces: list[bytes]) -> list[bytes]:
         """Return the body as this stream stores it. Raises OneProducer, BadRequest, TooLarge."""
