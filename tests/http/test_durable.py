@@ -480,3 +480,88 @@ async def test_a_server_that_stops_ends_live_reads_and_takes_no_more(loom: Loom)
     assert await code(waiting) == (503, "stopped")
     assert (await append(loom, b"x")).head.status == 503
     assert (await put(loom, target="/v1/stream/b")).head.status == 503
+
+
+async def fork(
+    loom: Loom, target: str, at: int | None = None, more: str = "", body: bytes = b"", **headers: Any
+) -> Wire:
+    """Fork a stream at an offset, None for its end, and `more` bytes or messages."""
+    headers |= {} if at is None else {"stream_fork_offset": format_offset(at)}
+    headers |= {"stream_fork_sub_offset": more} if more else {}
+    return await loom.ask("PUT", target, body, stream_forked_from=PATH, **headers)
+
+
+async def test_a_fork_begins_like_its_source_and_goes_its_own_way(loom: Loom):
+    await put(loom, b"one two", stream_ttl=60)
+    head = (await fork(loom, "/v1/stream/b", at=3, more="1", body=b"three")).head
+    assert (head.status, head["stream-next-offset"], head["stream-ttl"]) == (201, format_offset(9), "60")
+    await append(loom, b" more")
+    await append(loom, b"!", "/v1/stream/b", stream_closed="true")
+    assert (await read(loom), await read(loom, target="/v1/stream/b")) == (b"one two more", b"one three!")
+    source = await loom.service.info("a")
+    info = await loom.service.info("b")
+    assert (info.source, info.fork) == (source.key, 4)
+
+
+async def test_a_fork_of_json_is_cut_between_messages(loom: Loom):
+    await put(loom, b'[{"n":1},22,3]', **JSON)
+    assert (await fork(loom, "/v1/stream/b", at=0, more="2")).head["content-type"] == "application/json"
+    assert json.loads(await read(loom, target="/v1/stream/b")) == [{"n": 1}, 22]
+    assert (await fork(loom, "/v1/stream/c", at=8)).head.status == 201
+    for at, more in ((9, ""), (0, "4"), (14, ""), (99, "")):
+        assert await code(await fork(loom, "/v1/stream/d", at=at, more=more)) == (400, "bad_request")
+
+
+async def test_a_producer_of_the_source_is_new_to_the_fork(loom: Loom):
+    first: dict[str, Any] = {"producer_id": "p", "producer_epoch": 0, "producer_seq": 0}
+    await put(loom)
+    await append(loom, b"one", **first)
+    await fork(loom, "/v1/stream/b")
+    assert (await append(loom, b" two", "/v1/stream/b", **first)).head.status == 200
+    assert await read(loom, target="/v1/stream/b") == b"one two"
+
+
+async def test_a_classic_stream_may_be_forked(loom: Loom):
+    producer = await loom.live("/stream/a", b"step 1\n", **TEXT)
+    assert (await fork(loom, "/v1/stream/b", body=b"my comment")).head.status == 201
+    await producer.chunk(b"")
+    assert await read(loom, target="/v1/stream/b") == b"step 1\nmy comment"
+    assert (await append(loom, b"!", "/v1/stream/b")).head.status == 204
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"stream_forked_from": "/v1/stream/none"}, 404),
+        ({"stream_forked_from": "/stream/a"}, 400),
+        ({"stream_forked_from": "/v1/stream/"}, 400),
+        ({"stream_fork_offset": format_offset(0)}, 400),
+        ({"stream_forked_from": PATH, "stream_fork_offset": "now"}, 400),
+        ({"stream_forked_from": PATH, "stream_fork_sub_offset": "01"}, 400),
+        ({"stream_forked_from": PATH, "content_type": "text/html"}, 409),
+    ],
+)
+@ONE_STORE
+async def test_a_fork_that_cannot_be_is_refused(loom: Loom, headers: dict[str, Any], status: int):
+    await put(loom, b"one")
+    assert (await loom.ask("PUT", "/v1/stream/b", b"", **headers)).head.status == status
+
+
+async def test_a_fork_is_repeated_only_as_it_was(loom: Loom):
+    await put(loom, b"one two")
+    assert (await fork(loom, "/v1/stream/b")).head.status == 201
+    await append(loom, b" more")
+    assert (await fork(loom, "/v1/stream/b")).head.status == 200
+    assert (await fork(loom, "/v1/stream/b", at=7)).head.status == 200
+    assert (await fork(loom, "/v1/stream/b", at=3)).head.status == 409
+    assert (await put(loom, target="/v1/stream/b")).head.status == 409
+
+
+@ONE_STORE
+async def test_a_fork_needs_to_read_its_source(serve: Serve):
+    loom = await serve(tokens=[*TOKENS, {"token": "b", "scopes": ["read", "write"], "prefix": "b"}])
+    await put(loom, b"secret", **WRITER)
+    assert (await fork(loom, "/v1/stream/ab", **WRITER)).head.status == 403
+    other: dict[str, Any] = {"authorization": "Bearer b"}
+    assert (await fork(loom, "/v1/stream/b", **other)).head.status in (403, 404)
+    assert (await loom.ask("HEAD", "/v1/stream/b", **other)).head.status == 404

@@ -12,11 +12,7 @@ from tests.support.running import ONE_STORE, Loom, Serve
 HERE = Path(__file__).parent / "durable"
 CONFORMANCE = 332
 """The tests of the suite. It has six more, of an extension that Loom does not have: subscriptions."""
-MISSING = {
-    *("Fork - Creation", "Fork - Reading", "Fork - Appending", "Fork - Recursive", "Fork - Live Modes"),
-    *("Fork - Deletion and Lifecycle", "Fork - TTL and Expiry", "Fork - JSON Mode", "Fork - Edge Cases"),
-    "TTL Expiration Behavior",
-}
+MISSING = {"TTL Expiration Behavior", "Fork - Deletion and Lifecycle", "Fork - TTL and Expiry"}
 """Parts of the suite that Loom does not pass yet."""
 LONG_POLL = 1.0
 """Seconds: several tests of the suite wait for the end of a long-poll."""

@@ -6,14 +6,18 @@ with what the ledger remembers of its producer.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from dataclasses import replace as updated
 from typing import Protocol, TypeVar
 
-from loom.errors import Conflict, StorageFull, StreamExists, StreamNotFound
+from loom.errors import BadRequest, Conflict, StorageFull, StreamExists, StreamNotFound, TooLarge
 from loom.model import Addition, Framing, Info, NewStream, Patch, State
-from loom.store.base import Store
+from loom.store.base import Content, Store
+from loom.store.places import LinePlace
 from loom.streams.ledger import Append, Verdict, judge
 from loom.streams.limits import Room
+from loom.streams.lines import find_line
+from loom.streams.reading import read_exactly
 from loom.streams.redaction import Redactions, Redactor
 from loom.wire.media import plain_type
 
@@ -21,8 +25,19 @@ T = TypeVar("T")
 
 Messages = Callable[[Info], Sequence[bytes]]
 """Returns what to append to this stream. May raise to refuse."""
+MAX_FORK = 64 << 20
+"""Bytes that a fork may begin with: they are read before it is created."""
 Charge = Callable[[int], None]
 """Called with a number of bytes before they are stored. May raise to refuse them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The beginning of another stream: up to `offset`, None for its end, and `further` messages or bytes."""
+
+    id: str
+    offset: int | None
+    further: int
 
 
 class Current(Protocol):
@@ -51,8 +66,36 @@ class Shared:
         self._current = current
         self._retention = retention
 
-    async def create(self, new: NewStream, content: Sequence[bytes], charge: Charge) -> tuple[Info, bool]:
+    async def forked(self, new: NewStream, fork: Fork, *, typed: bool) -> tuple[NewStream, list[bytes]]:
+        """Return `new` as a fork, and the content that it begins with.
+
+        It has the content type of its source, and its lifetime unless `new` has one. `typed` says that the
+        content type of `new` was requested. Raises StreamNotFound, StreamDamaged, BadRequest, Conflict,
+        TooLarge, Busy, StoreStopped.
+        """
+
+        async def read(info: Info) -> tuple[NewStream, list[bytes]]:
+            framing = info.framing or Framing.BYTES
+            wanted = new.framing, plain_type(new.content_type)
+            if typed and wanted != (framing, plain_type(info.content_type)):
+                raise Conflict(f"The content type of the stream with ID {info.id} is another.")
+            async with await self._store.open(info.key) as content:
+                stop = await _fork_point(info, content, fork)
+                if stop > MAX_FORK:
+                    raise TooLarge(f"A fork may begin with {MAX_FORK} bytes of another stream at most.")
+                prefix = [piece async for piece in content.read(0, stop)]
+            kept = new if new.ttl is not None or new.expires is not None else info
+            made = updated(new, framing=framing, content_type=info.content_type, source=info.key, fork=stop)
+            return updated(made, ttl=kept.ttl, expires=kept.expires), prefix
+
+        return await self._current(fork.id, read)
+
+    async def create(
+        self, new: NewStream, content: Sequence[bytes], charge: Charge, *, anywhere: bool = False
+    ) -> tuple[Info, bool]:
         """Create a stream with its content, and return it and True; False if it exists and is like `new`.
+
+        With `anywhere`, an existing fork may have been made of another part of its source.
 
         Raises StreamExists, SizeLimit, StorageFull, StoreStopped, and what `charge` raises.
         """
@@ -77,7 +120,7 @@ class Shared:
         except (StreamExists, StorageFull):
             # An id in use is reported as such, whether or not there is room for another stream.
             with suppress(StreamNotFound):
-                return _checked(new, await self._store.info(new.id)), False
+                return _checked(new, await self._store.info(new.id), anywhere=anywhere), False
             raise
         if redactor is not None:
             self._redactions.keep(info.key, info.size, redactor)
@@ -126,7 +169,25 @@ def _redacted(framing: Framing, data: Sequence[bytes], redactor: Redactor | None
     return [*map(redactor.feed, data), redactor.release()]
 
 
-def _checked(new: NewStream, info: Info) -> Info:
+async def _fork_point(info: Info, content: Content, fork: Fork) -> int:
+    """Return where a fork ends. Raises BadRequest if that is no end of a message, or past the end."""
+
+    async def read(start: int, stop: int) -> bytes:
+        return await read_exactly(content, start, stop)
+
+    at = info.size if fork.offset is None else fork.offset
+    if info.framing is not Framing.JSON:
+        missing, at = 0, at + fork.further
+    elif 0 < at <= info.size and await read(at - 1, at) != b"\n":
+        raise BadRequest("Stream-Fork-Offset is within a message.")
+    else:
+        at, missing = await find_line(read, fork.further + 1, info.size, LinePlace(1, at))
+    if missing or at > info.size:
+        raise BadRequest(f"The fork would end after the end of the stream with ID {info.id}.")
+    return at
+
+
+def _checked(new: NewStream, info: Info, *, anywhere: bool) -> Info:
     """Return the existing stream if a creation like `new` made it. Raises StreamExists, Conflict."""
     if info.framing is Framing.NONE:
         raise StreamExists(info.id)
@@ -134,7 +195,11 @@ def _checked(new: NewStream, info: Info) -> Info:
         info.framing is new.framing
         and plain_type(info.content_type) == plain_type(new.content_type)
         and (info.ttl, info.expires, info.state) == (new.ttl, new.expires, new.state)
+        and info.source == new.source
+        and (anywhere or info.fork == new.fork)
     )
     if not same:
-        raise Conflict(f"The stream with ID {info.id} exists with another content type, lifetime or state.")
+        raise Conflict(
+            f"The stream with ID {info.id} exists with another content type, lifetime, state or origin."
+        )
     return info

@@ -4,19 +4,23 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from loom.errors import BadRequest
 from loom.http.durable.positions import NOW, parse_offset
 from loom.http.headers import Fields
 from loom.http.stream.lifetime import MAX_TTL
 from loom.http.stream.request_headers import MAX_CONTENT_TYPE
+from loom.ids import parse_id
 from loom.model import DEFAULT_CONTENT_TYPE, Framing, Info
 from loom.streams.ledger import Append, Producer
 from loom.streams.ranges import Lookup, Part, WholeLines
 from loom.streams.reading import check_not_aborted
+from loom.streams.shared import Fork
 from loom.wire.media import JSON
 from loom.wire.times import parse_rfc3339
 
+PREFIX = "/v1/stream/"
 LONG_POLL = "long-poll"
 SSE = "sse"
 CHUNK = 16 << 20
@@ -27,7 +31,7 @@ MAX_SAFE = 2**53 - 1
 """The largest integer that JavaScript represents exactly."""
 
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(;[ -~]*)?", re.ASCII)
-_TTL = re.compile("0|[1-9][0-9]{0,14}")
+_PLAIN = re.compile("0|[1-9][0-9]{0,14}")
 _DIGITS = re.compile("[0-9]{1,16}")
 
 
@@ -99,12 +103,32 @@ def lifetime(fields: Fields) -> tuple[float | None, float | None]:
     expires = _text("Stream-Expires-At", fields.all(b"stream-expires-at"))
     if ttl is not None and expires is not None:
         raise BadRequest("Send either Stream-TTL or Stream-Expires-At.")
-    if ttl is not None and not (_TTL.fullmatch(ttl) and int(ttl) <= MAX_TTL):
+    if ttl is not None and not (_PLAIN.fullmatch(ttl) and int(ttl) <= MAX_TTL):
         raise BadRequest(f"Stream-TTL must be seconds, from 0 to {MAX_TTL}, without sign or leading zeros.")
     at = None if expires is None else parse_rfc3339(expires)
     if at is not None and math.isnan(at):
         raise BadRequest("Stream-Expires-At must be a time such as 2027-01-31T12:00:00Z.")
     return None if ttl is None else float(ttl), at
+
+
+def fork_of(fields: Fields) -> Fork | None:
+    """Return what a creation forks, None if it begins with nothing. Raises BadRequest, InvalidId."""
+    source = _text("Stream-Forked-From", fields.all(b"stream-forked-from"))
+    offset = _text("Stream-Fork-Offset", fields.all(b"stream-fork-offset"))
+    further = _text("Stream-Fork-Sub-Offset", fields.all(b"stream-fork-sub-offset"))
+    if source is None:
+        if offset is None and further is None:
+            return None
+        raise BadRequest("Stream-Fork-Offset and Stream-Fork-Sub-Offset need Stream-Forked-From.")
+    path = urlsplit(source).path
+    if not path.startswith(PREFIX):
+        raise BadRequest(f"Stream-Forked-From must be the path of a stream, which begins with {PREFIX}.")
+    if further is not None and not _PLAIN.fullmatch(further):
+        raise BadRequest("Stream-Fork-Sub-Offset must be an integer without sign or leading zeros.")
+    at = None if offset is None else parse_offset(offset)
+    if at == NOW:
+        raise BadRequest("Stream-Fork-Offset must be an offset that this server sent.")
+    return Fork(parse_id(path.removeprefix(PREFIX).encode()), at, int(further or 0))
 
 
 def append_of(fields: Fields) -> Append:

@@ -12,7 +12,7 @@ from loom.errors import (
 from loom.http.durable.bodies import Bodies
 from loom.http.durable.framing import lines_of
 from loom.http.durable.paths import stream_of
-from loom.http.durable.requests import announced, append_of, closes, content_type_of, lifetime
+from loom.http.durable.requests import announced, append_of, closes, content_type_of, fork_of, lifetime
 from loom.http.durable.responses import appended, described, end_of
 from loom.http.exchange import Exchange
 from loom.http.headers import Headers, content_length
@@ -50,11 +50,17 @@ class Appends:
         new = self._new_stream(exchange)
         exchange.record.stream = quote_id(new.id)
         async with self._bodies.collected(exchange) as pieces:
-            content = _messages(pieces, new.framing, least=0)
-            info, created = await self._service.shared.create(
+            shared = self._service.shared
+            prefix: list[bytes] = []
+            fork = fork_of(exchange)
+            if fork is not None:
+                exchange.require(Action.READ, fork.id)
+                new, prefix = await shared.forked(new, fork, typed=bool(exchange.all(b"content-type")))
+            info, created = await shared.create(
                 new,
-                content,
+                [*prefix, *_messages(pieces, new.framing, least=0)],
                 lambda size: self._quotas.charge_creation(exchange.principal, size, replaced=None),
+                anywhere=fork is not None and fork.offset is None,
             )
         exchange.record.state = info.state
         headers = [*described(info), content_length(0)]
@@ -66,8 +72,6 @@ class Appends:
         id = stream_of(exchange)
         exchange.require(Action.WRITE, id)
         check_encoding(exchange.all(b"content-encoding"))
-        if "stream-forked-from" in exchange.headers:
-            raise BadRequest("This server does not fork streams.")
         kind = content_type_of(exchange)
         lines = plain_type(kind) == JSON
         ttl, expires = lifetime(exchange)
