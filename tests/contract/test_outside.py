@@ -10,6 +10,8 @@ from loom.testing.store import StoreTests
 
 
 class TestMyStore(StoreTests):
+    model_runs = 5
+
     async def open_store(self, path, clock, *, writer_bound=4 << 20, total_bound=64 << 20):
         return MemoryStore(clock, writer_bound=writer_bound, total_bound=total_bound)
 """
@@ -25,23 +27,16 @@ class TestForgetfulStore(DurableStoreTests):
 """
 
 
-def run(folder: Path, tests: str, *options: str) -> str:
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    (folder / "test_my_store.py").write_text(tests)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50).stdout
-
-
-def test_a_store_outside_the_repository_passes_the_suite(tmp_path: Path):
-    out = run(tmp_path, TESTS)
+def test_a_store_outside_the_repository_passes_the_suite_and_one_that_loses_data_fails_it(tmp_path: Path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    (tmp_path / "test_my_store.py").write_text(TESTS)
+    (tmp_path / "test_forgetful.py").write_text(FORGETFUL)
+    lost = "test_forgetful.py::TestForgetfulStore::test_the_size_is_the_same_after_a_restart"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_store.py", lost]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50).stdout
     summary = out.splitlines()[-1]
-    assert "passed" in summary, out
-    assert "failed" not in summary, out
+    assert summary.startswith("1 failed, "), out
     assert "error" not in summary, out
     assert int(summary.split(" passed")[0].split()[-1]) > 200
-
-
-def test_a_store_that_loses_data_fails_the_durability_tests_and_shows_the_values(tmp_path: Path):
-    out = run(tmp_path, FORGETFUL, "-k", "the_size_is_the_same_after_a_restart")
+    assert f"FAILED {lost}" in out
     assert "assert 0 == 300008" in out
-    assert "1 failed" in out

@@ -243,13 +243,13 @@ async def test_too_little_space_or_inodes_refuse_new_streams(disk, starter):
 
 async def test_the_ballast_is_released_on_a_full_disk_and_reserved_again(disk, store):
     ballast = disk.root / "ballast"
-    await until(lambda: ballast.exists() and ballast.stat().st_size == 8 << 20)
+    await until(lambda: ballast.exists() and ballast.stat().st_size == SEGMENT // 2)
     writer = await written(store, "a", b"x")
     disk.fault = failing(errno.ENOSPC, "write", "content/", times=1 << 30)
     Inside(store).request_checkpoint()
     await until(lambda: not ballast.exists())
     disk.fault = failing(0, "-")
-    await until(lambda: ballast.exists() and ballast.stat().st_size == 8 << 20)
+    await until(lambda: ballast.exists() and ballast.stat().st_size == SEGMENT // 2)
     assert writer.stream.info.state is State.ABORTED
 
 

@@ -149,7 +149,9 @@ async def test_many_producers_at_once_do_not_pass_the_limit_together(serve: Serv
     most = 1 << 20
     loom = await serve(max_store_bytes=most)
     asked = [loom.ask("POST", f"/stream/{n}", b"x" * 100_000, via="1.1 proxy") for n in range(20)]
-    statuses = [wire.head.status for wire in await asyncio.gather(*asked)]
+    # One ends before the others start: if the bytes of all mix evenly, each is refused before its end.
+    wires = [await asked[0], *await asyncio.gather(*asked[1:])]
+    statuses = [wire.head.status for wire in wires]
     assert set(statuses) == {201, 507}
     assert statuses.count(201) <= 10
     infos = [info async for info in loom.store.find(Query())]

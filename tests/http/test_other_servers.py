@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import uvicorn
 from granian.constants import Interfaces
 from granian.server.embed import Server as Granian
 from starlette.types import ASGIApp
+from tests.support.program import free_port
 from tests.support.running import Host, Lines, Loom, running
 from tests.support.wire import Cut
 
@@ -20,11 +20,6 @@ from loom.config import Settings
 from loom.model import State
 
 OnStop = Callable[[], Awaitable[None]]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 async def wait_until_it_accepts(port: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, Response, async_playwright, expect
 from tests.support.server import Server
 from tests.support.wire import Wire
@@ -116,35 +117,47 @@ class Fetched:
 Start = Callable[..., Awaitable[Reader]]
 
 
-@pytest.fixture
-async def start(tmp_path: Path, tool: Callable[[str], str]) -> AsyncIterator[Start]:
-    """Start a server with these settings and a browser; check at the end that the page logged no error."""
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Run the tests of this folder in one event loop, that of their browser."""
+    if isinstance(collector, pytest.Module):
+        collector.add_marker(pytest.mark.asyncio(loop_scope="session"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(tool: Callable[[str], str]) -> AsyncIterator[Browser]:
+    """Start one browser for all tests. Each test opens contexts of its own, which share nothing."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=tool("chromium"), args=list(FLAGS))
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def start(tmp_path: Path, browser: Browser) -> AsyncIterator[Start]:
+    """Start a server with these settings; check at the end that the page logged no error."""
     readers: list[Reader] = []
     data, log = tmp_path / "data", tmp_path / "log"
 
-    async with async_playwright() as playwright:
+    async def again(port: int = 0, **settings: Any) -> Server:
+        return await Server.start(data, log, port=port, **settings)
 
-        async def begin(**settings: Any) -> Reader:
-            async def again(port: int) -> Server:
-                return await Server.start(data, log, port=port, **settings)
+    async def begin(**settings: Any) -> Reader:
+        server = await again(**settings)
+        readers.append(Reader(server, browser, lambda port: again(port, **settings)))
+        return readers[-1]
 
-            server = await Server.start(data, log, **settings)
-            browser = await playwright.chromium.launch(executable_path=tool("chromium"), args=list(FLAGS))
-            reader = Reader(server, browser, again)
-            readers.append(reader)
-            return reader
-
-        yield begin
-        for reader in readers:
-            await reader.browser.close()
-            for wire in reader.wires:
-                await wire.close()
-            await reader.server.kill()
+    yield begin
+    for context in browser.contexts:
+        await context.close()
+    for reader in readers:
+        for wire in reader.wires:
+            await wire.close()
+        await reader.server.kill()
     shutil.rmtree(data, ignore_errors=True)
     for reader in readers:
         assert [said for said in reader.mistakes if not any(each in said for each in EXPECTED)] == []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def reader(start: Start) -> Reader:
     return await start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import ssl
@@ -20,9 +21,14 @@ def environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as each:
-        return int(each.getsockname()[1])
+    """Return a port on which nothing listens, and which the system gives to no connection meanwhile."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", random.randrange(first // 2, first))) as each,
+        ):
+            return int(each.getsockname()[1])
 
 
 class Program:

@@ -242,6 +242,6 @@ async def open_small(settings: Settings, clock: Clock, metrics: Metrics) -> Stor
         clock=clock,
         min_free_bytes=0,
         min_free_inodes=0,
-        segment_size=8 << 20,
+        segment_size=1 << 20,
         on_commit=metrics.commit,
     )

@@ -37,7 +37,6 @@ COUNTED_AT_ONCE = 32 << 20
 """Bytes that one round reads back at most to count lines, since checkpoints wait meanwhile."""
 PIECE = 1 << 20
 BALLAST = "ballast"
-BALLAST_SIZE = 8 << 20
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 logger = logging.getLogger("loom.store")
@@ -85,6 +84,7 @@ class Images:
         stop: StopState,
         *,
         min_free: tuple[int, int],
+        ballast: int,
         on_unstored: Callable[[Stream, OSError], None],
     ) -> None:
         self._disk = disk
@@ -94,6 +94,7 @@ class Images:
         self._checkpoints = checkpoints
         self._stop = stop
         self._min_free = min_free
+        self._ballast = ballast
         self._on_unstored = on_unstored
         self._recent: dict[Stream, None] = {}
         self._uncounted: dict[Stream, None] = {}
@@ -116,7 +117,6 @@ class Images:
                 self._checkpoints.work.set()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         work = self._checkpoints.work
         try:
             while not self._closing:
@@ -126,11 +126,11 @@ class Images:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(work.wait(), INTERVAL)
                 work.clear()
-                await self._round(loop)
+                await self._round()
             self._checkpoints.request()
-            await self._round(loop)
+            await self._round()
             # That round may have counted lines. No later start would count those of a stream that has ended.
-            await self._round(loop)
+            await self._round()
         except Exception as error:
             self._stop.fail(error)
 
@@ -139,11 +139,11 @@ class Images:
         self._closing = True
         self._checkpoints.work.set()
 
-    async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _round(self) -> None:
         # After a failure a checkpoint could release segments whose bytes are nowhere else.
         if self._stop.error is None:
             image = self._prepare()
-            await loop.run_in_executor(self._thread, self._write, image)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, image)
             self._apply(image)
 
     def _prepare(self) -> Image:
@@ -283,9 +283,9 @@ class Images:
         least, least_inodes = self._min_free
         if image.exhausted:
             self._disk.remove(BALLAST)
-        elif self._disk.size(BALLAST) is None and space > least + 2 * BALLAST_SIZE:
+        elif self._disk.size(BALLAST) is None and space > least + 2 * self._ballast:
             try:
-                self._disk.reserve(BALLAST, BALLAST_SIZE)
+                self._disk.reserve(BALLAST, self._ballast)
             except OSError:
                 self._disk.remove(BALLAST)
         short = space < least or (inodes is not None and inodes < least_inodes)

@@ -66,6 +66,7 @@ class FilesStore(Store):
             self._checkpoints,
             self._stop,
             min_free=min_free,
+            ballast=parts.log.segment_size // 2,
             on_unstored=self._on_unstored,
         )
         self._publisher = Publisher(self._table, self._images, clock, self._on_unstored)
