@@ -20,8 +20,8 @@ LIBRARIES = (
 )
 
 
-def fill(data: Path, count: int) -> None:
-    """Add complete, empty streams to the catalog of a stopped server."""
+def fill(data: Path, count: int, state: State = State.COMPLETE) -> None:
+    """Add empty streams in one state to the catalog of a stopped server."""
 
     def rows() -> Iterator[tuple[int, Info]]:
         for number in range(1, count + 1):
@@ -31,9 +31,9 @@ def fill(data: Path, count: int) -> None:
                     key=f"{number:x}-000000000000",
                     id=f"builds/{number % 1000}/{number}",
                     epoch=1,
-                    state=State.COMPLETE,
+                    state=state,
                     created=float(number),
-                    ended=float(number),
+                    ended=float(number) if state.final else None,
                 ),
             )
 
@@ -67,13 +67,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with scratch() as directory:
-        few, many = directory / "few", directory / "many"
+        few, many, opened = directory / "few", directory / "many", directory / "open"
         fresh = [first_answer(directory / f"fresh{turn}") for turn in range(options.rounds)]
-        for data in (few, many):
+        for data in (few, many, opened):
             first_answer(data)
         fill(few, 10)
         fill(many, options.streams)
-        again: dict[Path, list[float]] = {few: [], many: []}
+        fill(opened, options.streams, State.OPEN)
+        again: dict[Path, list[float]] = {few: [], many: [], opened: []}
         python: list[float] = []
         libraries: list[float] = []
         for _ in range(options.rounds):
@@ -88,6 +89,7 @@ def main() -> None:
             ("loom serve, no directory yet", median(fresh)),
             ("loom serve, 10 streams", median(again[few])),
             (f"loom serve, {options.streams:,} streams", median(again[many])),
+            (f"loom serve, {options.streams:,} open streams", median(again[opened])),
         ]
         show(
             f"To the first response, {options.rounds} rounds",

@@ -9,7 +9,7 @@ from loom.store.holdings import Holdings
 def test_an_account_refills_over_time():
     now = [0.0]
     principal = Principal(quota=Quota(bytes_per_day=100))
-    with Quotas(Holdings(), lambda: now[0]).producing(principal, "s") as spend:
+    with Quotas(Holdings(find=lambda id: None), lambda: now[0]).producing(principal, "s") as spend:
         assert spend(90) == (90, None)
         granted, exceeded = spend(35)
         assert granted == 10
@@ -23,7 +23,7 @@ def test_an_account_refills_over_time():
 def test_creations_a_minute_refill_and_a_refused_one_costs_nothing():
     now = [0.0]
     principal = Principal(quota=Quota(creations_per_minute=3, bytes_per_day=10_000))
-    quotas = Quotas(Holdings(), lambda: now[0])
+    quotas = Quotas(Holdings(find=lambda id: None), lambda: now[0])
     with pytest.raises(QuotaExceeded):
         quotas.charge_creation(principal, 20_000, replaced=None)
     for _ in range(3):

@@ -7,7 +7,7 @@ streams that a token keeps are counted by the store, so a restart does not chang
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -30,8 +30,8 @@ class Owners(Protocol):
     def owned(self, owner: str) -> int:
         """Return how many streams this owner created."""
 
-    def open_of(self, owner: str) -> Collection[str]:
-        """Return the ids of this owner's streams that are open."""
+    def open_or(self, ids: Iterable[str], owner: str) -> int:
+        """Return how many streams of this owner are open, or have one of these ids."""
 
 
 @dataclass(slots=True)
@@ -86,8 +86,8 @@ class Quotas:
         account = self._account(principal)
         if most:
             # Another producer of a stream that counts already adds none.
-            live = {*account.live, *self._owners.open_of(principal.owner)}
-            if id not in live and len(live) >= most:
+            live = self._owners.open_or(account.live, principal.owner)
+            if live >= most and self._owners.open_or({*account.live, id}, principal.owner) > live:
                 detail = f"This token may have {most} live or open streams at once, and already does."
                 raise QuotaExceeded(f"{detail} End one of them first.", RETRY_AFTER)
         account.live[id] += 1

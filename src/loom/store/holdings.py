@@ -4,8 +4,9 @@ Each store has one Holdings and keeps it current, so that a limit is checked wit
 from the moment its creation is admitted until its deletion is durable.
 """
 
-from collections import Counter
-from collections.abc import Iterable, KeysView, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from loom.model import Info, State
 
@@ -21,48 +22,61 @@ def cost(metadata: str, ledger: int = 0) -> int:
     return ROW_COST + len(metadata) + ledger
 
 
-class Holdings:
-    """The counts. `owners` has the number of streams of each owner, `texts` the bytes of all metadata and
-    ledgers.
+@dataclass(slots=True)
+class Held:
+    """The streams of one owner: how many there are, and how many of them were left open for a producer."""
 
-    `unfinished` are those of the streams that may be open.
+    streams: int = 0
+    open: int = 0
+
+
+class Holdings:
+    """The counts. `owners` has the streams of each owner, `texts` the bytes of all metadata and ledgers.
+
+    `find` returns the stream of an id.
     """
 
     def __init__(
-        self, owners: Mapping[str, int] | None = None, texts: int = 0, unfinished: Iterable[Info] = ()
+        self,
+        owners: Mapping[str, Held] | None = None,
+        texts: int = 0,
+        *,
+        find: Callable[[str], Info | None],
     ) -> None:
-        self._owners = Counter(owners or {})
-        self._open: dict[str, dict[str, None]] = {}
-        self.streams = self._owners.total()
+        self._owners = defaultdict(Held, owners or {})
+        self._find = find
+        self.streams = sum(each.streams for each in self._owners.values())
         """The number of streams."""
+        self.open = sum(each.open for each in self._owners.values())
+        """The number of streams that were left open for a producer."""
         self.overhead = self.streams * ROW_COST + texts
         """The bytes that all streams count for besides their bytes."""
-        for info in unfinished:
-            self._note(info)
 
     def owned(self, owner: str) -> int:
         """Return how many streams this owner created."""
-        return self._owners[owner]
+        return self._owners[owner].streams if owner in self._owners else 0
 
-    def open_of(self, owner: str) -> KeysView[str]:
-        """Return the ids of this owner's streams that are open: left without a producer on purpose."""
-        return self._open.get(owner, {}).keys()
+    def open_of(self, owner: str) -> int:
+        """Return how many streams of this owner were left open for a producer."""
+        return self._owners[owner].open if owner in self._owners else 0
 
-    def open_ids(self) -> set[str]:
-        """Return the ids of all open streams."""
-        return {id for ids in self._open.values() for id in ids}
+    def open_or(self, ids: Iterable[str], owner: str | None = None) -> int:
+        """Return how many streams are open, those of one owner or all, or have one of these ids."""
+        others = 0
+        for id in set(ids):
+            info = self._find(id)
+            counted = info is not None and is_open(info) and owner in (None, info.owner)
+            others += not counted
+        return others + (self.open if owner is None else self.open_of(owner))
 
     def add(self, info: Info) -> None:
         """Count a new stream."""
-        self._owners[info.owner] += 1
-        self.streams += 1
-        self.overhead += cost(info.metadata, info.ledger)
-        self._note(info)
+        self._count(info, 1)
 
     def change(self, before: Info, after: Info) -> None:
         """Count the new state and metadata of a stream."""
         self.overhead += len(after.metadata) - len(before.metadata)
-        self._note(after)
+        self._count_open(after.owner, is_open(after) - is_open(before))
 
     def grow(self, ledger: int) -> None:
         """Count the growth of a ledger."""
@@ -70,21 +84,21 @@ class Holdings:
 
     def remove(self, info: Info) -> None:
         """Count a stream no longer."""
-        self._owners[info.owner] -= 1
-        if not self._owners[info.owner]:
+        self._count(info, -1)
+        if not self._owners[info.owner].streams:
             del self._owners[info.owner]
-        self.streams -= 1
-        self.overhead -= cost(info.metadata, info.ledger)
-        self._leave(info)
 
-    def _note(self, info: Info) -> None:
-        if info.state is State.OPEN:
-            self._open.setdefault(info.owner, {})[info.id] = None
-        else:
-            self._leave(info)
+    def _count(self, info: Info, number: int) -> None:
+        self._owners[info.owner].streams += number
+        self.streams += number
+        self.overhead += number * cost(info.metadata, info.ledger)
+        self._count_open(info.owner, number * is_open(info))
 
-    def _leave(self, info: Info) -> None:
-        ids = self._open.get(info.owner, {})
-        ids.pop(info.id, None)
-        if not ids:
-            self._open.pop(info.owner, None)
+    def _count_open(self, owner: str, number: int) -> None:
+        self._owners[owner].open += number
+        self.open += number
+
+
+def is_open(info: Info) -> bool:
+    """Return True for a stream that was left open for a producer: a shared stream waits for none."""
+    return info.state is State.OPEN and not info.framing

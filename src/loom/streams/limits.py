@@ -64,7 +64,8 @@ class Room:
         """
         if not self._limits.streams_live:
             return 0
-        return len(self._store.holdings.open_ids().union(producing) - {besides})
+        count = self._store.holdings.open_or
+        return count({*producing, besides}) - 1 if besides else count(producing)
 
     @property
     def used(self) -> int:

@@ -40,7 +40,7 @@ class Additions:
 
     async def append(self, key: str, names: Collection[str], decide: Decide) -> Info:
         stream = self._changes.stream(key)
-        try:
+        with self._table.held(stream):
             rules.check_shared(stream.info)
             answer: Info | Exception
             closing: asyncio.Future[None] | None = None
@@ -68,8 +68,6 @@ class Additions:
             if isinstance(answer, Exception):
                 raise answer
             return answer
-        finally:
-            self._table.release(stream)
 
     def _accept(
         self, stream: Stream, names: Collection[str], decide: Decide

@@ -12,7 +12,18 @@ from pathlib import Path
 from loom.model import Info
 from loom.store.files import index as sparse
 from loom.store.files import ledger, members
-from loom.store.files.schema import SELECT, UPSERT, Row, connect, info_of, migrate, schema_of, values
+from loom.store.files.schema import (
+    SELECT,
+    UNFINISHED,
+    UPSERT,
+    Row,
+    connect,
+    info_of,
+    migrate,
+    schema_of,
+    values,
+)
+from loom.store.holdings import Held
 from loom.store.places import GRAIN, Count, Mark
 
 
@@ -49,9 +60,10 @@ class Catalog:
         (value,) = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return int(value)
 
-    def owners(self) -> dict[str, int]:
+    def owners(self) -> dict[str, Held]:
         """Return the number of streams of each owner."""
-        return dict(self._db.execute("SELECT owner, streams FROM owners"))
+        rows = self._db.execute("SELECT owner, streams, open FROM owners")
+        return {owner: Held(streams, open) for owner, streams, open in rows}
 
     def store(
         self,
@@ -154,9 +166,9 @@ class Catalog:
         """Yield all streams, oldest first."""
         return ((row[0], info_of(row)) for row in self._db.execute(f"{SELECT} ORDER BY number"))
 
-    def unfinished(self) -> list[Row]:
-        """Return every stream that is not final."""
-        query = f"{SELECT} WHERE state IN ('live', 'interrupted', 'open')"
+    def produced(self) -> list[Row]:
+        """Return every stream that has or lost a producer and is not final."""
+        query = f"{SELECT} WHERE {UNFINISHED} AND state IN ('live', 'interrupted')"
         return [(row[0], info_of(row)) for row in self._db.execute(query)]
 
     def close(self) -> None:

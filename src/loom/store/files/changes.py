@@ -8,7 +8,7 @@ stream orders its changes, and creations of one id wait for each other.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeVar
 
 from loom.errors import LoomError, StorageFull, StreamExists, StreamFailed, StreamNotFound
@@ -79,7 +79,7 @@ class Changes:
                     except StreamExists:
                         self._table.release(old)
                         raise
-                    await held.enter_async_context(old.lock)
+                    await held.enter_async_context(self._table.locked(old))
                     # It may have been deleted while its lock was awaited.
                     old = old if old.error is None else None
                 return await begin(new, old, admit)
@@ -128,11 +128,8 @@ class Changes:
 
     async def _resume(self, key: str, offset: int, epoch: int | None, length: int | None) -> FilesWriter:
         stream = self.stream(key)
-        try:
-            async with stream.lock:
-                return await self._take_over(stream, offset, epoch, length)
-        finally:
-            self._table.release(stream)
+        async with self._table.locked(stream):
+            return await self._take_over(stream, offset, epoch, length)
 
     async def _take_over(
         self, stream: Stream, offset: int, epoch: int | None, length: int | None
@@ -177,14 +174,14 @@ class Changes:
         """Interrupt the stream of a writer that its caller, who was cancelled, never received."""
         if writer.lost is None:
             error = rules.cancelled(writer.info)
-            self._start(self._interrupt(writer.stream, error, rules.CANCELLED, writer))
+            self._start_on(writer.stream, self._interrupt(writer.stream, error, rules.CANCELLED, writer))
 
     async def _close_writer(self, writer: FilesWriter, patch: Patch) -> Info:
         return await self._finish(self._close_stream(writer, patch))
 
     async def _close_stream(self, writer: FilesWriter, patch: Patch) -> Info:
         stream = writer.stream
-        async with stream.lock:
+        async with self._table.locked(stream):
             writer.check()
             await self._commit(stream, put=rules.apply(stream.info, patch, self._clock()))
             stream.writer = None
@@ -195,23 +192,20 @@ class Changes:
 
     async def _change(self, key: str, patch: Patch, version: int) -> Info:
         stream = self.stream(key)
-        try:
-            async with stream.lock:
-                self.check_there(stream)
-                row = rules.change(stream.info, patch, version, self._clock())
-                if patch.state:
-                    stream.lose_writer(rules.fenced(row, patch.state))
-                await self._commit(stream, put=row)
-                return stream.view
-        finally:
-            self._table.release(stream)
+        async with self._table.locked(stream):
+            self.check_there(stream)
+            row = rules.change(stream.info, patch, version, self._clock())
+            if patch.state:
+                stream.lose_writer(rules.fenced(row, patch.state))
+            await self._commit(stream, put=row)
+            return stream.view
 
     async def delete(self, key: str) -> None:
         await self._finish(self._delete(key))
 
     async def _delete(self, key: str) -> None:
         stream = self.stream(key)
-        async with stream.lock:
+        async with self._table.locked(stream):
             if stream.error:
                 raise StreamNotFound(stream.info.id)
             try:
@@ -223,7 +217,7 @@ class Changes:
         self, stream: Stream, error: LoomError, reason: str, writer: FilesWriter | None = None
     ) -> None:
         """Take the stream from `writer`, or from any writer; what was accepted is kept."""
-        async with stream.lock:
+        async with self._table.locked(stream):
             if stream.error or (writer is not None and stream.writer is not writer):
                 return
             stream.lose_writer(self._stop.error or error)
@@ -232,10 +226,10 @@ class Changes:
     def abort(self, stream: Stream, error: LoomError, reason: str) -> None:
         """End the stream at what was accepted, in the background; its writer is lost to `error`."""
         stream.lose_writer(error)
-        self._start(self._abort(stream, error, reason))
+        self._start_on(stream, self._abort(stream, error, reason))
 
     async def _abort(self, stream: Stream, error: LoomError, reason: str) -> None:
-        async with stream.lock:
+        async with self._table.locked(stream):
             if stream.error is None:
                 stream.lose_writer(error)
                 await self._put(stream, rules.abort(stream.info, reason, self._clock()))
@@ -267,6 +261,12 @@ class Changes:
         task.add_done_callback(self._ended)
         return task
 
+    def _start_on(self, stream: Stream, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background. The stream stays in memory from now on, before the task begins."""
+        held = ExitStack()
+        held.enter_context(self._table.held(stream))
+        self._start(work).add_done_callback(lambda _: held.close())
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, LoomError):
@@ -276,8 +276,8 @@ class Changes:
         """Refuse new changes, interrupt every live stream, and wait until no change is running."""
         self._stop.begin_close()
         await self.wait_idle()
-        for stream in self._table.unfinished():
-            self._start(self._interrupt(stream, rules.closed(), rules.SERVER_STOPPED))
+        for stream in self._table.live():
+            self._start_on(stream, self._interrupt(stream, rules.closed(), rules.SERVER_STOPPED))
         await self.wait_idle()
 
     async def wait_idle(self) -> None:

@@ -13,6 +13,11 @@ PLACE = """SELECT line, offset, start FROM places WHERE number = ? AND line <= ?
     ORDER BY line DESC, offset DESC LIMIT 1"""
 LAST = "SELECT line, offset FROM places WHERE number = ? ORDER BY line DESC, offset DESC LIMIT 1"
 KEEP_PLACE = "INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)"
+# A stream that comes back into memory for each append keeps no more moments than one that stays there.
+WIDEN = """UPDATE moments SET grain = max(grain, ?2 + ?4 - time)
+    WHERE number = ?1 AND time > ?2 - ?4 AND time <= ?2 AND offset <= ?3 AND (time, offset) = (
+        SELECT time, offset FROM moments WHERE number = ?1 ORDER BY time DESC, offset DESC LIMIT 1
+    )"""
 KEEP_MOMENT = """INSERT OR IGNORE INTO moments SELECT ?1,
     max(?2, coalesce((SELECT max(time) FROM moments WHERE number = ?1), ?2)), ?3, ?4"""
 AROUND = """SELECT time, offset, grain FROM moments WHERE number = ?1 AND time IN (
@@ -27,7 +32,7 @@ def keep(db: sqlite3.Connection, number: int, marks: Iterable[Mark]) -> None:
     for mark in marks:
         if isinstance(mark, LinePlace):
             db.execute(KEEP_PLACE, (number, mark.line, mark.offset, mark.start))
-        else:
+        elif not db.execute(WIDEN, (number, mark.time, mark.offset, mark.grain)).rowcount:
             db.execute(KEEP_MOMENT, (number, mark.time, mark.offset, mark.grain))
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from loom.model import FINAL_STATES, Folder, Info, Query, State
+from loom.model import Folder, Info, Query, State
 from loom.store import rules
 from loom.store.base import Usage
 from loom.store.files.disk import Disk
@@ -57,7 +57,7 @@ class Lists:
         below = table.number + 1
         if query.below is not None:
             below = min(below, query.below)
-        in_catalog = not query.states or bool(query.states & FINAL_STATES)
+        in_catalog = query.states != {State.LIVE}  # those are all in memory
         while below > 0:
             page = await self._page(query, below) if in_catalog else Page([], 0)
             rows = {number: info for number, info in page.rows if not table.hidden(number)}
@@ -91,16 +91,28 @@ class Lists:
             tallies.add(info)
         return tallies.result()
 
+    async def due(self, now: float) -> list[Info]:
+        """Return the streams whose deadline has passed, the earliest first."""
+        return await self._earliest(rules.due_at, now, CatalogReader.due)
+
     async def expired(self, now: float) -> list[Info]:
         """Return the final streams that have expired, the earliest first."""
+        return await self._earliest(rules.expires_at, now, CatalogReader.expired)
+
+    async def _earliest(
+        self,
+        time: Callable[[Info], float],
+        now: float,
+        look: Callable[[CatalogReader, float, int], list[Row]],
+    ) -> list[Info]:
+        """Return the first streams whose `time` has come; `look` finds those in the catalog."""
 
         def prepare() -> Callable[[CatalogReader], list[Row]]:
-            limit = rules.AT_ONCE + self._table.dropped
-            return lambda reader: reader.expired(now, limit)
+            limit = rules.AT_ONCE + self._table.stale
+            return lambda reader: look(reader, now, limit)
 
-        at = rules.expires_at
-        rows = self._table.latest(await self._read_current(prepare), lambda info: at(info) <= now)
-        found = [(at(info), number, info) for number, info in rows]
+        rows = self._table.latest(await self._read_current(prepare), lambda info: time(info) <= now)
+        found = [(time(info), number, info) for number, info in rows]
         return [info for _, _, info in sorted(found)[: rules.AT_ONCE]]
 
     async def count(self, disk: Disk) -> Usage:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loom.errors import Busy
-from loom.model import Query, State
+from loom.model import FINAL_STATES, Query, State
 from loom.store.files import folders, ledger, members
 from loom.store.files import index as sparse
-from loom.store.files.schema import SELECT, Row, connect, info_of
+from loom.store.files.schema import SELECT, UNFINISHED, Row, connect, info_of
 from loom.store.folders import Count
 from loom.store.places import LinePlace, Mark, Moment, arrivals, place_of, sample
 
@@ -100,6 +100,12 @@ class CatalogReader:
         return sample(lambda line: nearest(self.place(number, line), recent, line), moments, lines, count)
 
     @readable()
+    def due(self, now: float, limit: int) -> list[Row]:
+        """Return streams whose deadline is at or before `now`, the earliest first."""
+        over = f"{SELECT} WHERE deadline <= ? ORDER BY deadline LIMIT ?"
+        return [(row[0], info_of(row)) for row in self._db.execute(over, (now, limit))]
+
+    @readable()
     def expired(self, now: float, limit: int) -> list[Row]:
         """Return final streams that expire at or before `now`, the earliest first."""
         over = f"{SELECT} WHERE ended NOT NULL AND expires <= ? ORDER BY expires LIMIT ?"
@@ -156,6 +162,13 @@ class CatalogReader:
         if rare is not None:
             newest = f"number IN ({members.coded(rare.codes)} AND number < ? AND number >= ?)"
             return "", rare.least, Condition(newest, [below, rare.least])
+        if query.states and not query.states & FINAL_STATES:
+            least = max(self._unfinished(state, below) for state in query.states)
+            return (
+                "unfinished",
+                least,
+                Condition(f"{UNFINISHED} AND number < ? AND number >= ?", [below, least]),
+            )
         all_match = not (within or query.states or query.contains or query.undigested or query.parses)
         least = 0 if all_match else self._window(below)
         return "", least, Condition("number < ? AND number >= ?", [below, least])
@@ -164,6 +177,13 @@ class CatalogReader:
         """Return the number that has WINDOW rows between it and `below`, 0 if there are fewer."""
         text = f"SELECT number FROM streams WHERE number < ? ORDER BY number DESC LIMIT 1 OFFSET {WINDOW - 1}"  # noqa: S608
         row = self._db.execute(text, [below]).fetchone()
+        return int(row[0]) if row else 0
+
+    def _unfinished(self, state: State, below: int) -> int:
+        """Return what `_window` returns, for the streams in one state that is not final."""
+        narrow = f"INDEXED BY unfinished WHERE {UNFINISHED} AND state = ? AND number < ?"
+        text = f"SELECT number FROM streams {narrow} ORDER BY number DESC LIMIT 1 OFFSET {WINDOW - 1}"  # noqa: S608
+        row = self._db.execute(text, [state, below]).fetchone()
         return int(row[0]) if row else 0
 
     def close(self) -> None:

@@ -21,8 +21,7 @@ from loom.store.files.catalog import Catalog
 from loom.store.files.content import ContentFiles, ContentLost
 from loom.store.files.log import Log
 from loom.store.files.records import Append, Delete, Entries, Extent, Put, Record, decode
-from loom.store.files.schema import Row
-from loom.store.holdings import Holdings
+from loom.store.holdings import Held
 
 PIECE = 1 << 20
 RUNS_BYTES = 4 << 20
@@ -44,10 +43,11 @@ class Replayed:
 class Recovered:
     """What the store starts from."""
 
-    unfinished: list[Row]
     number: int
     size: int
-    holdings: Holdings
+    owners: dict[str, Held]
+    texts: int
+    """The bytes of all metadata and ledgers."""
     lsn: int
     damaged: list[str] = field(default_factory=list)
 
@@ -75,12 +75,9 @@ def recover(catalog: Catalog, log: Log, content: ContentFiles, clock: Callable[[
     content.trim()
     log.reset()
     catalog.store(rows.items(), deleted, number, entries=entries, checkpoint=log.lsn)
-    unfinished = [(each, info) for each, info in rows.items() if not info.state.final]
+    texts = catalog.fact("metadata") + catalog.fact("ledgers")
     ids = sorted(rows[each].id for each in damaged)
-    holdings = Holdings(
-        catalog.owners(), catalog.fact("metadata") + catalog.fact("ledgers"), (info for _, info in unfinished)
-    )
-    return Recovered(unfinished, number, catalog.fact("size"), holdings, log.lsn, ids)
+    return Recovered(number, catalog.fact("size"), catalog.owners(), texts, log.lsn, ids)
 
 
 def records(log: Log, after: int) -> Iterator[Record]:
@@ -183,13 +180,13 @@ def digest_in(content: ContentFiles, number: int, offset: int, length: int) -> i
 
 
 def merge(catalog: Catalog, streams: dict[int, Replayed]) -> dict[int, Info]:
-    """Return the rows to recover: of every stream in the log, and of every one that was not final.
+    """Return the rows to recover: of every stream in the log, and of every one whose producer is lost.
 
     Raises ConfigError where the log has bytes of a stream that has a row in neither log nor catalog. Without
     flushes a crash can cause that; the stream is then deleted.
     """
     flushed = catalog.fact("flushed")
-    rows = dict(catalog.unfinished())
+    rows = dict(catalog.produced())
     rows.update(catalog.rows(streams.keys() - rows.keys()))
     for number, found in streams.items():
         info = found.info or rows.get(number)

@@ -99,6 +99,31 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER cleared AFTER DELETE ON streams WHEN old.ledger > 0
         BEGIN UPDATE facts SET value = value - old.ledger WHERE name = 'ledgers'; END""",
     ),
+    (  # 10: streams at rest are not held in memory: an index of deadlines; how many each owner left open
+        "CREATE INDEX due ON streams (deadline) WHERE deadline NOT NULL",
+        "ALTER TABLE owners ADD COLUMN open INTEGER NOT NULL DEFAULT 0",
+        """UPDATE owners SET open = found.count FROM (
+            SELECT owner, count(*) AS count FROM streams WHERE state = 'open' AND framing = '' GROUP BY owner
+        ) AS found WHERE found.owner = owners.owner""",
+        "DROP TRIGGER described",
+        """CREATE TRIGGER described AFTER INSERT ON streams BEGIN
+            UPDATE facts SET value = value + length(new.metadata) WHERE name = 'metadata';
+            INSERT INTO owners VALUES (new.owner, 1, new.state = 'open' AND new.framing = '')
+            ON CONFLICT (owner) DO UPDATE SET streams = streams + 1, open = open + excluded.open;
+        END""",
+        """CREATE TRIGGER turned AFTER UPDATE OF state ON streams
+        WHEN (new.state = 'open') <> (old.state = 'open') AND new.framing = '' BEGIN
+            UPDATE owners SET open = open + CASE new.state WHEN 'open' THEN 1 ELSE -1 END
+            WHERE owner = new.owner;
+        END""",
+        "DROP TRIGGER disowned",
+        """CREATE TRIGGER disowned AFTER DELETE ON streams BEGIN
+            UPDATE facts SET value = value - length(old.metadata) WHERE name = 'metadata';
+            UPDATE owners SET streams = streams - 1, open = open - (old.state = 'open' AND old.framing = '')
+            WHERE owner = old.owner;
+            DELETE FROM owners WHERE owner = old.owner AND streams = 0;
+        END""",
+    ),
 )
 SCHEMA = len(MIGRATIONS)
 COLUMNS = (
@@ -112,6 +137,9 @@ UPSERT = (  # our own column names
     f"INSERT INTO streams ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
     f"ON CONFLICT (number) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in INFO_COLUMNS)}"
 )
+
+UNFINISHED = "state IN ('live', 'interrupted', 'open')"
+"""The condition of the index `unfinished`. SQLite uses that index only where a query repeats it."""
 
 Row = tuple[int, Info]
 """The number of a stream, and its row."""

@@ -5,13 +5,13 @@ work on what it passes to them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from loom.errors import Busy, LoomError, StreamDamaged, StreamNotFound
 from loom.model import Change, Clock, Folder, Info, NewStream, Patch, Query
-from loom.store import rules
 from loom.store.base import Admit, Decide, Health, Sink, Store, Subscription, Usage, admit_all
 from loom.store.files.additions import Additions
 from loom.store.files.changes import Changes
@@ -164,12 +164,7 @@ class FilesStore(Store):
 
     async def due(self, now: float) -> list[Info]:
         self._stop.check()
-        due = [
-            (rules.due_at(stream.info), stream.number, stream)
-            for stream in self._table.unfinished()
-            if rules.due_at(stream.info) <= now and stream.writer is None
-        ]
-        return [stream.view for _, _, stream in sorted(due)[: rules.AT_ONCE]]
+        return await self._lists.due(now)
 
     async def expired(self, now: float) -> list[Info]:
         self._stop.check()
@@ -203,36 +198,35 @@ class FilesStore(Store):
         return FilesContent(stream, files, self._readers, self._table.release)
 
     async def place(self, key: str, line: int) -> LinePlace:
-        stream = self._changes.stream(key)
-        place = self._parts.reader.place(stream.number, line)
-        self._table.release(stream)
-        return nearest(place, stream.marks, line)
+        with self._using(key) as stream:
+            return nearest(self._parts.reader.place(stream.number, line), stream.marks, line)
 
     async def places(self, key: str, lines: tuple[int, int], count: int) -> list[LinePlace]:
-        stream = self._changes.stream(key)
-        recent = list(stream.marks)
-        self._table.release(stream)
-        number, created = stream.number, stream.info.created
+        with self._using(key) as stream:
+            recent, number, created = list(stream.marks), stream.number, stream.info.created
         return await self._lists.read(
             lambda reader: reader.places(number, recent, created, lines, count), self._index_readers
         )
 
     async def moments(self, key: str, offset: int) -> list[Moment]:
-        stream = self._changes.stream(key)
-        recent = list(stream.marks)
-        self._table.release(stream)
-        number, created = stream.number, stream.info.created
+        with self._using(key) as stream:
+            recent, number, created = list(stream.marks), stream.number, stream.info.created
         return await self._lists.read(
             lambda reader: reader.moments(number, recent, created, offset), self._index_readers
         )
 
     async def offset_at(self, key: str, when: float) -> int:
+        with self._using(key) as stream:
+            around = self._parts.reader.moments_around(stream.number, when)
+            recent = [each for each in stream.marks if isinstance(each, Moment)]
+            return offset_of([Moment(stream.info.created, 0), *around, *recent], when, stream.durable)
+
+    @contextlib.contextmanager
+    def _using(self, key: str) -> Iterator[Stream]:
+        """Look a stream up, and keep it in memory inside the context. Raises StreamNotFound."""
         stream = self._changes.stream(key)
-        size = stream.durable
-        moments = [Moment(stream.info.created, 0), *self._parts.reader.moments_around(stream.number, when)]
-        moments += [each for each in stream.marks if isinstance(each, Moment)]
-        self._table.release(stream)
-        return offset_of(moments, when, size)
+        with self._table.held(stream):
+            yield stream
 
     async def follow(self, key: str, sink: Sink) -> Following:
         return Following(self._changes.stream(key), sink, self._table.release)

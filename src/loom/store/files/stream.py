@@ -133,8 +133,8 @@ class Stream:
     def idle(self) -> bool:
         """True if the catalog and the content file hold everything that is held here."""
         return not (
-            self.pending or self.recent or self.ops or self.sinks or self.opened or self.writer
-            or self.waiters or self.marks or self.lock.locked() or not self.ledger.idle
+            self.accepted > self.durable or self.recent or self.ops or self.sinks or self.opened
+            or self.writer or self.waiters or self.marks or self.lock.locked() or not self.ledger.idle
         )  # fmt: skip
 
     @property

@@ -1,18 +1,20 @@
 """The streams by id and by key: those in memory first, then those of the catalog. Belongs to the event loop.
 
-In memory is every stream that is not final, is in use, or is ahead of the catalog. Any other is looked up in
-the catalog and forgotten after use. Everything in this table is durable, so it may be shown.
+In memory is every stream that is live, in use, or ahead of the catalog. Any other is looked up in the catalog
+and forgotten after use. Everything in this table is durable, so it may be shown.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from loom.ids import number_of
-from loom.model import FINAL_STATES, Info, Query, State
+from loom.model import Info, Query, State
 from loom.store.files.queries import CatalogReader
 from loom.store.files.recovery import Recovered
 from loom.store.files.schema import Row
 from loom.store.files.stream import Stream
+from loom.store.holdings import Holdings
 
 
 class Table:
@@ -23,21 +25,18 @@ class Table:
         """The last stream number that was assigned."""
         self.size = recovered.size
         """Durable bytes of all streams."""
-        self.holdings = recovered.holdings
+        self.holdings = Holdings(recovered.owners, recovered.texts, find=self.look_up)
         self.caught_up_times = 0
         """How often the catalog has caught up. A read of the catalog in a thread is repeated if this changed
         meanwhile: memory may have forgotten a stream whose row was read before it was current."""
         self._reader = reader
         self._streams: dict[int, Stream] = {}
         self._ids: dict[str, Stream] = {}
-        self._unfinished: dict[int, Stream] = {}
         self._changed: dict[int, Stream] = {}
         self._storing: dict[int, Stream] = {}
         self._dropped: set[int] = set()
         self.unsettled: set[int] = set()
         """The numbers of streams that are being created and may have a content file already."""
-        for row in recovered.unfinished:
-            self._keep(Stream(*row))
 
     def next_number(self) -> int:
         """Return a number that no stream ever had."""
@@ -67,6 +66,14 @@ class Table:
             stream = self._load(row) if row is not None and row[1].key == key else None
         return stream if stream is not None and stream.info.key == key else None
 
+    def look_up(self, id: str) -> Info | None:
+        """Return the row of a stream without keeping the stream in memory."""
+        stream = self._ids.get(id)
+        if stream is not None:
+            return stream.view
+        row = self._reader.by_id(id)
+        return None if row is None or row[0] in self._dropped else row[1]
+
     def _load(self, row: Row | None) -> Stream | None:
         if row is None or row[0] in self._dropped:
             return None
@@ -77,8 +84,6 @@ class Table:
     def _keep(self, stream: Stream) -> None:
         self._streams[stream.number] = stream
         self._ids[stream.info.id] = stream
-        if not stream.info.state.final:
-            self._unfinished[stream.number] = stream
 
     def changed(self, stream: Stream) -> None:
         """Note that the stream is new, or that its row or size changed: the catalog has to follow."""
@@ -87,20 +92,18 @@ class Table:
         self._changed[stream.number] = stream
         if stream.number not in self._streams:
             self._keep(stream)
-        elif stream.info.state.final:
-            self._unfinished.pop(stream.number, None)
 
     def drop(self, stream: Stream) -> None:
         """Remove a stream that was deleted."""
         self._dropped.add(stream.number)
-        for table in (self._streams, self._unfinished, self._changed):
-            table.pop(stream.number, None)
+        self._changed.pop(stream.number, None)
+        self._streams.pop(stream.number, None)
         if self._ids.get(stream.info.id) is stream:
             del self._ids[stream.info.id]
 
-    def unfinished(self) -> list[Stream]:
-        """Return every stream that is not final."""
-        return list(self._unfinished.values())
+    def live(self) -> list[Stream]:
+        """Return every live stream."""
+        return [stream for stream in self._streams.values() if stream.info.state is State.LIVE]
 
     def all(self) -> list[Stream]:
         """Return every stream in memory."""
@@ -108,29 +111,28 @@ class Table:
 
     def loaded(self, query: Query, numbers: range) -> dict[int, Stream]:
         """Return the streams in memory that match; all others are in the pages of the catalog."""
-        streams = self._unfinished if query.states and not query.states & FINAL_STATES else self._streams
         return {
             number: stream
-            for number, stream in streams.items()
+            for number, stream in self._streams.items()
             if number in numbers and query.matches(stream.info)
         }
 
     def latest(self, rows: list[Row], wanted: Callable[[Info], bool]) -> list[Row]:
         """Return the rows that are wanted: of `rows`, which are the catalog's, and of those that it does not
-        have yet, in their current state.
+        have yet, in their current state. Streams that have a writer are left out.
         """
         stored = dict(rows)
         found = []
         for number in (stored.keys() | self._changed.keys() | self._storing.keys()) - self._dropped:
             stream = self._streams.get(number)
-            if wanted(stream.info if stream else stored[number]):
+            if wanted(stream.info if stream else stored[number]) and not (stream and stream.writer):
                 found.append((number, stream.view if stream else stored[number]))
         return found
 
     @property
-    def dropped(self) -> int:
-        """The number of streams that are deleted and still have a row in the catalog."""
-        return len(self._dropped)
+    def stale(self) -> int:
+        """The number of rows at most that the catalog has and that are not current."""
+        return len(self._dropped) + len(self._changed) + len(self._storing)
 
     @property
     def ahead(self) -> int:
@@ -171,12 +173,28 @@ class Table:
             self.release(stream)
 
     def release(self, stream: Stream) -> None:
-        """Forget the stream if it is final, unused, and in the catalog as it is."""
+        """Forget the stream if it is not live, unused, and in the catalog as it is."""
         ahead = stream.number in self._changed or stream.number in self._storing
-        if ahead or not stream.info.state.final or not stream.idle:
-            return
-        if self._streams.pop(stream.number, None) is not None:
-            del self._ids[stream.info.id]
+        if self.has(stream) and not ahead and stream.info.state is not State.LIVE and stream.idle:
+            del self._streams[stream.number], self._ids[stream.info.id]
+
+    @contextlib.contextmanager
+    def held(self, stream: Stream) -> Iterator[None]:
+        """Keep the stream in memory inside the context."""
+        stream.opened += 1
+        try:
+            yield
+        finally:
+            stream.opened -= 1
+            self.release(stream)
+
+    @contextlib.asynccontextmanager
+    async def locked(self, stream: Stream) -> AsyncIterator[None]:
+        """Hold the lock of the stream inside the context. The stream stays in memory from now on, so that all
+        who wait for the lock have the same object."""
+        with self.held(stream):
+            async with stream.lock:
+                yield
 
 
 def row_of(stream: Stream) -> Row:

@@ -3,6 +3,7 @@
 Tests reach a store through two seams: the `Disk` it is started with, which fails, waits and counts, and this.
 """
 
+from loom.model import State
 from loom.store.files.parts import Parts
 from loom.store.files.store import FilesStore
 from loom.store.files.table import Table
@@ -73,7 +74,7 @@ class Inside:
 
     @property
     def at_rest(self) -> bool:
-        """True if nothing is under way, and memory holds unfinished streams only."""
+        """True if nothing is under way, and memory holds live streams only."""
         streams = self.table.all()
         assert set(self.table._ids.values()) == set(streams)
         return not (
@@ -82,7 +83,7 @@ class Inside:
             or self.queued
             or self.catalog_lags
             or self.parts.content.pinned
-            or any(each.info.state.final for each in streams)
+            or any(each.info.state is not State.LIVE for each in streams)
             or any(each.recent or each.pending or each.ops or each.sinks or each.opened for each in streams)
         )
 

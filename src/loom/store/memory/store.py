@@ -44,7 +44,7 @@ class MemoryStore(Store):
         self._streams: dict[str, Stream] = {}  # by key, in the order of creation
         self._ids: dict[str, Stream] = {}
         self._watchers: dict[Member[Callable[[Change], None]], None] = {}
-        self._holdings = Holdings()
+        self._holdings = Holdings(find=self._find)
         self._failed = asyncio.Event()
 
     async def create(self, new: NewStream, *, replace: bool = False, admit: Admit = admit_all) -> Writer:
@@ -173,6 +173,10 @@ class MemoryStore(Store):
         """Stop as after a failed flush: what is not durable yet is lost."""
         self._halt(StoreStopped(reason))
         self._failed.set()
+
+    def _find(self, id: str) -> Info | None:
+        stream = self._ids.get(id)
+        return stream.info if stream else None
 
     # The changes. Each is one step of a commit.
 

@@ -50,7 +50,7 @@ class PutTests:
         assert await stored(store, "a") == b"one"
         assert watcher.story == [(ChangeKind.CREATED, "a")] + [(ChangeKind.CLOSED, "a")] * state.final
         assert {change.info for change in watcher.events} == {info}
-        assert store.holdings.open_ids() == ({"a"} if state is State.OPEN else set())
+        assert store.holdings.open == (state is State.OPEN and not framing)
         assert (await store.usage()).streams[state] == 1
 
     @pytest.mark.parametrize("size", SIZES)

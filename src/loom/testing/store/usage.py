@@ -7,7 +7,7 @@ import pytest
 from loom.errors import StorageFull, StreamExists
 from loom.model import Info, NewStream, Patch, State
 from loom.store.base import Store
-from loom.store.holdings import Holdings, cost
+from loom.store.holdings import Holdings, cost, is_open
 from loom.testing.store.fixtures import Reopening
 from loom.testing.tools import COMPLETE, INTERRUPTED, NOT_LIVE, found, stream
 
@@ -22,17 +22,21 @@ async def check(store: Store) -> None:
 async def check_holdings(store: Store) -> None:
     """Check the counts against a listing, and against a count from the start."""
     infos, holdings = await found(store), store.holdings
-    fresh = Holdings()
+    fresh = Holdings(find={info.id: info for info in infos}.get)
     for info in infos:
         fresh.add(info)
         fresh.change(info, info)
     owners = {info.owner for info in infos} | {"", "a", "b"}
     assert holdings.streams == fresh.streams == len(infos)
     assert holdings.overhead == fresh.overhead == sum(cost(info.metadata) for info in infos)
-    assert holdings.open_ids() == {info.id for info in infos if info.state is State.OPEN}
+    opened = {info.id for info in infos if is_open(info)}
+    assert holdings.open == len(opened)
+    assert holdings.open_or(["new", *(info.id for info in infos)]) == len(infos) + 1
+    assert holdings.open_or(opened) == holdings.open_or([]) == len(opened)
     for owner in owners:
         assert holdings.owned(owner) == sum(info.owner == owner for info in infos)
-        assert set(holdings.open_of(owner)) == set(fresh.open_of(owner))
+        assert holdings.open_of(owner) == fresh.open_of(owner)
+        assert holdings.open_or(opened, owner) == len(opened)
 
 
 OPEN = Patch(state=State.OPEN, deadline=1e12)
@@ -172,7 +176,7 @@ class DurableUsageTests:
         await owned(store, "s/1", "b", OPEN)
         store = await reopening.reopen()
         await check_holdings(store)
-        assert store.holdings.open_of("b") == {"s/1"}
+        assert store.holdings.open_of("b") == store.holdings.open_or(["s/1"], "b") == 1
 
     async def test_usage_is_the_same_after_a_restart(self, reopening: Reopening) -> None:
         store = reopening.store
