@@ -74,6 +74,25 @@ async def test_additions_and_repeats_that_wait_for_a_flush_that_fails_are_not_ac
     assert (info.size, await stored(store, "a")) == (1, b"y")
 
 
+@pytest.mark.parametrize(("size", "place"), [(100, "log"), (LARGE, "content"), (LARGE, "log")])
+async def test_a_repeat_of_what_is_being_stored_is_recognized_and_waits_for_it(disk, starter, size, place):
+    store = await starter()
+    key = (await shared(store, "a")).key
+    gate = Gate(disk, "sync", place)
+    first = asyncio.ensure_future(store.append(key, ["p"], once("p", 0, b"y" * size)))
+    await gate.entered()
+    repeat = asyncio.ensure_future(store.append(key, ["p"], once("p", 0, b"y" * size)))
+    refused = asyncio.ensure_future(store.append(key, ["p"], once("p", 7, b"y" * size)))
+    await asyncio.sleep(0.01)
+    assert not repeat.done()
+    assert not refused.done()
+    gate.open()
+    assert (await first).size == (await repeat).size == size
+    with pytest.raises(Conflict):
+        await refused
+    assert await stored(store, "a") == b"y" * size
+
+
 async def test_a_close_is_in_the_frame_of_the_large_bytes_before_it(disk, starter, monkeypatch):
     store = await starter()
     key = (await shared(store, "a")).key

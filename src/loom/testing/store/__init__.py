@@ -27,6 +27,7 @@ from loom.testing.store.model import ModelTests
 from loom.testing.store.places import DurablePlacesTests, PlacesTests
 from loom.testing.store.put import DurablePutTests, PutTests
 from loom.testing.store.reopen import ReopenTests
+from loom.testing.store.shared_model import SharedModelTests
 from loom.testing.store.stop import StopTests
 from loom.testing.store.takeover import TakeoverTests
 from loom.testing.store.usage import DurableUsageTests, UsageTests
@@ -53,6 +54,7 @@ class StoreTests(
     UsageTests,
     StopTests,
     ModelTests,
+    SharedModelTests,
     StoreFixtures,
 ):
     """What every store promises."""
