@@ -76,6 +76,19 @@ async def test_a_command_that_does_not_exist_is_refused_with_a_similar_one(argum
 
 
 @pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--server", "--server follows the command: loom COMMAND --server, or set LOOM_SERVER."),
+        ("--state", "--state follows the command: loom COMMAND --state."),
+        ("--sever", "No such option '--sever'. Did you mean '--version'?"),
+    ],
+)
+async def test_an_option_before_the_command_is_refused_with_its_place(option, sentence):
+    code, out, err = await run("loom", option, "x", "ls")
+    assert (code, out, err) == (exit_codes.USAGE, "", f"loom: {sentence} See 'loom --help'.\n")
+
+
+@pytest.mark.parametrize(
     ("shell", "script", "startup"),
     [
         ("bash", ".bash_completions/loom.sh", ".bashrc"),

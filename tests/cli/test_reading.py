@@ -16,7 +16,7 @@ from tests.support.running import Loom
 from tests.support.server import until
 
 from loom.cli import exit_codes
-from loom.model import Query, State
+from loom.model import NewStream, Query, State
 
 __all__ = ["between"]
 
@@ -365,8 +365,17 @@ async def test_ls_shows_the_newest_and_how_many_more_there_are(loom: Loom, env):
     assert (ids, err) == ([str(number) for number in range(53, 3, -1)], "… 4 more (--limit)\n")
     _, out, err = await run("loom", "ls", "-n", "2", env=env)
     assert (out.count("\n"), err) == (3, "… 52 more (--limit)\n")
+    _, out, err = await run("loom", "ls", "-n", "2", "--state", "complete", "5", env=env)
+    assert (out.count("\n"), err) == (3, "… 3 more (--limit)\n")
     _, out, err = await run("loom", "ls", "--json", env=env)
     assert (out.count("\n"), err) == (54, "")
+
+
+async def test_ls_counts_more_streams_than_the_server_lists_at_once(loom: Loom, env):
+    for number in range(1100):
+        await loom.store.create(NewStream(id=f"{number}"))
+    _, out, err = await run("loom", "ls", env=env)
+    assert (out.count("\n"), err) == (51, "… 1,050 more (--limit)\n")
 
 
 async def test_on_a_terminal_ls_cuts_long_ids_in_the_middle(loom: Loom, terminal):

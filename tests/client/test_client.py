@@ -22,6 +22,8 @@ async def test_info_and_list_agree(loom: Loom, client: AsyncClient):
     odd = client.streams("b/", states=["complete"], metadata={"odd": "1"})
     assert [info.id async for info in odd] == ["b/3", "b/1"]
     assert [info.id async for info in client.streams(limit=2)] == ["c", "b/4"]
+    assert await client.total() == 6
+    assert await client.total("b/", states=["complete"], metadata={"odd": "1"}) == 2
 
 
 async def test_list_has_more_than_one_page(loom: Loom, client: AsyncClient, monkeypatch):

@@ -130,12 +130,20 @@ async def test_each_line_has_the_time_of_its_own_arrival_stored_or_live(loom: Lo
 
 
 async def test_without_tail_a_live_stream_is_searched_to_its_end_of_now(loom: Loom):
-    await loom.live("/stream/a", b"hit\nno\nhit, not en")
+    producer = await loom.live("/stream/a", b"hit\nno\nhit, not en")
     answer = await search(loom, "hit", "&notail")
     assert numbers(answer) == [1, 3]
-    assert (answer[-1]["ended"], answer[-1]["state"]) == ("end", "live")
-    # The last line may become longer: a search from `next` on finds it again.
-    assert answer[-1]["size"] == 18
+    ended = {"ended": "end", "state": "live", "size": 18, "next": 7}
+    assert answer[-1] | ended == answer[-1]
+    # The last line becomes longer: a search from `next` on finds it again, whole.
+    await producer.chunk(b"ded\n")
+    again = await search(loom, "hit, not ended$", "&notail&offset=7")
+    assert [(each["line"], each["offset"]) for each in again[:-1]] == [(3, 7)]
+    assert again[-1]["next"] == again[-1]["size"] == 22
+    await producer.chunk(b"hit")
+    await producer.chunk(b"")
+    await producer.body()
+    assert (await search(loom, "hit", "&notail"))[-1]["next"] == 25
 
 
 async def test_an_aborted_stream_ends_the_search_with_its_reason(loom: Loom):

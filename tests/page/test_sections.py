@@ -61,6 +61,36 @@ async def test_sections_are_folded_unless_they_hold_an_error(reader: Reader):
     await expect(page.locator(row(33)).locator(".x")).to_have_text("::endgroup::")
 
 
+async def test_the_keyboard_alone_reaches_and_opens_every_section(reader: Reader):
+    groups = b"".join(b"::group::Step %d\nline\n::endgroup::\n" % n for n in range(1, 101))
+    await reader.stored("build", groups, **SUCCESS)
+    page = await reader.open("/ui/stream/build")
+    await expect(page.locator(".row.section .title").first).to_have_text("Step 1")
+    reached = page.locator('.fold[tabindex="0"]')
+    await expect(reached).to_have_text("Step 1")
+    await page.locator("#log").focus()
+    await page.keyboard.press("Tab")
+    await expect(reached).to_be_focused()
+    for key, text in (("]", "Step 2"), ("]", "Step 3"), ("[", "Step 2")):
+        await page.keyboard.press(key)
+        await expect(page.locator(".fold:focus")).to_have_text(text)
+        await expect(reached).to_have_text(text)
+    for key, opened in (("Enter", "true"), ("Space", "false"), ("x", "true")):
+        await page.keyboard.press(key)
+        await expect(page.locator(".fold:focus")).to_have_text("Step 2")
+        await expect(page.locator(".fold:focus")).to_have_attribute("aria-expanded", opened)
+    # Away and back: the same one; after a move of the page, the first one in view.
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("Tab")
+    await expect(page.locator(".fold:focus")).to_have_text("Step 2")
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("End")
+    await expect(page.locator(".row.section .title").last).to_have_text("Step 100")
+    await page.keyboard.press("Tab")
+    await expect(page.locator(".fold:focus")).to_be_in_viewport()
+    assert await reached.count() == 1
+
+
 async def test_the_current_section_of_a_live_stream_is_open(reader: Reader):
     producer = await reader.live("live", b"::group::One\na\n")
     page = await reader.open("/ui/stream/live")

@@ -5,8 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -14,7 +13,7 @@ from loom.cli import options
 from loom.cli.command import declare, write_line
 from loom.cli.running import STDOUT, colored, is_terminal, with_client, write
 from loom.cli.terminal import printable, shortened
-from loom.model import Outcome, State
+from loom.model import COUNTED, Outcome, State
 from loom.units import rough_text, size_text
 
 if TYPE_CHECKING:
@@ -22,11 +21,17 @@ if TYPE_CHECKING:
     from loom.client.info import StreamInfo
 
 LIMIT = 50
-PAGE = 1000
-"""Streams that are counted: as many as the server returns at once."""
 HEADER = ("STATE", "OUTCOME", "SIZE", "AGE", "ID")
 COLORS = {"live": 32, "open": 36, "interrupted": 33, "aborted": 31, "success": 32, "failure": 31}
 COLORS |= {"cancelled": 90, "skipped": 90}
+
+
+class Filters(TypedDict):
+    """Which streams to list."""
+
+    states: list[str]
+    outcomes: list[str]
+    metadata: dict[str, str]
 
 
 @declare(
@@ -69,22 +74,23 @@ async def command(
 
     PREFIX is text: build/4 matches build/42 too. The age is the time since the stream was created.
     """
-    find = partial(client.streams, prefix, states=states, outcomes=outcomes, metadata=dict(meta))
+    given: Filters = {"states": states, "outcomes": outcomes, "metadata": dict(meta)}
     if as_json:
-        async with aclosing(find(limit=limit)) as infos:
+        async with aclosing(client.streams(prefix, **given, limit=limit)) as infos:
             async for info in infos:
                 write(f"{json.dumps(info.row)}\n".encode())
         return
     shown = limit or LIMIT
-    most = max(shown + 1, PAGE)
-    found = [info async for info in find(limit=most)]
+    found = [info async for info in client.streams(prefix, **given, limit=shown + 1)]
     if not found:
         filtered = prefix or states or outcomes or meta
         write_line("No stream matches." if filtered else "There is no stream yet.")
         return
     write("".join(f"{line}\n" for line in _table(found[:shown], colored(color))).encode())
-    if (more := len(found) - shown) > 0:
-        write_line(f"… {'at least ' if len(found) == most else ''}{more} more (--limit)")
+    if len(found) > shown:
+        total = await client.total(prefix, **given)
+        more = max(total, len(found)) - shown
+        write_line(f"… {'at least ' if total >= COUNTED else ''}{more:,} more (--limit)")
 
 
 def _table(infos: "Sequence[StreamInfo]", colors: bool) -> Iterator[str]:

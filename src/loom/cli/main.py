@@ -6,7 +6,7 @@ from typing import NoReturn
 import click
 
 from loom import __version__
-from loom.cli import completion, exit_codes
+from loom.cli import completion, exit_codes, target
 from loom.cli.command import SETTINGS, epilog, launch, summary
 
 GROUPS = {
@@ -66,6 +66,21 @@ class Commands(click.Group):
                 formatter.write_dl(
                     [(f"{name:<{width}}", summary(each.help)) for name, each in commands.items() if each]
                 )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments before the command. Raise UsageError, with advice for an option of commands."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            option = error.option_name
+            commands = filter(None, (self.get_command(ctx, name) for name in MODULES))
+            if not any(option in each.opts for command in commands for each in command.params):
+                raise
+            variable = f"LOOM_{option.removeprefix('--').upper()}"
+            advice = f", or set {variable}" if variable in target.ENVIRONMENT else ""
+            raise click.UsageError(
+                f"{option} follows the command: loom COMMAND {option}{advice}.", ctx
+            ) from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

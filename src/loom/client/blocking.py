@@ -140,6 +140,7 @@ class Client:
     read = _call(AsyncClient.read)
     info = _call(AsyncClient.info)
     streams = _iterate(AsyncClient.streams)
+    total = _call(AsyncClient.total)
     delete = _call(AsyncClient.delete)
     count = _call(AsyncClient.count)
     delete_all = _call(AsyncClient.delete_all)

@@ -197,11 +197,7 @@ class AsyncClient:
         `outcomes`, its metadata has the members of `metadata`, and it was created after `created_after`
         (RFC 3339).
         """
-        query = {f"meta.{name}": value for name, value in (metadata or {}).items()}
-        query |= {"prefix": prefix} if prefix else {}
-        query |= {"state": ",".join(states)} if states else {}
-        query |= {"outcome": ",".join(outcomes)} if outcomes else {}
-        query |= {"created_after": created_after} if created_after else {}
+        query = _filters(prefix, states, outcomes, metadata, created_after)
         while limit is None or limit > 0:
             query["limit"] = str(PAGE if limit is None else min(limit, PAGE))
             async with self.session.request("GET", self.session.url("/streams", query)) as response:
@@ -213,6 +209,20 @@ class AsyncClient:
             if not cursor:
                 return
             query["cursor"] = cursor
+
+    async def total(
+        self,
+        prefix: str = "",
+        *,
+        states: Iterable[str] = (),
+        outcomes: Iterable[str] = (),
+        metadata: Mapping[str, str] | None = None,
+        created_after: str | None = None,
+    ) -> int:
+        """Return how many streams match as in `streams`; 10,000 stands for that many or more."""
+        query = _filters(prefix, states, outcomes, metadata, created_after) | {"count": "", "limit": "1"}
+        async with self.session.request("GET", self.session.url("/streams", query)) as response:
+            return _member(response, await response.read(), lambda reply: int(reply["count"]))
 
     async def delete(self, id: str) -> None:
         """Delete a stream, also a live one. Its bytes cannot be recovered."""
@@ -273,6 +283,20 @@ class AsyncClient:
     async def _delete(self, query: Mapping[str, str], member: str) -> int:
         async with self.session.request("DELETE", self.session.url("/streams", query)) as response:
             return _member(response, await response.read(), lambda reply: int(reply[member]))
+
+
+def _filters(
+    prefix: str,
+    states: Iterable[str],
+    outcomes: Iterable[str],
+    metadata: Mapping[str, str] | None,
+    created_after: str | None,
+) -> dict[str, str]:
+    """Return which streams match, as a query."""
+    query = {f"meta.{name}": value for name, value in (metadata or {}).items()}
+    given = {"prefix": prefix, "state": ",".join(states), "outcome": ",".join(outcomes)}
+    given["created_after"] = created_after or ""
+    return query | {name: value for name, value in given.items() if value}
 
 
 def _start(**starts: int | str | None) -> dict[str, str]:

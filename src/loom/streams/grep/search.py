@@ -7,6 +7,7 @@ so a client that does not read its results, or a stream in which nothing happens
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from dataclasses import replace as updated
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -156,11 +157,15 @@ class Search:
         except LoomError as error:
             ended, reason = _ENDS.get(type(error), "failed"), str(error)
         if ended == "end":
+            unended = self._latest.next
             try:
                 async for output in self._search(b"", last=True):
                     yield output
             except LoomError as error:
                 ended, reason = _ENDS.get(type(error), "failed"), str(error)
+            if not self.reading.latest.state.final:
+                # The last line may become longer: it is searched again from its beginning.
+                self._latest = updated(self._latest, next=unended)
         yield self._end(ended, reason)
 
     def _end(self, ended: str, reason: str) -> bytes:

@@ -13,7 +13,7 @@ export function headingOf(section, { open, took, lines, ...options }) {
   const row = frameOf(section.line, options);
   row.classList.add("section", open ? "open" : "closed");
   const title = section.title.trim() ? section.title : section.name ?? "Section";
-  // Lines are too low for targets that follow each other: keys move from section to section.
+  // Lines are too low for targets that follow each other: Tab reaches one title, and keys move from there to others.
   const button = h("button", { type: "button", class: "fold", tabindex: -1, "aria-expanded": String(open) });
   button.append(h("span", { class: "chevron", "aria-hidden": "true" }), contentOf({ text: title, style: PLAIN, hidden: 0 }, options, "title"));
   const facts = h("span", { class: "tally" });

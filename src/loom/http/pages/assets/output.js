@@ -20,6 +20,7 @@ export class Output {
   picked = null; // the selected lines
   #raw = false;
   #kind = ""; // text or binary
+  #reached = 0; // the line of the title that had the focus last
   #edition = 0; // rises when all rows must be created again
   onoutline = () => {}; // called when more of the outline is known
 
@@ -41,6 +42,7 @@ export class Output {
     this.errors = new Errors(this.sections.outline, () => this.seen);
     this.sections.onchange = (folds) => this.#refolded(folds);
     $("layer").addEventListener("click", (event) => this.#clicked(event));
+    $("layer").addEventListener("focusin", () => this.#rove());
     toggle("raw", (on) => {
       this.#raw = on;
       this.#edition += 1;
@@ -183,6 +185,19 @@ export class Output {
     this.#wanted(Math.max(1, first - 20), last + 20);
     $("layer").style.setProperty("--digits", String(this.source.lines).length);
     this.stamps.learn({ needed: outline.sections.length > 0 });
+    this.#rove();
+  }
+
+  /** Lets the Tab key reach one title: the last one that had the focus if it is visible, else the first visible one. */
+  #rove() {
+    const [first, last] = this.seen;
+    const lineOf = (title) => Number(title.closest(".row").dataset.line);
+    const titles = [...$("layer").querySelectorAll(".fold")];
+    const visible = titles.filter((title) => lineOf(title) >= first && lineOf(title) <= last);
+    const focused = titles.find((title) => title === document.activeElement);
+    if (focused) this.#reached = lineOf(focused);
+    const reached = focused ?? visible.find((title) => lineOf(title) === this.#reached) ?? visible[0];
+    for (const title of titles) title.tabIndex = title === reached ? 0 : -1;
   }
 
   /** Fetches the lines that rows [first, last] show, but those of titles, which are known. */
