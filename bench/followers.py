@@ -52,7 +52,7 @@ class Crowd:
         self._poll = select.epoll()
         self._clients: dict[int, socket.socket] = {}
 
-    def gather(self, count: int, header: str) -> None:
+    def gather(self, count: int, header: str = "") -> None:
         """Connect followers and read the head of each response."""
         for _ in range(count):
             client = connect(self.server.port)
@@ -90,10 +90,15 @@ def sender(port: int, head: str, data: bytes, *, answered: bool = False) -> Call
     return send
 
 
+def loom_crowd(name: str, server: Process) -> Crowd:
+    """Return a Loom with a producer of one live stream."""
+    post = "POST /stream/lines HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
+    return Crowd(name, server, "/stream/lines", sender(server.port, post, CHUNK))
+
+
 def crowds(stack: ExitStack, options: argparse.Namespace) -> list[Crowd]:
     """Start every server and its producer."""
     directory = stack.enter_context(scratch())
-    post = "POST /stream/lines HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
     found = []
     looms: list[tuple[str, tuple[str, ...], Path | None]] = [("Loom", (), None)]
     if options.beside:
@@ -103,7 +108,7 @@ def crowds(stack: ExitStack, options: argparse.Namespace) -> list[Crowd]:
     for number, (name, flags, source) in enumerate(looms):
         flags = (*flags, "--max-connections-per-address", "20000")
         server = stack.enter_context(loom(directory / str(number), *flags, source=source))
-        found.append(Crowd(name, server, "/stream/lines", sender(server.port, post, CHUNK)))
+        found.append(loom_crowd(name, server))
     if options.events:
         return found
     server = stack.enter_context(module("bench.bare"))

@@ -19,7 +19,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from loom.errors import StoreStopped
 from loom.model import Info
@@ -31,6 +31,7 @@ from loom.store.files.publish import Publisher
 from loom.store.files.records import digest_of
 from loom.store.files.stopping import StopState
 from loom.store.files.stream import Op, Stream, Write
+from loom.store.files.worker import Worker
 
 LARGE = 256 << 10
 STOPPED = StoreStopped("The store has stopped; whether anything was changed is not known.")
@@ -73,8 +74,8 @@ class Commits:
         self._waiting: dict[Stream, None] = {}
         self._work = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-commit")
-        self._filer = ThreadPoolExecutor(1, thread_name_prefix="loom-file")
+        self._committer = Worker("loom-commit")
+        self._filer = Worker("loom-file")
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         stop.on_stop(self._halt)
@@ -128,7 +129,6 @@ class Commits:
 
     async def _run(self) -> None:
         batch = Batch()
-        loop = asyncio.get_running_loop()
         try:
             while not (self._closing and not self._marked and not self._filing):
                 await self._work.wait()
@@ -136,7 +136,7 @@ class Commits:
                 while self._marked or self._filed:
                     batch = self._take(room=await self._make_room())
                     # While the thread flushes, the next batch gathers: a slow disk makes larger batches.
-                    await loop.run_in_executor(self._thread, self._commit, batch)
+                    await self._committer.run(partial(self._commit, batch))
                     self._apply(batch)
         except Exception as error:
             for op in batch.ops:
@@ -227,7 +227,7 @@ class Commits:
     async def _record(self, write: Write) -> None:
         """Write to the content file, then queue its record for the next cycle."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self._filer, self._write_content, write)
+            await self._filer.run(partial(self._write_content, write))
         except Exception as error:
             self._stop.fail(error)
         if self._stop.error is None:
@@ -301,5 +301,5 @@ class Commits:
 
     def close(self) -> None:
         """End the threads, which are idle."""
-        self._thread.shutdown(wait=False)
-        self._filer.shutdown(wait=False)
+        self._committer.close()
+        self._filer.close()
