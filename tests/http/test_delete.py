@@ -71,6 +71,15 @@ async def test_the_guard_counts_a_delete_as_a_write(serve: Serve):
     assert (await closed.ask("DELETE", "/stream/a", authorization="Bearer token")).head.status == 204
 
 
+@ONE_STORE
+async def test_if_match_deletes_only_the_named_stream(loom: Loom):
+    old = (await loom.stored("/stream/a", b"old")).head["etag"]
+    new = (await loom.stored("/stream/a?force=true", b"new")).head["etag"]
+    assert (await loom.ask("DELETE", "/stream/a", if_match=old)).head.status == 412
+    assert (await loom.store.info("a")).size == 3
+    assert (await loom.ask("DELETE", "/stream/a", if_match=new)).head.status == 204
+
+
 async def test_a_server_that_stops_deletes_nothing(loom: Loom):
     await loom.stored("/stream/a", b"bytes")
     await loom.service.drain(0)

@@ -214,6 +214,31 @@ async def test_a_complete_stream_accepts_nothing_more(loom: Loom, data, offset, 
     assert await content(loom) == b"data"
 
 
+@ONE_STORE
+async def test_a_repeated_end_of_another_stream_is_refused(loom: Loom):
+    await loom.stored("/stream/a", b"data")
+    assert (await patch(loom, b"", 4, "?1", if_match='"other"')).head.status == 412
+    assert (await patch(loom, b"", 4, "?1")).head.status == 204
+
+
+@ONE_STORE
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"upload_length": 6}, 400), ({"upload_length": 101}, 413), ({"content_encoding": "gzip"}, 415)],
+)
+async def test_what_can_be_refused_before_a_takeover_hurts_no_producer(serve: Serve, headers, status):
+    loom = await serve(max_stream_bytes=100)
+    announced = {"upload_length": 5} if status == 400 else {}
+    producer = await loom.live("/stream/a", b"four", **announced)
+    other = await patching(loom, 4, **headers)
+    assert (await other.answer()).status == status
+    assert (await loom.service.info("a")).state is State.LIVE
+    await producer.chunk(b"!")
+    await producer.chunk(b"")
+    assert await producer.body() == b""
+    assert await content(loom) == b"four!"
+
+
 async def test_an_aborted_stream_accepts_nothing_more(serve: Serve):
     loom = await serve(open_window=0)
     await opened(loom, b"data")
@@ -373,6 +398,17 @@ async def test_a_repeated_creation_without_an_id_returns_the_same_stream(loom: L
         return wire.head["location"]
 
     assert await create("k1") == await create("k1") != await create("k2")
+
+
+@ONE_STORE
+async def test_a_repeated_creation_with_another_token_is_another_stream(serve: Serve):
+    loom = await serve(tokens=["token-1", "token-2"])
+    made = [
+        await loom.ask("POST", "/stream", b"x", idempotency_key="k", authorization=f"Bearer {token}")
+        for token in ("token-1", "token-1", "token-2")
+    ]
+    places = [wire.head["location"] for wire in made]
+    assert places[0] == places[1] != places[2]
 
 
 async def test_progress_is_sent_while_bytes_arrive(loom: Loom):

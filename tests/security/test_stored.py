@@ -54,6 +54,18 @@ async def test_metadata_that_grows_by_patches_fills_the_store_and_may_shrink(ser
     assert await outcome(loom, "PATCH", "/stream/b", patch, **MERGE) == (204, "")
 
 
+async def test_many_patches_at_once_do_not_pass_the_limit_together(serve: Serve):
+    loom = await serve(max_store_bytes=20 * ROW_COST + 3000)
+    for number in range(20):
+        await loom.ask("POST", f"/stream/{number}", b"", **OPEN)
+    patch = json.dumps({"text": "x" * 900}).encode()
+    made = await asyncio.gather(
+        *(outcome(loom, "PATCH", f"/stream/{number}", patch, **MERGE) for number in range(20))
+    )
+    assert set(made) == {(204, ""), (507, "storage_full")}
+    assert loom.service.room.used <= 20 * ROW_COST + 3000
+
+
 async def test_the_number_of_streams_is_limited_exactly(serve: Serve):
     loom = await serve(max_streams=5)
     made = await asyncio.gather(*(outcome(loom, "POST", f"/stream/{number}", b"x") for number in range(12)))

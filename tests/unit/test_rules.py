@@ -257,6 +257,7 @@ def test_a_final_stream_takes_one_digest_and_its_metadata_once(row, patch, after
     [
         (LIVE, METADATA, {"metadata": "2"}),
         (COMPLETE, METADATA, {"metadata": "2", "amended": True}),
+        (DIGESTED, METADATA, {"metadata": "2", "amended": True}),
         (COMPLETE, DIGEST, {"digest": "d"}),
         (LIVE, Patch(state=State.OPEN, deadline=2.0), {"state": State.OPEN, "deadline": 2.0}),
         (LIVE, Patch(state=State.COMPLETE), {"state": State.COMPLETE, "ended": NOW}),

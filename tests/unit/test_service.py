@@ -17,11 +17,13 @@ from loom.errors import (
     StreamGone,
     StreamNotFound,
 )
+from loom.jobs.digests import Digests
+from loom.jobs.scrub import Scrub
 from loom.model import Info, NewStream, Patch, State
 from loom.store.places import GAP
 from loom.streams.hub import Hub
 from loom.streams.lines import SCAN
-from loom.streams.producer import Producer
+from loom.streams.producer import HASHED_HERE, Producer
 from loom.streams.ranges import FromLine, LastLines, Part, Selector
 from loom.streams.reading import FileSlice, Reading
 from loom.streams.service import Choose, Service
@@ -165,6 +167,22 @@ async def test_disconnect_during_completion_does_not_interrupt(service: Service,
     await losing
     assert completing.cancelled()
     assert (await service.info("a")).state is State.COMPLETE
+
+
+async def test_a_stream_whose_bytes_could_not_be_compared_may_be_resumed(
+    store: TestStore, clock: ManualClock
+):
+    class Busily(Digests):
+        async def of(self, key: str, size: int) -> str:
+            raise Busy("Too many files are open.")
+
+    service = Service(store, Hub(store), clock, Busily(store), Scrub(store, interval=1, rate=1))
+    producer = await begun(service)
+    await sent(producer, bytes(HASHED_HERE + 1), b"more")
+    with pytest.raises(Busy):
+        await producer.complete("sha-256=:x:")
+    info = await service.info("a")
+    assert (info.state, info.deadline) == (State.INTERRUPTED, clock() + info.resume_window)
 
 
 async def test_fenced_producer_is_notified_and_cannot_complete(service: Service, store: TestStore):

@@ -38,6 +38,7 @@ class Room:
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
         self._limits = limits
+        self._growing = 0
 
     def fits(self, offset: int, size: int) -> tuple[int, LoomError | None]:
         """Return how many of `size` bytes a stream of `offset` bytes may take, and the error if not all."""
@@ -70,7 +71,7 @@ class Room:
     @property
     def used(self) -> int:
         """The bytes that count against the limit on all streams."""
-        return self._store.size + self._store.holdings.overhead
+        return self._store.size + self._store.holdings.overhead + self._growing
 
     def admit(self, new: NewStream, old: Info | None) -> int:
         """Return what a new stream, which may replace `old`, counts for besides its bytes.
@@ -89,11 +90,23 @@ class Room:
         return size
 
     def check_growth(self, size: int) -> None:
-        """Raise StorageFull if the rows of streams may not grow by `size` bytes. Growth under way is not
-        counted, which is at most the metadata of one stream for each connection.
-        """
+        """Raise StorageFull if the rows of streams may not grow by `size` bytes."""
         if 0 < self._limits.store_bytes < self.used + size and size > 0:
             raise self._over()
+
+    @contextmanager
+    def growing(self, size: int) -> Iterator[None]:
+        """Count `size` bytes by which a row grows inside the context. Raises StorageFull if there is no room.
+
+        The store counts a change once it is made: many at once would pass the limit together.
+        """
+        self.check_growth(size)
+        held = max(0, size)
+        self._growing += held
+        try:
+            yield
+        finally:
+            self._growing -= held
 
     def _over(self) -> StorageFull:
         return StorageFull(

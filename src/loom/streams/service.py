@@ -239,8 +239,8 @@ class Service:
                 return info
             if not rules.takes(info, patch, self._clock()):
                 raise rules.described(info)
-            self.room.check_growth(len(patch.metadata or "") - len(info.metadata))
-            return await self._store.change(info.key, patch, version=info.version)
+            with self.room.growing(len(patch.metadata or "") - len(info.metadata)):
+                return await self._store.change(info.key, patch, version=info.version)
 
         while True:
             try:
