@@ -9,7 +9,7 @@ from tests.unit.stores import TestStore, created, fed
 
 from loom.model import Patch, State
 from loom.store.base import Writer
-from loom.streams.crowd import SHORT, AsStored, Beat, Form, Member, Standing
+from loom.streams.crowd import LEAVING, SHORT, AsStored, Beat, Form, Member, Standing
 from loom.streams.hub import Hub, Tail
 from loom.testing.tools import ManualClock
 
@@ -160,6 +160,18 @@ async def test_end_of_the_stream_lets_all_leave_after_the_last_byte():
     for _ in range(20):
         await asyncio.sleep(0)
     assert all((each.got, each.left, each.member.offset) == (b"last", 1, 4) for each in followers)
+
+
+async def test_members_leave_an_ended_stream_in_turns():
+    setup = await setup_with(at_once=256)
+    followers = setup.followers(200) + setup.followers(30)
+    closing = asyncio.create_task(setup.writer.close(Patch(state=State.COMPLETE)))
+    left = [0]
+    while left[-1] < len(followers):
+        await asyncio.sleep(0)
+        left.append(sum(follower.left for follower in followers))
+    await closing
+    assert max(after - before for before, after in pairwise(left)) <= LEAVING
 
 
 async def test_a_long_piece_is_left_to_each_follower():

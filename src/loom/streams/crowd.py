@@ -11,10 +11,15 @@ joins again once it has caught up. Knows no HTTP: a server passes in how it writ
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple, Protocol, Self
 
 AT_ONCE = 256
 """The most members of a group, and the most deliveries before other work of the event loop: some 2 ms."""
+LEAVING = 32
+"""The most members that a group dismisses in one turn."""
+LEAVING_COST = 8
+"""What a member does once it has left, as a number of deliveries."""
 SHORT = 16 << 10
 """The longest piece that a group delivers. Longer ones fill transports, and to share them saves little."""
 
@@ -195,7 +200,8 @@ class Group:
             self._silent_since = asyncio.get_running_loop().time()
 
     def _dismiss(self) -> None:
-        for member in tuple(self.members):
+        """Let some members leave; the others follow in later turns."""
+        for member in tuple(islice(self.members, LEAVING)):
             member.leave()
 
     def _silence_left(self, beat: Beat) -> float:
@@ -244,14 +250,14 @@ class Crowd:
         return True
 
     def deliver(self, group: Group) -> None:
-        """Let a queued group deliver once. Groups that then have one standing become one, if they fit."""
+        """Let a queued group deliver or dismiss once. Groups with one standing become one, if they fit."""
         group.queued = False
         self._close(group)
         if group.members:
             group.deliver(self._source)
         if not group.members:
             return
-        if group.standing.offset < self._source.end:
+        if group.standing.offset < self._source.end or self._source.ended:
             self.queue(group)
         other = self._open.setdefault(group.standing, group)
         if other is not group:
@@ -296,7 +302,8 @@ class Turns:
         try:
             while self._queue and len(self._queue[0].members) <= room:
                 group = self._queue.popleft()
-                room -= max(1, len(group.members))
+                size = len(group.members)
                 group.crowd.deliver(group)
+                room -= max(1, size + LEAVING_COST * (size - len(group.members)))
         finally:
             self._schedule()
