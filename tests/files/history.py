@@ -188,10 +188,14 @@ def check(parts: Parts, root: Path, before: Promises, after: Promises) -> None:
     for number, info in rows.items():
         path = root / content_name(number)
         content = path.read_bytes() if path.exists() else b""
-        assert len(content) == info.size
         if not info.framing:
+            assert len(content) == info.size
             check_stream(info, content, before.streams, after.streams)
         else:
+            # Recovery does not look at open streams outside the log. What a crash left of an addition that
+            # was never recorded lies after the last byte and is never read; the next addition overwrites it.
+            assert len(content) >= info.size
+            content = content[: info.size]
             with closing(connect(parts.catalog.path, read_only=True)) as db:
                 check_shared(db, number, info, content, before.shared.get(info.key))
     check_rest(parts, root, rows)

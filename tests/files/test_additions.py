@@ -173,5 +173,6 @@ async def test_an_append_costs_the_same_with_a_hundred_thousand_entries(starter)
         await asyncio.gather(*(add(store, keys[1], b"x", dict.fromkeys(each, "0")) for each in names))
     short, long = [await steps_of_append(store, key, "p") for key in keys]
     assert long[0] - short[0] in range(8)  # the offset and the sizes in the row have more digits
-    assert long[1:] == pytest.approx(short[1:], rel=0.2)
+    # A round of images may store another row besides. A scan of the ledger would take far more.
+    assert all(much < 2 * few for few, much in zip(short[1:], long[1:], strict=True))
     assert (await store.info("long")).ledger > 100_000 * 64
