@@ -198,7 +198,7 @@ def _jobs(
     settings: Settings, store: Store, service: Service, clock: Clock, sleep: Sleep
 ) -> Iterator[Coroutine[Any, Any, None]]:
     """Yield the background jobs; each runs until cancelled."""
-    yield Sweeper(store, clock, sleep=sleep).run()
+    yield Sweeper(store, clock, service.lifetimes, sleep=sleep).run()
     yield service.digests.run()
     if settings.scrub_interval:
         yield service.scrub.run()

@@ -76,8 +76,9 @@ class NewStream:
 
     `owner` is who creates it, for quotas. `idempotency_key` names the creating request: a request with the
     same key means the same stream. `length` is the announced total number of bytes. `ttl` is in seconds from
-    the stream's end, 0 to keep the stream; `expires` is a time. Without both the service decides how long the
-    stream is kept. `source` is the key of the stream that it was forked from at the offset `fork`.
+    the stream's end, of a shared stream from its last use, 0 to keep the stream; `expires` is a time. Without
+    both the service decides how long the stream is kept. `source` is the key of the stream that it was forked
+    from at the offset `fork`.
 
     `state`, `content` and `entries`, the first ones of its ledger, are for `Store.put`.
     """
@@ -148,8 +149,8 @@ class Info:
 class Patch:
     """A change to a stream, applied as a whole. None leaves a field as it is.
 
-    With a `state`, `reason` and `deadline` are stored as given. A `digest` goes with the state `complete`, or
-    alone after it.
+    With a `state`, `reason` and `deadline` are stored as given. A `deadline` alone is for shared streams with
+    a `ttl`. A `digest` goes with the state `complete`, or alone after it.
     """
 
     state: State | None = None

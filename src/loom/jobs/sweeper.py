@@ -1,4 +1,5 @@
-"""Act on deadlines: abort streams whose producer did not resume in time, delete streams that have expired.
+"""Act on deadlines: abort streams whose producer did not resume in time, delete streams that have expired or
+that nobody used.
 
 The deadlines are in the store, and no stream has a timer. The store also decides, by compare-and-set, whether
 a stream is still as the sweeper saw it. Knows the store by its contract.
@@ -10,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from loom.errors import Conflict, LoomError, StoreStopped, StreamNotFound
+from loom.jobs.lifetimes import Lifetimes
 from loom.model import Clock, Info
 from loom.store import rules
 from loom.store.base import Store
@@ -23,10 +25,16 @@ class Sweeper:
     """One task for all streams. `sleep` waits between two sweeps."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        store: Store,
+        clock: Clock,
+        lifetimes: Lifetimes | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._lifetimes = lifetimes or Lifetimes(store, clock)
         self._sleep = sleep
 
     async def run(self) -> None:
@@ -43,10 +51,12 @@ class Sweeper:
             await self._sleep(INTERVAL)
 
     async def sweep(self) -> int:
-        """Act on some of the streams that are due now; return how many were aborted or deleted."""
-        aborted = 0
-        for info in await self._store.due(self._clock()):
-            if (patch := rules.overdue(info)) is not None:
+        """Act on some of the streams that are due now; return how many of them changed or were deleted."""
+        due = await self._store.due(self._clock())
+        lives = (self._act(info, self._lifetimes.settle(info)) for info in due if rules.slides(info))
+        aborted = sum(await asyncio.gather(*lives))
+        for info in due:
+            if not rules.slides(info) and (patch := rules.overdue(info)) is not None:
                 aborted += await self._act(info, self._store.change(info.key, patch, version=info.version))
         # A stream that replaced an expired one has another key, so it is not deleted in its place.
         expired = await self._store.expired(self._clock())

@@ -196,7 +196,7 @@ class Store(ABC):
 
     @abstractmethod
     async def expired(self, now: float) -> list[Info]:
-        """Return final streams that expire at or before `now`: the earliest `rules.AT_ONCE`, in order."""
+        """Return final and shared streams that expire at or before `now`: the earliest `rules.AT_ONCE`."""
 
     @abstractmethod
     async def open(self, key: str) -> Content:

@@ -80,6 +80,8 @@ def born(new: NewStream, key: str, now: float) -> Info:
     """Return the row of a stream that has just been created, without its content."""
     wanted = {name: getattr(new, name) for name in _GIVEN}
     info = Info(key=key, epoch=1, state=State.LIVE, created=now, **wanted)
+    if slides(info):
+        info = replace(info, deadline=now + (info.ttl or 0))
     return info if new.state is State.LIVE else replace(apply(info, Patch(state=new.state), now), version=1)
 
 
@@ -165,9 +167,9 @@ def takes(info: Info, patch: Patch, now: float) -> bool:
     """Return True if the state of `info` permits `patch`.
 
     After the end the metadata may change once, within AMEND_WINDOW, and a complete stream that has no digest
-    may get one.
+    may get one. The deadline of a stream that nobody uses moves also after the end.
     """
-    if not info.state.final:
+    if not info.state.final or (slides(info) and patch == Patch(deadline=patch.deadline)):
         return True
     if patch.state is not None:
         return False
@@ -187,11 +189,20 @@ def apply(info: Info, patch: Patch, now: float) -> Info:
         version=info.version + 1,
     )
     if patch.state is None:
-        return row
-    row = replace(row, state=patch.state, reason=patch.reason, deadline=patch.deadline)
+        return row if patch.deadline is None else replace(row, deadline=patch.deadline)
+    row = replace(row, state=patch.state, reason=patch.reason)
+    if not slides(info):
+        row = replace(row, deadline=patch.deadline)
     if not patch.state.final:
         return row
-    return replace(row, ended=now, expires=now + info.ttl if info.ttl else info.expires)
+    return replace(row, ended=now, expires=now + info.ttl if info.ttl and not info.framing else info.expires)
+
+
+def slides(info: Info) -> bool:
+    """Return True for a shared stream with a time to live: it is deleted once nobody has used it for so long,
+    whatever its state. Its deadline is a time before which it is certainly not deleted.
+    """
+    return bool(info.framing and info.ttl)
 
 
 def lost(info: Info, reason: str, now: float) -> Patch:
@@ -236,7 +247,8 @@ def due_at(info: Info) -> float:
 
 def expires_at(info: Info) -> float:
     """Return the time from which Store.expired lists the stream; infinity if it never does."""
-    return info.expires if info.state.final and info.expires is not None else math.inf
+    counts = info.state.final or info.framing
+    return info.expires if counts and info.expires is not None else math.inf
 
 
 def announced(before: Info | None, after: Info) -> list[ChangeKind]:

@@ -5,7 +5,7 @@ Knows the store and the hub by their contracts; nothing of HTTP, tokens or setti
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace as updated
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from loom.errors import (
     VersionMismatch,
 )
 from loom.jobs.digests import Digests
+from loom.jobs.lifetimes import Lifetimes
 from loom.jobs.scrub import Scrub
 from loom.model import Clock, Info, NewStream, Patch
 from loom.store import rules
@@ -82,12 +83,13 @@ class Service:
         self._follower_slots = Slots(limits.followers, "followers")
         self._producers: set[Producer] = set()
         self._followers: set[Reading] = set()
+        self.lifetimes = Lifetimes(store, clock)
         self._stopping: StoreStopped | None = None
         self._finder = Finder(store, self._check)
         self._feed = Feed(store)
         self.listing = Listing(store, self._check)
         self.shared = Shared(
-            store, self.room, self._redactions, self._check, self._with_current, retention=retention
+            store, self.room, self._redactions, self._check, self._with_current, self.lifetimes, retention
         )
 
     def now(self) -> float:
@@ -129,11 +131,9 @@ class Service:
         return await self._start_producer(writer)
 
     async def _exists(self, id: str) -> bool:
-        try:
-            await self._store.info(id)
-        except StreamNotFound:
-            return False
-        return True
+        with suppress(StreamNotFound):
+            return bool(await self.info(id))
+        return False
 
     async def resume(
         self,
@@ -186,7 +186,7 @@ class Service:
 
     async def info(self, id: str) -> Info:
         """Return the stream with this id. Raises StreamNotFound, StoreStopped."""
-        return await self._store.info(id)
+        return await self.lifetimes.info(id)
 
     async def locate(self, id: str, choose: Choose = _whole) -> tuple[Info, Part]:
         """Return the stream with this id and the part that `choose` returns, without opening it for reading.
@@ -212,6 +212,7 @@ class Service:
 
     async def _open(self, info: Info, part: Part) -> Reading:
         self.scrub.check(info)
+        self.lifetimes.use(info)
         if part.stop is not None:
             return Reading(info, part, self._store, self._hub, await self._store.open(info.key))
         # The slot is held until the reading is counted in `_followers`, so that none slips in between.
@@ -339,7 +340,7 @@ class Service:
         self._check()
         tried = ""
         while True:
-            info = await self._store.info(id)
+            info = await self.lifetimes.info(id)
             try:
                 return await use(info)
             except (StreamNotFound, StreamGone):

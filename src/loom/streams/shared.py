@@ -11,6 +11,7 @@ from dataclasses import replace as updated
 from typing import Protocol, TypeVar
 
 from loom.errors import BadRequest, Conflict, StorageFull, StreamExists, StreamNotFound, TooLarge
+from loom.jobs.lifetimes import Lifetimes
 from loom.model import Addition, Framing, Info, NewStream, Patch, State
 from loom.store.base import Content, Store
 from loom.store.places import LinePlace
@@ -56,7 +57,7 @@ class Shared:
         redactions: Redactions,
         check: Callable[[], None],
         current: Current,
-        *,
+        lifetimes: Lifetimes,
         retention: float,
     ) -> None:
         self._store = store
@@ -64,6 +65,7 @@ class Shared:
         self._redactions = redactions
         self._check = check
         self._current = current
+        self._lifetimes = lifetimes
         self._retention = retention
 
     async def forked(self, new: NewStream, fork: Fork, *, typed: bool) -> tuple[NewStream, list[bytes]]:
@@ -75,6 +77,7 @@ class Shared:
         """
 
         async def read(info: Info) -> tuple[NewStream, list[bytes]]:
+            self._lifetimes.use(info)
             framing = info.framing or Framing.BYTES
             wanted = new.framing, plain_type(new.content_type)
             if typed and wanted != (framing, plain_type(info.content_type)):
@@ -116,6 +119,8 @@ class Shared:
             content=_redacted(new.framing, content, redactor),
         )
         try:
+            with suppress(StreamNotFound):
+                await self._lifetimes.info(new.id)  # one whose life is over does not take the id
             info = await self._store.put(new, admit=admitted)
         except (StreamExists, StorageFull):
             # An id in use is reported as such, whether or not there is room for another stream.
@@ -139,6 +144,7 @@ class Shared:
             data = messages(info)
             size = sum(map(len, data))
             verdicts: list[Verdict] = []
+            self._lifetimes.use(info)
 
             def decide(info: Info, entries: Mapping[str, str]) -> Addition:
                 verdict = judge(append, info, entries, empty=not size)

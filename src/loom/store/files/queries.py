@@ -107,8 +107,8 @@ class CatalogReader:
 
     @readable()
     def expired(self, now: float, limit: int) -> list[Row]:
-        """Return final streams that expire at or before `now`, the earliest first."""
-        over = f"{SELECT} WHERE ended NOT NULL AND expires <= ? ORDER BY expires LIMIT ?"
+        """Return final and shared streams that expire at or before `now`, the earliest first."""
+        over = f"{SELECT} WHERE (ended NOT NULL OR framing <> '') AND expires <= ? ORDER BY expires LIMIT ?"
         return [(row[0], info_of(row)) for row in self._db.execute(over, (now, limit))]
 
     @readable()

@@ -124,6 +124,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             DELETE FROM owners WHERE owner = old.owner AND streams = 0;
         END""",
     ),
+    (  # 11: shared streams expire whether or not they are final
+        "DROP INDEX IF EXISTS expiring",
+        """CREATE INDEX expiring ON streams (expires)
+        WHERE expires NOT NULL AND (ended NOT NULL OR framing <> '')""",
+    ),
 )
 SCHEMA = len(MIGRATIONS)
 COLUMNS = (

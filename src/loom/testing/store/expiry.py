@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from loom.model import NewStream, Patch, State
+from loom.errors import StreamFinal
+from loom.model import Addition, Framing, NewStream, Patch, State
 from loom.store.base import Store
 from loom.testing.store.fixtures import Reopening
 from loom.testing.tools import ABORTED, COMPLETE, NOT_LIVE, OPEN, ManualClock, collect, stream
@@ -54,6 +55,41 @@ class ExpiryTests:
         version = (await store.info("a")).version
         await store.change(key, ABORTED, version=version)
         assert await over(store, clock.time + 1) == ["a"]
+
+    async def test_a_shared_stream_expires_whatever_its_state(self, store: Store, clock: ManualClock) -> None:
+        for id, state in (("open", State.OPEN), ("complete", State.COMPLETE)):
+            new = NewStream(id=id, framing=Framing.BYTES, state=state, expires=clock.time + 10)
+            await store.put(new)
+        await store.put(NewStream(id="kept", framing=Framing.BYTES, state=State.OPEN))
+        assert await over(store, clock.time + 9.9) == []
+        assert set(await over(store, clock.time + 10)) == {"open", "complete"}
+
+    @pytest.mark.parametrize("state", [State.OPEN, State.COMPLETE])
+    async def test_the_deadline_of_a_shared_stream_is_its_time_to_live_and_may_be_moved(
+        self, store: Store, clock: ManualClock, state: State
+    ) -> None:
+        info = await store.put(NewStream(id="a", framing=Framing.JSON, state=state, ttl=10.0))
+        begun = clock.time
+        assert info.deadline == begun + 10
+        if state is State.OPEN:
+            clock.time += 1
+            close = Patch(state=State.COMPLETE)
+            info = await store.append(info.key, [], lambda *_: Addition(data=[b"x"], patch=close))
+        assert (info.state, info.deadline, info.expires) == (State.COMPLETE, begun + 10, None)
+        assert await store.due(begun + 9.9) == await store.expired(1e12) == []
+        assert await store.due(begun + 10) == [info]
+        info = await store.change(info.key, Patch(deadline=begun + 20), version=info.version)
+        assert (await store.info("a")).deadline == info.deadline == begun + 20
+        assert await store.due(begun + 19.9) == []
+        assert await store.due(begun + 20) == [info]
+
+    async def test_no_other_stream_has_a_deadline_that_moves_after_its_end(self, store: Store) -> None:
+        writer = await stream(store, "a", b"x", COMPLETE)
+        for new in (NewStream(id="b", framing=Framing.BYTES, state=State.COMPLETE), None):
+            key = (await store.put(new)).key if new else writer.key
+            version = 1 if new else 2
+            with pytest.raises(StreamFinal):
+                await store.change(key, Patch(deadline=1e6), version=version)
 
     async def test_the_earliest_expire_first_and_others_never(self, store: Store, clock: ManualClock) -> None:
         for seconds in (30.0, 10.0, 20.0, 40.0):
