@@ -442,9 +442,7 @@ async def test_secrets_are_redacted_within_a_message_and_across_messages(serve: 
     await append(loom, b"word ")
     await append(loom, b"on\npassword")
     shown = await read(loom)
-    assert len(shown) == len(b"a password, and password on\npassword")
-    assert b"password" not in shown
-    assert shown.startswith(b"a ********, and ****")
+    assert shown == b"a ********, and ******** on\n********"
     await put(loom, b'["a password", {"password": 1}]', "/v1/stream/json", **JSON)
     assert json.loads(await read(loom, target="/v1/stream/json")) == ["a ********", {"********": 1}]
 
