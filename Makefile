@@ -8,7 +8,7 @@ ROUNDS ?= 200
 .PHONY: serve install test soak flood sections check audit docs dist bench lock clean
 
 serve: install
-	exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
+	@exec .venv/bin/loom serve --host $(HOST) --port $(PORT) --data $(DATA) $(ARGS)
 
 install:
 	@scripts/install run
@@ -22,7 +22,7 @@ soak:
 flood:
 	@scripts/flood
 
-# Finds the sections and the errors of a stream of 2 GiB on the page.
+# Finds the sections and the errors of a stream of 2 GiB on the page; `make test` does so with 64 MiB.
 sections:
 	@scripts/install test
 	@LOOM_SECTIONS_MIB=2048 .venv/bin/python -m pytest -q tests/page/test_sections.py -k large

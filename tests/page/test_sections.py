@@ -145,7 +145,7 @@ async def test_sections_of_gitlab_and_buildkite(reader: Reader):
 
 
 SIZE = int(os.environ.get("LOOM_SECTIONS_MIB", "64"))
-"""Of the large stream, in MiB; `make sections` has 2 GiB."""
+"""Of the large stream, in MiB. The shape is that of `make sections`, which has 2 GiB and takes minutes."""
 LINE = b"%09d 2026-11-23T22:00:00Z worker-7 GET /api/v1/items?page=3 200 0.0123 and more text to fill it\n"
 EACH = 10_000
 """Lines of a section."""
