@@ -129,13 +129,15 @@ async def test_the_crashes_find_a_ledger_or_an_end_in_a_frame_of_its_own(folder,
         # Which records share a frame is a matter of time: one life may have none of this kind.
         for seed in range(5, 10):
             history = History()
-            root = folder / str(seed)
-            root.mkdir()
+            root = folder / str(seed) / "first"
+            root.mkdir(parents=True)
             disk = await lives(root, history, seed, steps=30)
-            await asyncio.to_thread(crash, disk.snapshots, history, folder, random.Random(5), count=400)
+            chance = random.Random(5)
+            await asyncio.to_thread(crash, disk.snapshots, history, root.parent, chance, count=400)
 
     with pytest.raises(
-        (AssertionError, ConfigError), match=r"are apart|without its content|not in the catalog"
+        (AssertionError, ConfigError),
+        match=r"are apart|without its content|not in the catalog|size of the ledger",
     ):
         await crash_lives()
 
