@@ -12,6 +12,7 @@ SMALLEST = {
     "followers": ["--followers", "2", "--lines", "2"],
     "flush": ["--files", "20", "--rounds", "1"],
     "grep": ["--mib", "1", "--rounds", "1"],
+    "line": ["--lines", "2"],
     "producers": ["--producers", "2", "--rounds", "1"],
     "redact": ["--mib", "1", "--rounds", "1"],
     "replay": ["--mib", "1", "--rounds", "1"],

@@ -6,6 +6,7 @@ rest is logged.
 
 import asyncio
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -22,7 +23,7 @@ from loom import __version__, logs
 from loom.access.auth import Auth
 from loom.access.keys import reload_auth
 from loom.assembly import Opener, assemble, open_store
-from loom.cli import garbage, systemd
+from loom.cli import systemd
 from loom.cli.exit_codes import OK, STORE_FAILED
 from loom.cli.ports import cannot_listen
 from loom.config import Settings
@@ -47,7 +48,7 @@ def serve(read: ReadSettings) -> int:
     logs.configure(settings.log_level, settings.log_format, settings.secrets)
     keep_large_buffers()
     raise_file_limit()
-    garbage.collect_only_young()
+    gc.freeze()  # spares every later collection the modules loaded so far
     listening = systemd.inherited(os.environ)
     if listening is not None:
         host, port = listening.getsockname()[:2]
@@ -71,7 +72,6 @@ async def run(
     try:
         async with assemble(settings, opener=opener, spans=spans) as loom:
             failing = asyncio.create_task(loom.store.wait_stopped())
-            collecting = asyncio.create_task(garbage.collect_seldom())
             _reload_on_hangup(loom.auth, certificate, read)
 
             async def drain() -> None:
@@ -95,7 +95,6 @@ async def run(
                 raise ConfigError(cannot_listen(settings.host, settings.port, error)) from None
             failing.add_done_callback(lambda _: server.stop())
             await server.serve()
-            collecting.cancel()
     finally:
         if spans is not None:
             await tracing.close(spans)
