@@ -41,8 +41,12 @@ export class Search {
     this.#running = true;
     const { signal } = this.#stop;
     try {
-      for (let from = -1; !signal.aborted && !this.full && this.searched < this.size && this.searched !== from; ) {
+      // A request that found no further line is repeated only if the stream grew while it ran.
+      let from = -1;
+      let asked = -1;
+      while (!signal.aborted && !this.full && this.searched < this.size && (this.searched !== from || this.size !== asked)) {
         from = this.searched;
+        asked = this.size;
         await this.#request(signal);
         this.changed();
         if (this.searched < this.size) await pause(CALM, signal);
