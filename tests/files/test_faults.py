@@ -291,7 +291,7 @@ async def test_damage_found_at_the_start_is_reported_and_never_written_over(disk
     await asyncio.to_thread(path.unlink if how == "removed" else lambda: os.truncate(path, 4))
     store = await starter()
     info = await store.info("a")
-    # A start checks no stream at rest, however many there are: its readers are told.
+    # A start does not check streams at rest, so that its time does not depend on them. Reads fail instead.
     assert info.state is (State.ABORTED if state is State.INTERRUPTED else state)
     assert info.size == 10
     with pytest.raises(StreamDamaged):

@@ -1,24 +1,10 @@
 """Random operations on a store, compared after each step with a model of a few lines."""
 
-import asyncio
-import functools
-import tempfile
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import invariant, precondition, rule
 
 from loom.errors import (
     Conflict,
@@ -31,9 +17,10 @@ from loom.errors import (
     StreamNotFound,
 )
 from loom.model import TRANSITIONS, NewStream, Patch, State
-from loom.store.base import Content, Store, Writer
+from loom.store.base import Content, Writer
 from loom.testing.store.fixtures import StoreFixtures
-from loom.testing.tools import NOT_LIVE, ManualClock, Reader, collect, follow, ids
+from loom.testing.store.machine import StoreMachine, on_loop, run_machine
+from loom.testing.tools import NOT_LIVE, Reader, collect, follow, ids
 
 IDS = st.sampled_from(["a", "b", "c/d"])
 DATA = st.binary(max_size=20) | st.sampled_from([b"x" * 70_000, b"y" * 300_000])
@@ -55,29 +42,11 @@ class Model:
     contents: list[Content] = field(default_factory=list)
 
 
-def on_loop(step: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a step on the loop of the store: Hypothesis calls plain functions."""
-
-    @functools.wraps(step)
-    def run(self: "Comparison", **drawn: Any) -> None:
-        self.runner.run(step(self, **drawn))
-
-    return run
-
-
-class Comparison(RuleBasedStateMachine):
+class Comparison(StoreMachine):
     """Apply each operation to the store and to `streams`: the existing ones by id, the oldest first."""
-
-    tests: StoreFixtures
-    """The test class, which knows how the store is opened."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
-        path = Path(self.directory.name) / "data"
-        self.opener = functools.partial(self.tests.open_store, path, ManualClock())
-        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self.store: Store = self.runner.run(self.opener())
         self.streams: dict[str, Model] = {}
         self.gone: list[Model] = []
         self.lost: list[Writer] = []
@@ -244,17 +213,7 @@ class Comparison(RuleBasedStateMachine):
                 else:
                     assert [type(error) for error in reader.errors] == [StoreStopped]
 
-    def teardown(self) -> None:
-        self.runner.run(self.close_store())
-        self.runner.close()
-        self.directory.cleanup()
-
 
 class ModelTests(StoreFixtures):
     def test_store_behaves_like_the_model(self) -> None:
-        class Run(Comparison):
-            tests = self
-
-        run_state_machine_as_test(
-            Run, settings=settings(max_examples=self.model_runs, stateful_step_count=30, deadline=None)
-        )
+        run_machine(Comparison, self, self.model_runs)

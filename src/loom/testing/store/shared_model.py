@@ -1,33 +1,19 @@
 """Random operations on shared streams, compared after each step with a model of a few lines."""
 
-import asyncio
-import functools
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import uvloop
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import invariant, precondition, rule
 
 from loom.errors import Conflict, StreamExists, StreamFinal
 from loom.model import Addition, Framing, Info, NewStream, Patch, State
-from loom.store.base import Store
 from loom.store.holdings import cost
 from loom.testing.store.fixtures import StoreFixtures
-from loom.testing.store.model import on_loop
+from loom.testing.store.machine import StoreMachine, on_loop, run_machine
 from loom.testing.tools import (
     ABORTED,
     COMPLETE,
-    ManualClock,
     Reader,
     add,
     entries_of,
@@ -68,18 +54,11 @@ class Model:
         self.info = info
 
 
-class SharedComparison(RuleBasedStateMachine):
+class SharedComparison(StoreMachine):
     """Apply each operation to the store and to `streams`, the existing ones by id."""
-
-    tests: StoreFixtures
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
-        path = Path(self.directory.name) / "data"
-        self.opener = functools.partial(self.tests.open_store, path, ManualClock())
-        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self.store: Store = self.runner.run(self.opener())
         self.streams: dict[str, Model] = {}
 
     @rule(
@@ -159,7 +138,7 @@ class SharedComparison(RuleBasedStateMachine):
     @rule()
     @on_loop
     async def reopen(self) -> None:
-        await self.store.close()
+        await self.close_store()
         self.store = await self.opener()
         for stream in self.streams.values():
             stream.reader = await follow(self.store, stream.info.key)
@@ -178,17 +157,7 @@ class SharedComparison(RuleBasedStateMachine):
         assert self.store.holdings.overhead == overhead
         assert self.store.size == sum(info.size for info in infos.values())
 
-    def teardown(self) -> None:
-        self.runner.run(self.store.close())
-        self.runner.close()
-        self.directory.cleanup()
-
 
 class SharedModelTests(StoreFixtures):
     def test_shared_streams_behave_like_the_model(self) -> None:
-        class Run(SharedComparison):
-            tests = self
-
-        run_state_machine_as_test(
-            Run, settings=settings(max_examples=self.model_runs // 2, stateful_step_count=30, deadline=None)
-        )
+        run_machine(SharedComparison, self, self.model_runs // 2)
